@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// lcfs df: where every block of the store is.
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/print.h"
+#include "cli/store_arg.h"
+#include "cli/units.h"
+
+namespace lcfs::cli {
+namespace {
+
+struct Options {
+  std::string store{};
+  bool json = false, bytes = false;
+};
+
+// The two sums that must come out (I5).
+struct Sums {
+  std::uint64_t parts = 0;   // all parts of the total
+  std::uint64_t layers = 0;  // own blocks of the layers that have a name
+  bool right = false;
+};
+
+Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
+  Sums sums;
+  sums.parts = space.reserved + space.store_tree + space.layers + space.pending + space.free;
+  for (auto const& layer : layers) sums.layers += layer.own_blocks;
+  sums.right = sums.parts == space.total && sums.layers <= space.layers;
+  return sums;
+}
+
+void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
+  for (auto const& layer : layers) {
+    auto const sizes = sizes_of(layer);
+    print_json(io.out, {{"layer", layer.name},
+                        {"own_bytes", sizes.own * kBlockSize},
+                        {"exclusive_bytes", sizes.exclusive * kBlockSize},
+                        {"shared_bytes", sizes.shared * kBlockSize},
+                        {"inherited_bytes", sizes.inherited * kBlockSize}});
+  }
+  Json object;
+  object["uuid"] = uuid_text(store.superblock().uuid);
+  put_bytes(object, "label", store.superblock().label);
+  object["total_bytes"] = space.total * kBlockSize;
+  object["reserved_bytes"] = space.reserved * kBlockSize;
+  object["store_tree_bytes"] = space.store_tree * kBlockSize;
+  object["layers_bytes"] = space.layers * kBlockSize;
+  object["removed_bytes"] = (space.layers - sums.layers) * kBlockSize;
+  object["pending_bytes"] = space.pending * kBlockSize;
+  object["free_bytes"] = space.free * kBlockSize;
+  object["promised_bytes"] = space.promised * kBlockSize;
+  object["sum_ok"] = sums.right;
+  print_json(io.out, object);
+}
+
+void print_as_text(Options const& options, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
+  auto const size = [&options](std::uint64_t blocks) {
+    return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
+  };
+  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED"}, "lrrrr");
+  for (auto const& layer : layers) {
+    auto const sizes = sizes_of(layer);
+    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited)});
+  }
+  table.print(io.out);
+  io.out << '\n';
+  Table store({"STORE", ""}, "lr");
+  store.add({"reserved", size(space.reserved)});
+  store.add({"store tree", size(space.store_tree)});
+  store.add({"layers", size(sums.layers)});
+  if (space.layers != sums.layers) store.add({"layers being removed", size(space.layers - sums.layers)});
+  store.add({"pending", size(space.pending)});
+  store.add({"free", size(space.free)});
+  store.add({"total", size(space.total)});
+  store.print(io.out);
+  if (sums.right) io.out << fmt::format("\nthe sum is right: {} blocks of {} bytes\n", space.total, kBlockSize);
+}
+
+Status run_df(Options const& options, Context& context) {
+  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  std::vector<LayerInfo> layers;
+  LCFS_TRY(store->for_each_layer([&layers](LayerInfo const& layer) {
+    layers.push_back(layer);
+    return true;
+  }));
+  auto const space = store->space();
+  auto const sums = sums_of(space, layers);
+  if (options.json) print_as_json(*store, space, layers, sums, context.io);
+  else print_as_text(options, space, layers, sums, context.io);
+  if (sums.right) return Ok{};
+  return Error{Errc::kCorrupt,
+               fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers have {}, their runs {}", sums.parts,
+                           space.total, sums.layers, space.layers),
+               0, store->device().name(), kNoOffset};
+}
+
+}  // namespace
+
+void add_df(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  auto* cmd = app.add_subcommand("df", "Show what the space of the store is used for, and check the sum");
+  add_store_option(*cmd, options->store);
+  cmd->add_flag("--bytes", options->bytes, "Print sizes in bytes");
+  cmd->add_flag("--json", options->json, "Print one JSON object a layer, then one for the store");
+  cmd->footer("Example:\n  lcfs df --bytes");
+  cmd->callback([options, &context] {
+    if (auto done = run_df(*options, context); !done) context.exit = fail(context, "df", done.error());
+  });
+}
+
+}  // namespace lcfs::cli

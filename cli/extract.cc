@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// lcfs extract: a layer's tree into a directory of the host.
+#include "extract/extract.h"
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/print.h"
+#include "cli/signals.h"
+#include "cli/store_arg.h"
+
+namespace lcfs::cli {
+namespace {
+
+struct Options {
+  std::string store{}, layer{}, directory{};
+  bool force = false, no_same_owner = false, rootless = false, quiet = false, json = false;
+};
+
+Status run_extract(Options const& options, Context& context) {
+  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
+  LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
+  StopOnSignal const signals;
+  ExtractOptions how;
+  how.force = options.force;
+  how.same_owner = !options.no_same_owner && !options.rootless;
+  how.privileged = !options.rootless;
+  how.stop = &signals.stop();
+  how.problem = [&context](Error const& error) { warn(context, "extract", error.text()); };
+  LCFS_TRY_ASSIGN(auto const done, extract_tree(*layer, layer->root(), options.directory, how));
+  if (done.problems != 0) context.exit = kFailed;
+  if (options.json)
+    print_json(context.io.out, {{"entries", done.entries}, {"bytes", done.bytes}, {"problems", done.problems}});
+  else if (!options.quiet)
+    context.io.err << fmt::format("lcfs: extract: {} entries, {} bytes{}\n", done.entries, done.bytes,
+                                  done.problems == 0 ? "" : fmt::format(", {} problems", done.problems));
+  return Ok{};
+}
+
+}  // namespace
+
+void add_extract(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  auto* cmd = app.add_subcommand("extract", "Write a layer's files into a directory");
+  add_store_option(*cmd, options->store);
+  cmd->add_flag("--force", options->force, "The directory may hold files; what is in the way is replaced");
+  cmd->add_flag("--no-same-owner", options->no_same_owner, "Leave the owners as they come");
+  cmd->add_flag("--rootless", options->rootless,
+                "What an ordinary user can make: no owners, no device nodes, no extended attributes but user.*");
+  cmd->add_flag("-q,--quiet", options->quiet, "No summary on standard error");
+  cmd->add_flag("--json", options->json, "Print the summary as one JSON object");
+  cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
+  cmd->add_option("DIR", options->directory, "Directory, empty or not there yet")->required();
+  cmd->footer("Example:\n  lcfs extract debian:12 /srv/debian");
+  cmd->callback([options, &context] {
+    if (auto done = run_extract(*options, context); !done) context.exit = fail(context, "extract", done.error());
+  });
+}
+
+}  // namespace lcfs::cli

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// lcfs import: images out of an archive into a store.
+#include "importer/import.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/make_store.h"
+#include "cli/print.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/store_arg.h"
+#include "cli/units.h"
+
+namespace lcfs::cli {
+namespace {
+
+struct Options {
+  importer::ImportOptions import{};
+  std::string store{}, size{}, progress = "auto";
+  bool list = false, quiet = false, json = false;
+};
+
+Progress::Mode progress_mode(std::string const& text) {
+  return text == "plain" ? Progress::Mode::kPlain : text == "none" ? Progress::Mode::kNone : Progress::Mode::kAuto;
+}
+
+void print_report(Options const& options, importer::ImportReport const& report, Io const& io) {
+  if (options.json) {
+    Json object;
+    object["images"] = Json::array();
+    for (auto const& image : report.images) {
+      std::vector<ImageLayerLine> lines;
+      for (auto const& layer : image.layers)
+        lines.push_back({layer.name, layer.diff_id, layer.chain_id, layer.bytes, layer.is_new});
+      object["images"].push_back(image_json(image.names, image.config_digest, lines));
+    }
+    object["seconds"] = report.seconds;
+    print_json(io.out, object);
+    return;
+  }
+  if (options.quiet) return;
+  for (auto const& image : report.images) {
+    std::size_t fresh = 0;
+    for (auto const& layer : image.layers) fresh += layer.is_new ? 1u : 0u;
+    io.out << fmt::format("{}  {}  {} layers, {} new\n", image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
+                          digest_text(image.config_digest), image.layers.size(), fresh);
+  }
+}
+
+Status list_images(Options const& options, Context& context) {
+  LCFS_TRY_ASSIGN(auto const images, importer::list_archive(options.import));
+  Table table({"NAME", "PLATFORM", "ID", "LAYERS", "BYTES"}, "lllrr");
+  Json object;
+  object["images"] = Json::array();
+  for (auto const& image : images) {
+    Json line;
+    line["names"] = image.names;
+    line["id"] = digest_text(image.config_digest);
+    line["platform"] = image.platform;
+    line["manifest"] = digest_text(image.manifest_digest);
+    line["layers"] = image.layers;
+    line["bytes"] = image.bytes;
+    object["images"].push_back(std::move(line));
+    auto names = image.names;
+    if (names.empty()) names.emplace_back("-");
+    for (auto const& name : names)
+      table.add({escape(name), escape(image.platform), digest_hex(image.config_digest).substr(0, 12),
+                 std::to_string(image.layers), std::to_string(image.bytes)});
+  }
+  if (options.json) print_json(context.io.out, object);
+  else table.print(context.io.out);
+  return Ok{};
+}
+
+Result<importer::ImportReport> import_into(Store& store, Options const& options, Context const& context) {
+  Progress progress(context.io, options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
+  auto how = options.import;
+  how.progress = [&progress](importer::Progress const& now) {
+    auto const layers = now.layers == 0 ? "" : fmt::format("layer {} of {}  ", std::min(now.layers_done + 1, now.layers), now.layers);
+    progress.bytes(now.bytes, now.total, layers + now.layer);
+  };
+  LCFS_TRY_ASSIGN(auto report, importer::import_archive(store, how));
+  LCFS_TRY(store.close());
+  return report;
+}
+
+// Into the store that is there, or a new one that stays only if the import succeeds.
+Result<importer::ImportReport> import_images(Options const& options, Context const& context) {
+  auto const path = store_path(context.io, options.store);
+  struct stat st {};
+  if (stat(path.c_str(), &st) == 0 || errno != ENOENT) {
+    LCFS_TRY_ASSIGN(auto store, open_store(context.io, path, Access::kReadWrite));
+    return import_into(*store, options, context);
+  }
+  LCFS_TRY_ASSIGN(auto made, ProvisionalStore::make(path, options.size.empty() ? 0 : *parse_size(options.size)));
+  if (!options.quiet)
+    warn(context, "import", fmt::format("{}: made a store that may grow to {}", path, size_text(made.limit())));
+  auto report = import_into(made.store(), options, context);
+  if (report) made.keep();
+  return report;
+}
+
+Status run_import(Options& options, Context& context) {
+  StopOnSignal const signals;
+  options.import.stop = &signals.stop();
+  if (options.list) return list_images(options, context);
+  LCFS_TRY_ASSIGN(auto const report, import_images(options, context));
+  print_report(options, report, context.io);
+  return Ok{};
+}
+
+}  // namespace
+
+void add_import(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  auto* cmd = app.add_subcommand("import", "Bring container images into a store");
+  add_store_option(*cmd, options->store);
+  cmd->add_option("--image", options->import.names, "Only the image of that name; may be given several times")
+      ->type_name("NAME")
+      ->expected(1)
+      ->take_all();
+  cmd->add_option("--platform", options->import.platform, "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
+      ->type_name("OS/ARCH");
+  cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
+  cmd->add_flag("--json", options->json, "Print the result as one JSON object");
+  cmd->add_flag("-q,--quiet", options->quiet, "Print neither result nor progress");
+  cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
+      ->type_name("WHEN")
+      ->check(CLI::IsMember({"auto", "plain", "none"}));
+  cmd->add_option("--size", options->size, "How large a store that this import makes may become (default: 64G, or the filesystem's size)")
+      ->type_name("SIZE")
+      ->check(size_check());
+  cmd->add_option("ARCHIVE", options->import.source, "docker-archive, oci-archive, OCI layout directory, or - for standard input")
+      ->required();
+  cmd->footer("Example:\n  docker save debian:12 | lcfs import -");
+  cmd->callback([options, &context] {
+    if (auto done = run_import(*options, context); !done) context.exit = fail(context, "import", done.error());
+  });
+}
+
+}  // namespace lcfs::cli

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/make_store.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "cli/units.h"
+#include "device/checks.h"
+#include "device/probe.h"
+
+namespace lcfs::cli {
+namespace {
+
+constexpr std::uint64_t kMinStoreSize = kMinStoreBlocks * kBlockSize;
+constexpr std::uint64_t kDefaultLimit = 64ull << 30;
+
+Error invalid(std::string const& path, std::string message) {
+  return Error{Errc::kInvalid, std::move(message), 0, path, kNoOffset};
+}
+
+Status check_size(std::string const& path, std::uint64_t size) {
+  if (size < kMinStoreSize)
+    return invalid(path, fmt::format("{} is too small for a store; the least is {} ({} bytes)", size_text(size),
+                                     size_text(kMinStoreSize), kMinStoreSize));
+  if (size / kBlockSize > kMaxStoreBlocks) return invalid(path, fmt::format("{} is too large for a store", size_text(size)));
+  return Ok{};
+}
+
+// A regular file without a known signature may still be somebody's: not if it starts with zeroes.
+Result<bool> starts_with_data(Device& device) {
+  AlignedBuffer start{std::min<std::size_t>(kReservedBlocks * kBlockSize, device.size())};
+  if (start.size() == 0) return false;
+  LCFS_TRY(device.read(0, start.span()));
+  return std::any_of(start.span().begin(), start.span().end(), [](std::byte b) { return b != std::byte{0}; });
+}
+
+// What stands at the path, if it is worth a question.
+Status check_contents(Device& device, bool regular) {
+  LCFS_TRY_ASSIGN(auto what, foreign_signature(device.name()));
+  if (!what && regular) {
+    LCFS_TRY_ASSIGN(bool const data, starts_with_data(device));
+    if (data) what = "data of an unknown kind";
+  }
+  if (!what) return Ok{};
+  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what), 0, device.name(), kNoOffset};
+}
+
+Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions const& options) {
+  LCFS_TRY(Store::format(*device, options));
+  OpenOptions read_only;
+  read_only.read_only = true;
+  LCFS_TRY_ASSIGN(auto store, Store::open(std::move(device), read_only));
+  return store->superblock().uuid;
+}
+
+Result<MadeStore> make_new_file(MakeStore const& wanted) {
+  if (wanted.size == 0) return invalid(wanted.path, "is not there; --size makes a file of that size");
+  auto const size = wanted.size / kBlockSize * kBlockSize;
+  LCFS_TRY(check_size(wanted.path, wanted.size));
+  if (wanted.dry_run) return MadeStore{wanted.uuid, size, true};
+  LCFS_TRY_ASSIGN(auto device, create_file_device(wanted.path, size));
+  auto uuid = format_and_verify(std::move(device), {0, wanted.label, wanted.uuid});
+  if (!uuid) {
+    ::unlink(wanted.path.c_str());
+    return std::move(uuid).error();
+  }
+  return MadeStore{*uuid, size, true};
+}
+
+Result<MadeStore> make_over(MakeStore const& wanted, bool regular) {
+  LCFS_TRY_ASSIGN(auto device, open_device(wanted.path, Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto const use, kernel_use(wanted.path));
+  if (use) return Error{Errc::kBusy, fmt::format("is {}", *use), 0, wanted.path, kNoOffset};
+  if (!wanted.force) LCFS_TRY(check_contents(*device, regular));
+  if (regular && wanted.size == 0 && device->size() == 0) return invalid(wanted.path, "is empty; --size gives it a size");
+  auto const size = (wanted.size == 0 ? device->size() : wanted.size) / kBlockSize * kBlockSize;
+  LCFS_TRY(check_size(wanted.path, size));
+  if (!regular && size > device->size())
+    return invalid(wanted.path, fmt::format("the device has {} only", size_text(device->size())));
+  if (wanted.dry_run) return MadeStore{wanted.uuid, size, false};
+  if (regular && size != device->size()) LCFS_TRY(device->resize(size));
+  LCFS_TRY_ASSIGN(auto const uuid, format_and_verify(std::move(device), {size, wanted.label, wanted.uuid}));
+  return MadeStore{uuid, size, false};
+}
+
+std::uint64_t default_limit(std::string const& directory) {
+  struct statvfs host {};
+  if (statvfs(directory.c_str(), &host) != 0) return kDefaultLimit;
+  return std::min<std::uint64_t>(kDefaultLimit, host.f_blocks * host.f_frsize / kBlockSize * kBlockSize);
+}
+
+// Makes `directory` and what is missing above it; names what it made, from the top down.
+Status make_directories(std::filesystem::path const& directory, std::vector<std::string>& made) {
+  std::vector<std::string> missing;
+  for (auto at = directory; !at.empty(); at = at.parent_path()) {
+    struct stat st {};
+    if (stat(at.c_str(), &st) == 0 || errno != ENOENT) break;
+    missing.push_back(at.string());
+    if (at == at.parent_path()) break;
+  }
+  for (auto at = missing.rbegin(); at != missing.rend(); ++at) {
+    if (mkdir(at->c_str(), 0700) == 0) {
+      made.push_back(*at);
+    } else if (errno != EEXIST) {
+      return io_error(*at, kNoOffset, "cannot make the directory", errno);
+    }
+  }
+  return Ok{};
+}
+
+}  // namespace
+
+Result<MadeStore> make_store(MakeStore const& wanted) {
+  struct stat st {};
+  if (stat(wanted.path.c_str(), &st) == 0) return make_over(wanted, S_ISREG(st.st_mode));
+  if (errno == ENOENT) return make_new_file(wanted);
+  return io_error(wanted.path, kNoOffset, "cannot examine", errno);
+}
+
+Result<ProvisionalStore> ProvisionalStore::make(std::string const& path, std::uint64_t limit) {
+  ProvisionalStore made;  // from here on, an early return removes what was made
+  auto const directory = std::filesystem::absolute(path).parent_path();
+  LCFS_TRY(make_directories(directory, made.made_));
+  made.limit_ = limit == 0 ? default_limit(directory.string()) : limit / kBlockSize * kBlockSize;
+  LCFS_TRY(check_size(path, made.limit_));
+  LCFS_TRY_ASSIGN(auto device, create_file_device(path, made.limit_));
+  made.made_.push_back(path);
+  LCFS_TRY(Store::format(*device, {}));
+  LCFS_TRY_ASSIGN(made.store_, Store::open(std::move(device), {}));
+  return made;
+}
+
+ProvisionalStore::~ProvisionalStore() {
+  for (auto at = made_.rbegin(); at != made_.rend(); ++at) std::remove(at->c_str());
+}
+
+void ProvisionalStore::keep() { made_.clear(); }
+
+}  // namespace lcfs::cli

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/print.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lcfs::cli {
+namespace {
+
+// Length of the UTF-8 sequence that starts `s`, 0 if it is none.
+std::size_t utf8_length(std::string_view s) {
+  auto const byte = [&s](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  unsigned const lead = byte(0);
+  if (lead < 0x80) return 1;
+  std::size_t const n = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+  if (n == 0 || s.size() < n) return 0;
+  for (std::size_t i = 1; i < n; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  unsigned const second = byte(1);
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) ||
+      (lead == 0xf4 && second > 0x8f))
+    return 0;
+  return n;
+}
+
+// C1 controls, and the marks that turn or hide text on a terminal.
+bool hides(std::string_view sequence) {
+  return (sequence.size() == 2 && sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0) ||
+         (sequence.starts_with("\xe2\x80") && sequence.size() == 3 &&
+          static_cast<unsigned char>(sequence[2]) >= 0x8b && static_cast<unsigned char>(sequence[2]) <= 0xae) ||
+         (sequence.starts_with("\xe2\x81") && sequence.size() == 3 && static_cast<unsigned char>(sequence[2]) >= 0xa0) ||
+         sequence == "\xef\xbb\xbf";
+}
+
+std::size_t width(std::string_view text) {  // of escaped text: code points
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
+}
+
+std::string escape_but(std::string_view bytes, bool keep_backslash) {
+  std::string out;
+  out.reserve(bytes.size());
+  while (!bytes.empty()) {
+    std::size_t n = utf8_length(bytes);
+    bool const plain = n == 1 ? bytes[0] >= 0x20 && bytes[0] != 0x7f && (keep_backslash || bytes[0] != '\\')
+                              : n > 1 && !hides(bytes.substr(0, n));
+    n = std::max<std::size_t>(n, 1);
+    if (plain) {
+      out += bytes.substr(0, n);
+    } else {
+      for (char const c : bytes.substr(0, n)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+    bytes.remove_prefix(n);
+  }
+  return out;
+}
+
+char const* advice(Error const& error) {
+  switch (error.code) {
+    case Errc::kBusy: return "wait for it to end, or use another store";
+    case Errc::kNoSpace: return "free space (lcfs image rm), or use a larger store";
+    case Errc::kCorrupt: return "run lcfs fsck -n";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+std::string escape(std::string_view bytes) { return escape_but(bytes, false); }
+
+std::string escape_controls(std::string_view bytes) { return escape_but(bytes, true); }
+
+bool is_utf8(std::string_view bytes) {
+  while (!bytes.empty()) {
+    std::size_t const n = utf8_length(bytes);
+    if (n == 0) return false;
+    bytes.remove_prefix(n);
+  }
+  return true;
+}
+
+int fail(Context const& context, std::string_view what, Error const& error) {
+  auto line = fmt::format("lcfs: {}: {}", what, escape_controls(error.text()));
+  if (char const* then = advice(error); *then != '\0') line += fmt::format("; {}", then);
+  context.io.err << line << '\n';
+  return kFailed;
+}
+
+void warn(Context const& context, std::string_view what, std::string_view words) {
+  context.io.err << fmt::format("lcfs: {}: {}\n", what, escape_controls(words));
+}
+
+Table::Table(std::vector<std::string> header, std::string right_aligned) : align_(std::move(right_aligned)) {
+  rows_.push_back(std::move(header));
+}
+
+void Table::add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+
+void Table::print(std::ostream& out) const {
+  std::vector<std::size_t> widths(align_.size());
+  for (auto const& row : rows_)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  for (auto const& row : rows_) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      std::string const pad(widths[i] - width(row[i]), ' ');
+      if (i != 0) line += "  ";
+      line += align_[i] == 'r' ? pad + row[i] : row[i] + pad;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out << line << '\n';
+  }
+}
+
+}  // namespace lcfs::cli

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/run.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/print.h"
+#include "cli/units.h"
+#include "format/layout.h"
+
+#ifndef LCFS_VERSION
+#define LCFS_VERSION "unknown"
+#endif
+
+namespace lcfs::cli {
+namespace {
+
+// CLI11 cuts help into lines only where we do; this keeps "Example:" apart from the options.
+constexpr char kFooter[] =
+    "Example:\n"
+    "  skopeo copy docker://debian:12 oci-archive:debian.tar && lcfs import debian.tar && lcfs image ls\n\n"
+    "lcfs COMMAND --help tells the options of a command; man lcfs-COMMAND tells more.";
+
+std::string base_name(std::string const& path) { return path.substr(path.rfind('/') + 1); }
+
+// "mkfs.lcfs ARGS" is "lcfs mkfs ARGS".
+void expand_link_name(std::vector<std::string>& args) {
+  auto const name = base_name(args.front());
+  if (name == "mkfs.lcfs") args.insert(args.begin() + 1, "mkfs");
+  if (name == "fsck.lcfs") args.insert(args.begin() + 1, "fsck");
+}
+
+int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
+  try {
+    app.parse(std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
+    return context.exit;
+  } catch (CLI::Success const& answer) {  // --help, --version
+    app.exit(answer, context.io.out, context.io.err);
+    return kOk;
+  } catch (CLI::ParseError const& error) {
+    bool const fsck = args.size() > 1 && args[1] == "fsck";
+    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(error.what()), fsck ? "fsck " : "");
+    return fsck ? int{kFsckUsage} : int{kUsage};
+  }
+}
+
+}  // namespace
+
+std::string version_text() { return fmt::format("lcfs {} (store format {})", LCFS_VERSION, kFormatVersion); }
+
+CLI::Validator size_check() {
+  return {[](std::string const& text) {
+            auto const size = parse_size(text);
+            return size ? std::string{} : size.error().message;
+          },
+          "", "size"};
+}
+
+std::unique_ptr<CLI::App> make_app(Context& context) {
+  auto app = std::make_unique<CLI::App>("A filesystem made of layers, for container images.", "lcfs");
+  app->set_version_flag("-V,--version", version_text(), "Print the version and that of the store format");
+  app->set_help_flag("-h,--help", "Print this help");
+  app->require_subcommand(1);
+  app->footer(kFooter);
+  add_mkfs(*app, context);
+  add_import(*app, context);
+  add_image(*app, context);
+  add_layer(*app, context);
+  add_ls(*app, context);
+  add_cat(*app, context);
+  add_stat(*app, context);
+  add_extract(*app, context);
+  add_df(*app, context);
+  add_fsck(*app, context);
+  return app;
+}
+
+int run(std::vector<std::string> args, Io io) {
+  Context context{io};
+  if (args.empty()) args.emplace_back("lcfs");
+  expand_link_name(args);
+  auto const app = make_app(context);
+  int const code = parse(*app, args, context);
+  io.out.flush();
+  if (io.out) return code;
+  io.err << "lcfs: standard output: cannot write\n";
+  return args.size() > 1 && args[1] == "fsck" ? int{kFsckOperation} : int{kFailed};
+}
+
+Io process_io() {
+  std::ios::sync_with_stdio(false);
+  std::cin.tie(nullptr);
+  return Io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1,
+            [](char const* name) -> std::optional<std::string> {
+              char const* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+              if (value == nullptr) return std::nullopt;
+              return value;
+            }};
+}
+
+}  // namespace lcfs::cli

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/signals.h"
+
+namespace lcfs::cli {
+namespace {
+
+std::atomic<bool> stop_wanted{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+
+void want_stop(int) { stop_wanted.store(true, std::memory_order_relaxed); }
+
+}  // namespace
+
+StopOnSignal::StopOnSignal() {
+  stop_wanted.store(false);
+  struct sigaction action {};
+  action.sa_handler = want_stop;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits comes back with EINTR
+  sigemptyset(&action.sa_mask);
+  saved_[0].number = SIGINT;
+  saved_[1].number = SIGTERM;
+  saved_[2].number = SIGHUP;
+  for (auto& saved : saved_) {
+    sigaction(saved.number, nullptr, &saved.action);
+    if (saved.action.sa_handler != SIG_IGN) sigaction(saved.number, &action, nullptr);  // nohup stays nohup
+  }
+}
+
+StopOnSignal::~StopOnSignal() {
+  for (auto const& saved : saved_) sigaction(saved.number, &saved.action, nullptr);
+}
+
+std::atomic<bool>& StopOnSignal::stop() const { return stop_wanted; }
+
+}  // namespace lcfs::cli

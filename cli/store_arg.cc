@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/store_arg.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace lcfs::cli {
+namespace {
+
+std::string variable(Io const& io, char const* name) { return io.env ? io.env(name).value_or("") : ""; }
+
+std::string data_home(Io const& io) {
+  auto const xdg = variable(io, "XDG_DATA_HOME");
+  if (xdg.starts_with('/')) return xdg;
+  auto home = variable(io, "HOME");
+  if (home.empty())
+    if (passwd const* user = getpwuid(geteuid()); user != nullptr) home = user->pw_dir;  // NOLINT(concurrency-mt-unsafe)
+  return home + "/.local/share";
+}
+
+}  // namespace
+
+CLI::Option* add_store_option(CLI::App& command, std::string& given) {
+  return command.add_option("--store", given, "The store (default: $LCFS_STORE, else /var/lib/lcfs/store.lcfs for root, else "
+                                              "~/.local/share/lcfs/store.lcfs)")
+      ->type_name("PATH");
+}
+
+std::string store_path(Io const& io, std::string const& given) {
+  if (!given.empty()) return given;
+  if (auto const chosen = variable(io, "LCFS_STORE"); !chosen.empty()) return chosen;
+  return (geteuid() == 0 ? std::string{"/var/lib"} : data_home(io)) + "/lcfs/store.lcfs";
+}
+
+Result<std::unique_ptr<Store>> open_store(Io const& io, std::string const& given, Access access) {
+  auto const path = store_path(io, given);
+  auto device = open_device(path, access);
+  if (!device) {
+    auto error = std::move(device).error();
+    if (error.sys == ENOENT)
+      return Error{Errc::kNotFound, "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE names another", 0,
+                   path, kNoOffset};
+    return error;
+  }
+  OpenOptions options;
+  options.read_only = access != Access::kReadWrite;
+  auto store = Store::open(*std::move(device), options);
+  if (!store && store.error().path.empty()) store.error().path = path;
+  return store;
+}
+
+}  // namespace lcfs::cli

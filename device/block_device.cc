@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/block_device.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "device/checks.h"
+#include "device/fd_device.h"
+#include "device/lock.h"
+#include "format/layout.h"
+
+namespace lcfs {
+
+namespace {
+
+class BlockDevice final : public FdDevice {
+ public:
+  BlockDevice(Fd fd, std::string name, std::uint64_t size, bool writable)
+      : FdDevice(std::move(fd), std::move(name), size, writable) {}
+
+  Status discard(std::uint64_t offset, std::uint64_t length) override {
+    LCFS_TRY(check_effect(offset, length));
+    if (length == 0) return Ok{};
+    std::array<std::uint64_t, 2> range{offset, length};
+    while (::ioctl(fd(), BLKDISCARD, range.data()) != 0) {
+      if (errno == EINTR) continue;
+      // A disk that can't, or (EINVAL) not in our units because its sectors are larger: nothing to give back.
+      if (errno == EOPNOTSUPP || errno == ENOTTY || errno == EINVAL) break;
+      return failed(offset, fmt::format("cannot discard {} bytes", length), errno);
+    }
+    return Ok{};
+  }
+
+  Status reserve(std::uint64_t offset, std::uint64_t length) override { return check_effect(offset, length); }
+  Status release(std::uint64_t offset, std::uint64_t length) override { return check_effect(offset, length); }
+  [[nodiscard]] bool always_backed() const override { return true; }
+
+  Status resize(std::uint64_t) override {
+    return Error{Errc::kUnsupported, "the size of a block device is given", 0, name(), kNoOffset};
+  }
+};
+
+// EBUSY of an exclusive open: another lcfs, which then holds the lock too, or the kernel.
+Error busy(std::string const& path) {
+  if (Fd fd = open_fd(path, O_RDONLY | O_NOCTTY); fd) {
+    if (auto pid = lock_holder(fd.get())) return in_use(path, pid);
+  }
+  return Error{Errc::kBusy, "is mounted or in use by the system", 0, path, kNoOffset};
+}
+
+Status lock_patiently(int fd, std::string const& path, bool exclusive) {
+  // udev locks a disk for a moment while it looks at it, which it does whenever a writer has closed it.
+  constexpr int kTries = 20;
+  for (int i = 1;; ++i) {
+    Status locked = lock_store(fd, path, exclusive);
+    if (locked || locked.error().code != Errc::kBusy || i == kTries) return locked;
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Access access) {
+  bool const writable = access == Access::kReadWrite;
+  Fd fd = open_fd(path, (writable ? O_RDWR | O_EXCL : O_RDONLY) | O_NOCTTY);
+  if (!fd) {
+    int const sys = errno;
+    return sys == EBUSY ? busy(path) : io_error(path, kNoOffset, "cannot open", sys);
+  }
+  if (access != Access::kReadOnlyNoLock) LCFS_TRY(lock_patiently(fd.get(), path, writable));
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot examine", errno);
+  if (!S_ISBLK(st.st_mode)) return Error{Errc::kInvalid, "is no block device any more", 0, path, kNoOffset};
+  std::uint64_t bytes = 0;
+  if (::ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0) return io_error(path, kNoOffset, "cannot read its size", errno);
+  return std::unique_ptr<Device>(
+      std::make_unique<BlockDevice>(std::move(fd), path, bytes / kBlockSize * kBlockSize, writable));
+}
+
+}  // namespace lcfs

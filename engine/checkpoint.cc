@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints: the atomic step that makes everything before it durable (doc/design.md, "Checkpoint").
+//
+//   1. under the structure lock, no I/O: raise the generation, take over every dirty layer, put roots, counters and space
+//      runs into the store tree, seal it
+//   2. no locks: write data and nodes; wait for data writes that others began before
+//   3. device flush; the other superblock slot; device flush (I1, I10)
+//   4. blocks that neither slot names any more are free
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "engine/store_impl.h"
+
+namespace lcfs {
+
+Error StoreImpl::fail(Error why) {
+  Lock lock(super_mu);
+  if (!failure) {
+    failure = why;
+    failed.store(true, std::memory_order_release);
+  }
+  return why;
+}
+
+Status StoreImpl::check_writable() const {
+  if (failed.load(std::memory_order_acquire)) {
+    Lock lock(super_mu);
+    return Error{Errc::kReadOnly, "store went read-only: " + failure->text(), EROFS, device.name(), kNoOffset};
+  }
+  if (options.read_only) return Error{Errc::kReadOnly, "store is open read-only", EROFS, device.name(), kNoOffset};
+  return {};
+}
+
+void StoreImpl::queue_nodes(std::vector<NodeRef> nodes) {
+  Lock lock(writeback_mu);
+  writeback.insert(writeback.end(), std::make_move_iterator(nodes.begin()), std::make_move_iterator(nodes.end()));
+}
+
+std::uint64_t StoreImpl::begin_flush() {
+  Lock lock(flush_mu);
+  flushes.insert(++next_flush);
+  return next_flush;
+}
+
+void StoreImpl::end_flush(std::uint64_t ticket) {
+  Lock lock(flush_mu);
+  flushes.erase(ticket);
+  flush_cv.notify_all();
+}
+
+Status StoreImpl::write_nodes(std::vector<NodeRef> nodes) {
+  std::sort(nodes.begin(), nodes.end(), [](NodeRef const& a, NodeRef const& b) { return a->block < b->block; });
+  constexpr std::size_t kMost = 64;  // 1 MiB a write
+  std::vector<iovec> parts;
+  for (std::size_t i = 0; i < nodes.size();) {
+    parts.clear();
+    std::uint64_t const first = nodes[i]->block;
+    do {
+      parts.push_back({nodes[i]->bytes.data(), kNodeSize});
+      ++i;
+    } while (i < nodes.size() && parts.size() < kMost && nodes[i]->block == first + parts.size() * kNodeBlocks);
+    LCFS_TRY(device.write(first * kBlockSize, parts));
+  }
+  for (auto const& node : nodes) cache.unpin(node->block);
+  return {};
+}
+
+Status StoreImpl::write_data(IoBatch const& batch) {
+  std::vector<iovec> parts;
+  for (auto const& piece : batch.pieces) {
+    parts.clear();
+    for (auto const& page : piece.pages) parts.push_back({page->bytes.data(), kBlockSize});
+    LCFS_TRY(device.write(piece.device_offset, parts));
+  }
+  return {};
+}
+
+Status StoreImpl::checkpoint(bool force) {
+  LCFS_TRY(check_writable());
+  std::uint64_t target = 0;
+  {
+    Lock lock(cp_mu);
+    std::uint64_t const mine = ++cp_requested;
+    while (cp_running && cp_done < mine) lock.wait(cp_cv);
+    if (cp_done >= mine) return cp_result;
+    cp_running = true;
+    target = cp_requested;  // everybody who asked until now is served by this one
+  }
+  Status const result = do_checkpoint(force);
+  Lock lock(cp_mu);
+  cp_running = false;
+  cp_done = target;
+  cp_result = result;
+  cp_cv.notify_all();
+  return result;
+}
+
+Status StoreImpl::do_checkpoint(bool force) {
+  LCFS_TRY(check_writable());
+  std::vector<Handover> taken;
+  SuperblockInfo next;
+  {
+    Lock lock(super_mu);
+    next = super;
+  }
+  std::uint64_t building = 0;
+  std::uint64_t flush_barrier = 0;
+  {
+    WriteLock structure(mu);
+    std::vector<std::shared_ptr<LayerImpl>> dirty;
+    {
+      Lock lock(dirty_mu);
+      if (dirty_layers.empty() && !structure_dirty && dying.empty() && !force) return {};
+      building = generation++;
+      dirty.swap(dirty_layers);
+    }
+    std::vector<Extent> freed;
+    auto hand_over = [&]() LCFS_REQUIRES(mu) -> Status {
+      tree.set_generation(building);
+      for (auto const& layer : dirty) {
+        LCFS_TRY_ASSIGN(Handover h, layer->hand_over());
+        auto record = layer_record(h.id);
+        if (!record || record->state == LayerState::kDying) continue;  // removed meanwhile: it has nothing durable
+        record->root = h.root;
+        layer_blocks += h.own_blocks - record->own_blocks;
+        record->own_blocks = h.own_blocks;
+        record->used_blocks = h.used_blocks;
+        record->inodes = h.inodes;
+        LCFS_TRY(put_layer_record(*record));
+        LCFS_TRY(add_runs(h.id, std::move(h.allocated)));
+        freed.insert(freed.end(), h.freed.begin(), h.freed.end());
+        LCFS_TRY(remove_runs(h.id, std::move(h.freed)));
+        taken.push_back(std::move(h));
+      }
+      return reclaim(freed);
+    };
+    if (auto ok = hand_over(); !ok) return fail(std::move(ok).error());
+    queue_nodes(tree.seal());
+    store_tree_blocks =
+        static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+    auto store_freed = store_space.take_freed();
+    freed.insert(freed.end(), store_freed.begin(), store_freed.end());
+    (void)store_space.take_allocated();
+    store_space.return_chunks();
+    structure_dirty = false;
+    space.pend(std::move(freed), building);
+
+    next.slot ^= 1;
+    next.generation = building;
+    next.store_root = tree.root();
+    next.store_tree_blocks = store_tree_blocks;
+    next.layer_blocks = layer_blocks;
+    next.layer_count = layer_count;
+    next.image_count = image_count;
+    next.next_id = next_id.load();
+    next.next_inode = next_inode.load();
+    next.written_ns = now_ns();
+    tree.set_generation(building + 1);
+    Lock lock(flush_mu);
+    flush_barrier = next_flush;
+  }
+
+  auto write_out = [&]() -> Status {
+    for (auto const& h : taken) LCFS_TRY(write_data(h.data));
+    std::vector<NodeRef> nodes;
+    {
+      Lock lock(writeback_mu);
+      nodes.swap(writeback);
+    }
+    for (auto& h : taken) nodes.insert(nodes.end(), h.nodes.begin(), h.nodes.end());
+    LCFS_TRY(write_nodes(std::move(nodes)));
+    {
+      Lock lock(flush_mu);
+      while (!flushes.empty() && *flushes.begin() <= flush_barrier) lock.wait(flush_cv);
+    }
+    LCFS_TRY(check_writable());  // one of those writes may have failed
+    LCFS_TRY(device.flush());    // I4: all of it before the name of it
+    AlignedBuffer slot(kBlockSize);
+    encode_superblock(next, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
+    LCFS_TRY(device.write(kSlotBlock[next.slot] * kBlockSize, slot.span()));
+    return device.flush();
+  };
+  if (auto ok = write_out(); !ok) return fail(std::move(ok).error());
+
+  for (auto const& h : taken) {
+    if (h.data.layer) h.data.layer->written(h.data);
+  }
+  {
+    Lock lock(super_mu);
+    super = next;
+  }
+  auto free_now = space.take_pending(next.generation);
+  std::vector<Extent> bare;
+  if (options.discard) {
+    // Long runs only: each discard is a call, and short holes only fragment the host's file.
+    constexpr std::uint64_t kWorthIt = 16;
+    auto const keep = std::partition(free_now.begin(), free_now.end(), [](Extent const& e) { return e.count < kWorthIt; });
+    for (auto it = keep; it != free_now.end(); ++it) {
+      if (device.discard(it->start * kBlockSize, it->count * kBlockSize)) {
+        bare.push_back(*it);
+        it->count = 0;
+      }
+    }
+  }
+  space.give_back(bare, true);
+  space.give_back(free_now, false);
+  return {};
+}
+
+Status StoreImpl::make_room() {
+  // Two: blocks freed in generation g are free once g + 1 is durable.
+  LCFS_TRY(checkpoint(true));
+  return checkpoint(true);
+}
+
+}  // namespace lcfs

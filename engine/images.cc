@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images: a name, the documents as they came, and the layer they stand on.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/import.h"
+#include "engine/probe.h"
+#include "engine/store_impl.h"
+
+namespace lcfs {
+
+namespace {
+
+std::uint64_t blob_offset(BlobKind kind, std::uint64_t chunk) { return static_cast<std::uint64_t>(kind) << 32 | chunk; }
+
+Status put_document(Tree& tree, ImageId id, BlobKind kind, std::string_view bytes) {
+  for (std::uint64_t chunk = 0; !bytes.empty(); ++chunk) {
+    auto const part = bytes.substr(0, kBlobChunk);
+    LCFS_TRY(tree.put({id, kBlob, blob_offset(kind, chunk)}, as_bytes(part)));
+    bytes.remove_prefix(part.size());
+  }
+  return {};
+}
+
+std::string_view as_text(Bytes b) { return {reinterpret_cast<char const*>(b.data()), b.size()}; }
+
+}  // namespace
+
+Result<ImageDetails> StoreImpl::image_details(ImageId id) const {
+  LCFS_TRY_ASSIGN(auto const found, tree.get({id, kImage, 0}));
+  if (!found) return Error{Errc::kNotFound, fmt::format("no image {}", id), ENOENT, device.name(), kNoOffset};
+  ImageDetails d;
+  LCFS_TRY_ASSIGN(d.info, parse_image(found->key, found->value));
+  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const&, Bytes value) -> Result<bool> {
+    d.names.emplace_back(as_text(value));
+    return true;
+  }));
+  std::sort(d.names.begin(), d.names.end());
+  return d;
+}
+
+Result<ImageDetails> Store::image(ImageId id) const {
+  ReadLock lock(impl_->mu);
+  return impl_->image_details(id);
+}
+
+Status Store::for_each_image(std::function<bool(ImageDetails const&)> const& take) const {
+  // The digest table lists images among layers: image ids are found there without walking runs and documents.
+  std::vector<ImageId> ids;
+  {
+    ReadLock lock(impl_->mu);
+    LCFS_TRY(scan(impl_->tree, {0, kDigest, 0}, {0, kDigest, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+      LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
+      if (info.type == NameType::kImage) ids.push_back(info.id);
+      return true;
+    }));
+  }
+  std::sort(ids.begin(), ids.end());
+  for (ImageId const id : ids) {
+    auto details = image(id);
+    if (!details) {
+      if (details.error().code == Errc::kNotFound) continue;  // removed meanwhile
+      return std::move(details).error();
+    }
+    if (!take(*details)) return {};
+  }
+  return {};
+}
+
+Result<std::string> Store::image_document(ImageId id, BlobKind kind) const {
+  ReadLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
+  std::uint32_t const size = kind == BlobKind::kConfig     ? details.info.config_size
+                             : kind == BlobKind::kManifest ? details.info.manifest_size
+                                                           : details.info.index_size;
+  if (size == 0) return Error{Errc::kNotFound, "the image has no such document", ENOENT};
+  std::string out;
+  LCFS_TRY(scan(impl_->tree, {id, kBlob, blob_offset(kind, 0)}, {id, kBlob, blob_offset(kind, 0xffffffff)},
+                [&](Key const&, Bytes value) -> Result<bool> {
+                  if (value.size() > size - out.size()) return Error{Errc::kCorrupt, "image document is longer than its record says"};
+                  out += as_text(value);
+                  return out.size() < size;
+                }));
+  if (out.size() != size) return Error{Errc::kCorrupt, "image document is cut short", 0, impl_->device.name(), kNoOffset};
+  return out;
+}
+
+Result<std::vector<LayerInfo>> Store::image_layers(ImageId id) const {
+  ReadLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
+  std::vector<LayerInfo> out;
+  for (LayerId at = details.info.top_layer; at != 0;) {
+    LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(at));
+    if (out.size() >= details.info.layer_count || info.parent >= at) {
+      return Error{Errc::kCorrupt, "an image's layers do not lead to a base", 0, impl_->device.name(), kNoOffset};
+    }
+    at = info.parent;
+    out.push_back(std::move(info));
+  }
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+Status StoreImpl::put_image_locked(NewImage const& image) {
+  LCFS_TRY_ASSIGN(auto const known, find_digest(image.config_digest, NameType::kImage));
+  ImageInfo info;
+  if (known) {
+    LCFS_TRY_ASSIGN(auto const details, image_details(known->id));
+    info = details.info;
+  } else {
+    info.id = next_id.fetch_add(1);
+    info.config_digest = image.config_digest;
+    info.manifest_digest = image.manifest_digest;
+    info.top_layer = image.top_layer;
+    info.layer_count = image.layer_count;
+    info.config_size = static_cast<std::uint32_t>(image.config.size());
+    info.manifest_size = static_cast<std::uint32_t>(image.manifest.size());
+    info.index_size = static_cast<std::uint32_t>(image.index.size());
+    info.imported_ns = now_ns();
+    LCFS_TRY(put_document(tree, info.id, BlobKind::kConfig, image.config));
+    LCFS_TRY(put_document(tree, info.id, BlobKind::kManifest, image.manifest));
+    LCFS_TRY(put_document(tree, info.id, BlobKind::kIndex, image.index));
+    LCFS_TRY(put_digest(image.config_digest, info.id, NameType::kImage));
+    if (image.top_layer != 0) {
+      LCFS_TRY_ASSIGN(LayerInfo top, layer_record(image.top_layer));
+      ++top.images;
+      LCFS_TRY(put_layer_record(top));
+    }
+    ++image_count;
+  }
+  // The record goes in before its names: taking a name from another image may walk over it.
+  LCFS_TRY(tree.put({info.id, kImage, 0}, as_bytes(encode_image(info))));
+  for (auto const& name : image.names) {
+    LCFS_TRY_ASSIGN(auto const taken, find_name(name));
+    if (taken && taken->id == info.id) continue;
+    if (taken && taken->type == NameType::kLayer) {
+      return Error{Errc::kExists, fmt::format("the name '{}' belongs to a layer", name), EEXIST, device.name(), kNoOffset};
+    }
+    if (taken) {
+      // The tag moves.  The image it came from stays, even without a name: its users know it by digest.
+      LCFS_TRY_ASSIGN(auto const other, image_details(taken->id));
+      LCFS_TRY(erase_name(name));
+      ImageInfo loser = other.info;
+      --loser.name_count;
+      LCFS_TRY(tree.put({loser.id, kImage, 0}, as_bytes(encode_image(loser))));
+      std::optional<Key> gone;
+      LCFS_TRY(scan(tree, {loser.id, kImageName, 0}, {loser.id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+        if (as_text(value) == name) gone = key;
+        return !gone;
+      }));
+      if (gone) LCFS_TRY(tree.erase_range(*gone, *gone, nullptr));
+    }
+    LCFS_TRY(put_name(name, info.id, NameType::kImage));
+    auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
+    LCFS_TRY_ASSIGN(auto const slot, probe(tree, {info.id, kImageName, name_key(hash_seed, name)}, 1, never));
+    if (!slot.free) return Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC, device.name(), kNoOffset};
+    LCFS_TRY(tree.put(*slot.free, as_bytes(name)));
+    ++info.name_count;
+    LCFS_TRY(tree.put({info.id, kImage, 0}, as_bytes(encode_image(info))));
+  }
+  return {};
+}
+
+Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
+  LCFS_TRY_ASSIGN(ImageDetails details, image_details(id));
+  if (!name.empty()) {
+    auto const it = std::find(details.names.begin(), details.names.end(), name);
+    if (it == details.names.end()) return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name), ENOENT};
+    LCFS_TRY(erase_name(name));
+    std::optional<Key> gone;
+    LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+      if (as_text(value) == name) gone = key;
+      return !gone;
+    }));
+    if (gone) LCFS_TRY(tree.erase_range(*gone, *gone, nullptr));
+    if (--details.info.name_count != 0) return tree.put({id, kImage, 0}, as_bytes(encode_image(details.info)));
+  } else {
+    for (auto const& n : details.names) LCFS_TRY(erase_name(n));
+  }
+  LCFS_TRY(erase_digest(details.info.config_digest, NameType::kImage));
+  LCFS_TRY(tree.erase_range({id, kImage, 0}, {id, kBlob, ~0ull}, nullptr));
+  --image_count;
+  // Layers from the top down, as long as nothing else stands on them.
+  LayerId at = details.info.top_layer;
+  bool top = true;
+  while (at != 0) {
+    LCFS_TRY_ASSIGN(LayerInfo info, layer_record(at));
+    if (std::exchange(top, false)) {
+      --info.images;
+      LCFS_TRY(put_layer_record(info));
+    }
+    // Layers that were made here, not imported, are somebody's work: they stay until removed by name.
+    if (info.children != 0 || info.images != 0 || !info.has_digests) break;
+    at = info.parent;
+    LCFS_TRY(remove_layer_locked(std::move(info)));
+  }
+  return {};
+}
+
+Status Store::remove_image(ImageId id, std::string_view name) {
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY(impl_->begin_structure_change());
+    std::uint64_t const before = impl_->tree.changes();
+    LCFS_TRY(impl_->end_structure_change(impl_->remove_image_locked(id, name), before));
+  }
+  return impl_->checkpoint(false);
+}
+
+}  // namespace lcfs

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/ingest.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/zero.h"
+#include "format/hash.h"
+
+namespace lcfs {
+
+// The layer has no id yet: parents must have smaller ones than their children, and blobs come in any order.
+IngestImpl::IngestImpl(StoreImpl& store, WriteQueue& queue)
+    : store_(store), queue_(queue), space_(store.space, 0), log_(store.space, store.device) {
+  small_data_.reserve(kInlineMax + 1);
+}
+
+IngestImpl::~IngestImpl() {
+  (void)queue_.wait(sink_);
+  if (buffer_) queue_.return_buffer(std::move(buffer_));
+  // No checkpoint names them, and no write to them is under way any more: free at once.
+  store_.space.give_back(space_.take_allocated(), false);
+}
+
+std::vector<Extent> IngestImpl::take_blocks() {
+  space_.return_chunks();
+  return space_.take_allocated();
+}
+
+void IngestImpl::log_bytes(void const* data, std::size_t size) {
+  auto const* p = static_cast<std::byte const*>(data);
+  scratch_.insert(scratch_.end(), p, p + size);
+}
+
+Status IngestImpl::open_buffer() {
+  LCFS_TRY(queue_.check(sink_));
+  LCFS_TRY_ASSIGN(blocks_, space_.allocate_data(WriteQueue::kBuffer / kBlockSize));
+  if (!buffer_) buffer_ = queue_.take_buffer();
+  used_ = 0;
+  return {};
+}
+
+void IngestImpl::submit_buffer() {
+  std::uint64_t const filled = used_ / kBlockSize;
+  if (filled < blocks_.count) {
+    Extent const rest{blocks_.start + filled, blocks_.count - filled};
+    // Always among the last allocated, so this succeeds; were it not, the rest would be freed with the layer's own.
+    if (!space_.unallocate(rest)) space_.free(rest);
+  }
+  if (used_ != 0) queue_.submit(blocks_.start * kBlockSize, std::move(buffer_), used_, sink_);
+  blocks_ = {};
+  used_ = 0;
+}
+
+void IngestImpl::begin_content(std::uint64_t size) {
+  offset_ = 0;
+  small_ = true;
+  known_large_ = size > kInlineMax;
+  small_data_.clear();
+  any_extent_ = false;
+  run_ = {};
+  sums_.clear();
+  scratch_.clear();
+  content_ = log_.end();
+}
+
+Status IngestImpl::end_run() {
+  if (run_.count == 0) return {};
+  if (!any_extent_) scratch_.push_back(kExtentContent);
+  any_extent_ = true;
+  log_bytes(&run_, sizeof run_);
+  log_bytes(sums_.data(), sums_.size() * sizeof(std::uint32_t));
+  run_ = {};
+  sums_.clear();
+  if (scratch_.size() >= 64 * 1024) {
+    LCFS_TRY(log_.append(scratch_));
+    scratch_.clear();
+  }
+  return {};
+}
+
+// The block that stands at used_ in the buffer: dropped if zero, else checksummed and kept.  offset_ is at its end.
+Status IngestImpl::place_block() {
+  std::span<std::byte const> const block(buffer_.data() + used_, kBlockSize);
+  std::uint64_t const at = offset_ - kBlockSize;
+  if (is_zero(block)) return end_run();
+  std::uint64_t const device_block = blocks_.start + used_ / kBlockSize;
+  bool const goes_on = run_.count != 0 && run_.count < kMaxExtentBlocks && run_.block + run_.count == device_block &&
+                       run_.file_offset + std::uint64_t{run_.count} * kBlockSize == at;
+  if (!goes_on) {
+    LCFS_TRY(end_run());
+    run_ = {at, device_block, 0, 0};
+  }
+  sums_.push_back(crc32c(block));
+  ++run_.count;
+  used_ += kBlockSize;
+  return {};
+}
+
+Status IngestImpl::place_blocks(std::span<std::byte const> data) {
+  while (!data.empty()) {
+    if (used_ == blocks_.count * kBlockSize) {
+      if (blocks_.count != 0) submit_buffer();
+      LCFS_TRY(open_buffer());
+    }
+    // A block of zeroes is found before it is copied.
+    auto const block = data.first(kBlockSize);
+    offset_ += kBlockSize;
+    if (is_zero(block)) {
+      LCFS_TRY(end_run());
+    } else {
+      std::memcpy(buffer_.data() + used_, block.data(), kBlockSize);
+      LCFS_TRY(place_block());
+    }
+    data = data.subspan(kBlockSize);
+  }
+  return {};
+}
+
+Status IngestImpl::append(std::span<std::byte const> data) {
+  if (small_) {
+    if (!known_large_ && small_data_.size() + data.size() <= kInlineMax) {
+      small_data_.insert(small_data_.end(), data.begin(), data.end());
+      return {};
+    }
+    LCFS_TRY(leave_small());
+  }
+  while (!data.empty()) {
+    if (partial_ == 0 && data.size() >= kBlockSize) {
+      std::size_t const whole = data.size() / kBlockSize * kBlockSize;
+      LCFS_TRY(place_blocks(data.first(whole)));
+      data = data.subspan(whole);
+      continue;
+    }
+    if (used_ == blocks_.count * kBlockSize) {
+      if (blocks_.count != 0) submit_buffer();
+      LCFS_TRY(open_buffer());
+    }
+    std::size_t const n = std::min<std::size_t>(data.size(), kBlockSize - partial_);
+    std::memcpy(buffer_.data() + used_ + partial_, data.data(), n);
+    partial_ += n;
+    offset_ += n;
+    data = data.subspan(n);
+    if (partial_ == kBlockSize) {
+      partial_ = 0;
+      LCFS_TRY(place_block());
+    }
+  }
+  return {};
+}
+
+Status IngestImpl::leave_small() {
+  small_ = false;
+  std::vector<std::byte> const data = std::move(small_data_);
+  small_data_.clear();
+  if (data.empty()) return {};
+  return append(data);
+}
+
+Status IngestImpl::append_hole(std::uint64_t length) {
+  static constexpr std::array<std::byte, kBlockSize> kZeroes{};
+  if (small_ && length != 0) LCFS_TRY(leave_small());
+  while (length != 0) {
+    if (partial_ == 0 && length >= kBlockSize) {
+      LCFS_TRY(end_run());
+      std::uint64_t const whole = length / kBlockSize * kBlockSize;
+      offset_ += whole;
+      length -= whole;
+      continue;
+    }
+    std::size_t const n = std::min<std::uint64_t>(length, kBlockSize - partial_);
+    LCFS_TRY(append(std::span(kZeroes).first(n)));
+    length -= n;
+  }
+  return {};
+}
+
+Result<Content> IngestImpl::end_content() {
+  Content out;
+  if (small_) {
+    out.size = small_data_.size();
+    while (!small_data_.empty() && small_data_.back() == std::byte{0}) small_data_.pop_back();
+    if (small_data_.empty()) return out;
+    scratch_.push_back(kInlineContent);
+    auto const size = static_cast<std::uint32_t>(small_data_.size());
+    log_bytes(&size, sizeof size);
+    log_bytes(small_data_.data(), small_data_.size());
+  } else {
+    out.size = offset_;
+    if (partial_ != 0) {
+      std::memset(buffer_.data() + used_ + partial_, 0, kBlockSize - partial_);
+      offset_ += kBlockSize - partial_;
+      partial_ = 0;
+      LCFS_TRY(place_block());
+    }
+    LCFS_TRY(end_run());
+    if (!any_extent_) return out;
+    PlacedExtent const last{};
+    log_bytes(&last, sizeof last);
+  }
+  LCFS_TRY(log_.append(scratch_));
+  scratch_.clear();
+  out.handle = content_ + 1;
+  return out;
+}
+
+Status IngestImpl::finish() {
+  if (blocks_.count != 0) submit_buffer();
+  if (buffer_) queue_.return_buffer(std::move(buffer_));
+  buffer_ = {};
+  LCFS_TRY(log_.finish());
+  return queue_.wait(sink_);
+}
+
+}  // namespace lcfs

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer in memory: its tree, the space it takes, and files whose data is not yet placed.
+//
+// Locks: mu_ protects everything below it.  Order: StoreImpl::mu_ before LayerImpl::mu_ before the small ones (dirty set,
+// SpaceMap, NodeCache shards).  Two layers' mu_ are never held at once.
+//
+// Deferred allocation: write() fills pages; flush_file() gives them space as one run each stretch, puts extents and checksums
+// into the tree and hands the pages over for writing.  Until they are written they stay readable here ("writing").
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/layer.h"
+#include "engine/space.h"
+#include "engine/sync.h"
+#include "engine/tree.h"
+
+namespace lcfs {
+
+struct StoreImpl;
+
+// One page of file data in memory.
+struct Page {
+  explicit Page() : bytes(kBlockSize) {}
+  AlignedBuffer bytes;
+  std::uint32_t low = 0, high = 0;  // bytes [low, high) are valid; all of it before it is written
+  bool writing = false;             // handed over: its bytes are constant
+  [[nodiscard]] bool whole() const { return low == 0 && high == kBlockSize; }
+};
+using PageRef = std::shared_ptr<Page>;
+
+class LayerImpl;
+
+// Data handed over for writing, outside all locks.
+struct IoBatch {
+  struct Piece {
+    std::uint64_t device_offset = 0;
+    Inode inode = 0;
+    std::uint64_t first_page = 0;
+    std::vector<PageRef> pages{};
+  };
+  std::shared_ptr<LayerImpl> layer{};
+  std::vector<Piece> pieces{};
+};
+
+// What a checkpoint takes from a layer.
+struct Handover {
+  LayerId id = 0;
+  NodePtr root{};
+  std::uint64_t own_blocks = 0, used_blocks = 0, inodes = 0;
+  std::vector<Extent> allocated{}, freed{};
+  std::vector<NodeRef> nodes{};
+  IoBatch data{};
+};
+
+class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerImpl> {
+ public:
+  LayerImpl(StoreImpl& store, LayerInfo const& info);
+  ~LayerImpl() override;
+
+  [[nodiscard]] LayerId id() const override { return id_; }
+  [[nodiscard]] Inode root() const override { return root_inode_; }
+  [[nodiscard]] bool frozen() const override { return frozen_.load(std::memory_order_acquire); }
+
+  Result<Attr> lookup(Inode directory, std::string_view name) override;
+  Result<Attr> getattr(Inode inode) override;
+  Result<Attr> setattr(Inode inode, SetAttr const& set) override;
+  Result<Inode> parent_of(Inode directory) override;
+  Result<std::string> readlink(Inode inode) override;
+  Result<Attr> create(Inode directory, std::string_view name, NewNode const& node) override;
+  Result<Attr> symlink(Inode directory, std::string_view name, std::string_view target, NewNode const& node) override;
+  Result<Attr> link(Inode inode, Inode directory, std::string_view name) override;
+  Result<Attr> tmpfile(NewNode const& node) override;
+  Status unlink(Inode directory, std::string_view name) override;
+  Status rmdir(Inode directory, std::string_view name) override;
+  Status rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) override;
+  Status open(Inode inode) override;
+  Status release(Inode inode) override;
+  Result<std::size_t> read(Inode inode, std::uint64_t offset, std::span<std::byte> into) override;
+  Result<std::size_t> write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) override;
+  Status allocate(Inode inode, Allocate how, std::uint64_t offset, std::uint64_t length) override;
+  Result<std::uint64_t> seek(Inode inode, std::uint64_t offset, Whence whence) override;
+  Status fsync(Inode inode) override;
+  Result<std::string> getxattr(Inode inode, std::string_view name) override;
+  Status setxattr(Inode inode, std::string_view name, std::string_view value, XattrMode mode) override;
+  Result<std::vector<std::string>> listxattr(Inode inode) override;
+  Status removexattr(Inode inode, std::string_view name) override;
+  Status readdir(Inode directory, std::uint64_t cookie, std::function<bool(DirEntry const&)> const& take) override;
+  Result<std::vector<Run>> runs(Inode inode) override;
+
+  // For the store ---------------------------------------------------------------------------------------------
+
+  // A new, empty tree with just a root directory.
+  Status make_root() LCFS_EXCLUDES(mu_);
+  // All unflushed data is placed and written, all nodes sealed: from here on the layer never changes.
+  Status freeze() LCFS_EXCLUDES(mu_);
+  // Everything a checkpoint needs; the layer goes on in the next generation.
+  Result<Handover> hand_over() LCFS_EXCLUDES(mu_);
+  // The pages of a batch are on the device.
+  void written(IoBatch const& batch) LCFS_EXCLUDES(mu_);
+  // Removes inodes that had no name when the layer was last in use.
+  Status remove_orphans() LCFS_EXCLUDES(mu_);
+  // The layer is being removed from the store: forget everything that was not checkpointed.
+  void discard() LCFS_EXCLUDES(mu_);
+  // A layer being stacked: the blocks its nodes take, net; the layer no longer answers for them.  Normalized.
+  std::vector<Extent> take_space() LCFS_EXCLUDES(mu_);
+  // A sealed root pointer to clone, and the counters that go with it.
+  [[nodiscard]] LayerInfo snapshot(LayerInfo info) const LCFS_EXCLUDES(mu_);
+
+ private:
+  friend class Stacker;
+
+  // What open files know better than the tree.
+  struct FileState {
+    InodeInfo attr{};                         // valid if attr_dirty
+    bool attr_dirty = false;
+    std::map<std::uint64_t, PageRef> pages{}; // by page number
+    std::uint64_t dirty_pages = 0;            // of them not `writing`
+    std::unordered_set<std::uint64_t> windows{};  // stretches of 64 pages whose metadata is promised
+    Reservation promise{};
+    std::uint64_t opens = 0;
+  };
+
+  // Inodes ------------------------------------------------------------------------------------------ layer_meta.cc
+  Result<InodeInfo> load(Inode inode) const LCFS_REQUIRES_SHARED(mu_);     // ENOENT
+  Result<InodeInfo> load_dir(Inode inode) const LCFS_REQUIRES_SHARED(mu_); // ENOTDIR too
+  Status store(Inode inode, InodeInfo const& info) LCFS_REQUIRES(mu_);
+  [[nodiscard]] FileState* state(Inode inode) LCFS_REQUIRES(mu_);          // null: none
+  [[nodiscard]] FileState const* state(Inode inode) const LCFS_REQUIRES_SHARED(mu_);
+  FileState& make_state(Inode inode) LCFS_REQUIRES(mu_);
+  void drop_state_if_idle(Inode inode) LCFS_REQUIRES(mu_);
+  // Removes an inode without names: its records, its blocks.
+  Status remove_inode(Inode inode) LCFS_REQUIRES(mu_);
+  Status unlinked(Inode inode, InodeInfo& info) LCFS_REQUIRES(mu_);  // nlink just became 0
+  // Guards around every changing operation.
+  Status begin_change() LCFS_REQUIRES(mu_);
+  template <class T>
+  Result<T> end_change(Result<T> result, std::uint64_t changes_before) LCFS_REQUIRES(mu_);
+  template <class Op>
+  auto change(std::uint64_t blocks, Urgency urgency, Op const& op) LCFS_EXCLUDES(mu_);
+  void count_nodes() LCFS_REQUIRES(mu_);
+  void free_blocks(std::uint64_t block, std::uint64_t count, std::uint64_t owner) LCFS_REQUIRES(mu_);
+  Status spill_if_large() LCFS_REQUIRES(mu_);
+
+  // Names ------------------------------------------------------------------------------------------- layer_names.cc
+  Result<std::optional<DirentInfo>> find_entry(Inode directory, std::string_view name, Record& hold) const
+      LCFS_REQUIRES_SHARED(mu_);
+  Status add_entry(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) LCFS_REQUIRES(mu_);
+  Status remove_entry(Inode directory, std::string_view name, Inode inode) LCFS_REQUIRES(mu_);
+  Status replace_entry(Inode directory, std::string_view name, Inode old_inode, Inode inode, std::uint32_t mode)
+      LCFS_REQUIRES(mu_);
+  Result<Attr> new_inode(Inode directory, std::string_view name, NewNode const& node, std::string_view target)
+      LCFS_REQUIRES(mu_);
+  Status do_unlink(Inode directory, std::string_view name, bool want_directory) LCFS_REQUIRES(mu_);
+  Status do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) LCFS_REQUIRES(mu_);
+  Result<Inode> parent_locked(Inode directory) const LCFS_REQUIRES_SHARED(mu_);
+  Result<bool> is_inside(Inode directory, Inode ancestor) const LCFS_REQUIRES_SHARED(mu_);
+
+  // Data -------------------------------------------------------------------------------- layer_data.cc, layer_flush.cc
+  Status read_base(Inode inode, std::uint64_t offset, std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
+  Status read_extent(Inode inode, ExtentInfo const& extent, std::uint64_t extent_offset, std::uint64_t offset,
+                     std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
+  Status read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
+  Result<Page*> page_for_write(Inode inode, FileState& f, std::uint64_t number, std::uint32_t low, std::uint32_t high)
+      LCFS_REQUIRES(mu_);
+  Status fill_page(Inode inode, std::uint64_t number, Page& page) const LCFS_REQUIRES_SHARED(mu_);
+  Result<std::uint64_t> promise_pages(FileState& f, std::uint64_t first, std::uint64_t last) LCFS_REQUIRES(mu_);
+  Status do_write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) LCFS_REQUIRES(mu_);
+  Status do_truncate(Inode inode, InodeInfo& info, std::uint64_t size) LCFS_REQUIRES(mu_);
+  Status zero_range(Inode inode, std::uint64_t begin, std::uint64_t end) LCFS_REQUIRES(mu_);
+  Status inline_to_page(Inode inode) LCFS_REQUIRES(mu_);
+  void drop_pages(FileState& f, std::uint64_t first, std::uint64_t end) LCFS_REQUIRES(mu_);
+  // Removes the mapping of [begin, end) (bytes, block aligned); returns how many blocks it held.
+  Result<std::uint64_t> unmap(Inode inode, std::uint64_t begin, std::uint64_t end) LCFS_REQUIRES(mu_);
+  Status map_extent(Inode inode, std::uint64_t offset, Extent blocks, std::vector<std::uint32_t> const& sums)
+      LCFS_REQUIRES(mu_);
+  Status flush_file(Inode inode, IoBatch& batch) LCFS_REQUIRES(mu_);
+  Result<bool> flush_inline(Inode inode, FileState& f) LCFS_REQUIRES(mu_);
+  Status flush_run(Inode inode, FileState& f, std::uint64_t first, std::vector<PageRef> pages, IoBatch& batch)
+      LCFS_REQUIRES(mu_);
+  Status flush_all(IoBatch& batch) LCFS_REQUIRES(mu_);
+  Status flush_now(std::optional<Inode> inode) LCFS_EXCLUDES(mu_);  // places and writes
+  Result<std::optional<std::uint64_t>> next_extent(Inode inode, std::uint64_t offset, std::uint64_t* end) const
+      LCFS_REQUIRES_SHARED(mu_);
+  void count_dirty(std::int64_t pages) LCFS_REQUIRES(mu_);
+
+  // Xattrs ------------------------------------------------------------------------------------------ layer_xattr.cc
+  Result<std::optional<Key>> find_xattr(Inode inode, std::string_view name, std::optional<Key>* free) const
+      LCFS_REQUIRES_SHARED(mu_);
+  Result<std::string> xattr_value(Key const& key) const LCFS_REQUIRES_SHARED(mu_);
+  Status put_xattr(Inode inode, std::string_view name, std::string_view value, XattrMode mode) LCFS_REQUIRES(mu_);
+
+  StoreImpl& store_;
+  LayerId const id_;
+  Inode const root_inode_;
+  std::atomic<bool> frozen_;
+
+  mutable SharedMutex mu_;
+  OwnerSpace space_ LCFS_GUARDED_BY(mu_);
+  Tree tree_ LCFS_GUARDED_BY(mu_);
+  std::uint64_t own_blocks_ LCFS_GUARDED_BY(mu_);
+  std::uint64_t used_blocks_ LCFS_GUARDED_BY(mu_);
+  std::uint64_t inodes_ LCFS_GUARDED_BY(mu_);
+  bool dirty_ LCFS_GUARDED_BY(mu_) = false;    // in the store's dirty set
+  bool discarded_ LCFS_GUARDED_BY(mu_) = false;
+  std::vector<NodeRef> sealed_ LCFS_GUARDED_BY(mu_);  // sealed since the last hand-over, not yet given to the store
+  std::unordered_map<Inode, std::unique_ptr<FileState>> files_ LCFS_GUARDED_BY(mu_);
+  std::unordered_set<Inode> dirty_files_ LCFS_GUARDED_BY(mu_);
+  std::uint64_t dirty_pages_ LCFS_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace lcfs

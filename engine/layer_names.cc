@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers: directories and names.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/layer_change.h"
+#include "engine/probe.h"
+
+namespace lcfs {
+
+namespace {
+
+Status check_name(std::string_view name) {
+  if (name.empty()) return fs_error(ENOENT);
+  if (name.size() > kMaxName) return fs_error(ENAMETOOLONG);
+  if (name == "." || name == "..") return fs_error(EEXIST);
+  if (name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos) return fs_error(EINVAL);
+  return {};
+}
+
+std::uint8_t dirent_type(std::uint32_t mode) { return static_cast<std::uint8_t>((mode & S_IFMT) >> 12); }
+
+constexpr std::uint32_t kMaxLinks = 0x7fffffff;
+
+}  // namespace
+
+Result<std::optional<DirentInfo>> LayerImpl::find_entry(Inode directory, std::string_view name, Record& hold) const {
+  if (name.size() > kMaxName) return fs_error(ENAMETOOLONG);
+  auto match = [&](Key const& key, Bytes value) -> Result<bool> {
+    LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
+    return d.name == name;
+  };
+  LCFS_TRY_ASSIGN(auto p, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
+  if (!p.found) return std::optional<DirentInfo>{};
+  hold = std::move(*p.found);
+  LCFS_TRY_ASSIGN(DirentInfo const d, parse_dirent(hold.key, hold.value));
+  return std::optional<DirentInfo>(d);
+}
+
+Result<Attr> LayerImpl::lookup(Inode directory, std::string_view name) {
+  ReadLock lock(mu_);
+  LCFS_TRY(load_dir(directory));
+  Inode inode = directory;
+  if (name == "..") {
+    LCFS_TRY_ASSIGN(inode, parent_locked(directory));
+  } else if (name != ".") {
+    Record hold;
+    LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
+    if (!entry) return fs_error(ENOENT);
+    inode = entry->inode;
+  }
+  LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
+  return Attr{inode, info};
+}
+
+Result<Inode> LayerImpl::parent_of(Inode directory) {
+  ReadLock lock(mu_);
+  return parent_locked(directory);
+}
+
+Result<Inode> LayerImpl::parent_locked(Inode directory) const {
+  if (directory == root_inode_) return directory;
+  Tree::Cursor c(tree_);
+  LCFS_TRY(c.seek({directory, kParent, 0}));
+  if (!c.valid() || c.key().inode != directory || c.key().kind != kParent) return fs_error(ENOENT);
+  LCFS_TRY_ASSIGN(auto const p, parse_parent(c.key(), c.value()));
+  return p.directory;
+}
+
+Result<bool> LayerImpl::is_inside(Inode directory, Inode ancestor) const {
+  for (Inode at = directory;;) {
+    if (at == ancestor) return true;
+    if (at == root_inode_) return false;
+    LCFS_TRY_ASSIGN(at, parent_locked(at));
+  }
+}
+
+Result<std::string> LayerImpl::readlink(Inode inode) {
+  ReadLock lock(mu_);
+  LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
+  if (!S_ISLNK(info.mode)) return fs_error(EINVAL);
+  LCFS_TRY_ASSIGN(auto const found, tree_.get({inode, kInline, 0}));
+  if (!found || found->value.size() != info.size) {
+    return Error{Errc::kCorrupt, "symlink without its target", 0, store_.device.name(), kNoOffset};
+  }
+  return std::string(reinterpret_cast<char const*>(found->value.data()), found->value.size());
+}
+
+// Puts the entry and the child's back-reference.  The directory's size and times are the caller's.
+Status LayerImpl::add_entry(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) {
+  auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
+  LCFS_TRY_ASSIGN(auto const at, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
+  LCFS_TRY_ASSIGN(auto const back, probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, never));
+  if (!at.free || !back.free) return fs_error(ENOSPC);
+  LCFS_TRY(tree_.put(*at.free, as_bytes(encode_dirent({inode, dirent_type(mode), name}))));
+  return tree_.put(*back.free, as_bytes(encode_parent({directory, name})));
+}
+
+Status LayerImpl::remove_entry(Inode directory, std::string_view name, Inode inode) {
+  Record hold;
+  LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
+  if (!entry) return Error{Errc::kCorrupt, "directory entry vanished", 0, store_.device.name(), kNoOffset};
+  Key const entry_key = hold.key;
+  hold = {};
+  LCFS_TRY(tree_.erase_range(entry_key, entry_key, nullptr));
+  auto match = [&](Key const& key, Bytes value) -> Result<bool> {
+    LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
+    return p.directory == directory && p.name == name;
+  };
+  LCFS_TRY_ASSIGN(auto const back, probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, match));
+  if (!back.found) return Error{Errc::kCorrupt, "entry without back-reference", 0, store_.device.name(), kNoOffset};
+  Key const back_key = back.found->key;
+  return tree_.erase_range(back_key, back_key, nullptr);
+}
+
+Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNode const& node, std::string_view target) {
+  LCFS_TRY(check_name(name));
+  LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
+  if (dir.nlink == 0) return fs_error(ENOENT);
+  Record hold;
+  LCFS_TRY_ASSIGN(auto const there, find_entry(directory, name, hold));
+  if (there) return fs_error(EEXIST);
+  hold = {};
+  bool const is_dir = S_ISDIR(node.mode);
+  if (is_dir && dir.nlink >= kMaxLinks) return fs_error(EMLINK);
+  InodeInfo info;
+  info.mode = node.mode;
+  info.nlink = is_dir ? 2 : 1;
+  info.uid = node.uid;
+  info.gid = node.gid;
+  if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) info.rdev = node.rdev;
+  if ((dir.mode & S_ISGID) != 0) {  // BSD group semantics, as inode_init_owner() of Linux has them
+    info.gid = dir.gid;
+    if (is_dir) info.mode |= S_ISGID;
+  }
+  info.size = target.size();
+  info.atime = info.mtime = info.ctime = info.btime = now_timestamp();
+  Inode const inode = store_.next_inode.fetch_add(1);
+  LCFS_TRY(add_entry(directory, name, inode, info.mode));
+  LCFS_TRY(tree_.put({inode, kInode, 0}, encode_inode(info)));
+  if (!target.empty()) LCFS_TRY(tree_.put({inode, kInline, 0}, as_bytes(target)));
+  ++inodes_;
+  ++dir.size;
+  if (is_dir) ++dir.nlink;
+  dir.mtime = dir.ctime = info.ctime;
+  LCFS_TRY(store(directory, dir));
+  return Attr{inode, info};
+}
+
+Result<Attr> LayerImpl::create(Inode directory, std::string_view name, NewNode const& node) {
+  switch (node.mode & S_IFMT) {
+    case S_IFREG: case S_IFDIR: case S_IFCHR: case S_IFBLK: case S_IFIFO: case S_IFSOCK: break;
+    default: return fs_error(EINVAL);
+  }
+  if ((node.mode & ~(static_cast<std::uint32_t>(S_IFMT) | 07777u)) != 0) return fs_error(EINVAL);
+  return change(kOperationBlocks, Urgency::kOrdinary,
+                [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, node, {}); });
+}
+
+Result<Attr> LayerImpl::symlink(Inode directory, std::string_view name, std::string_view target, NewNode const& node) {
+  if (target.empty()) return fs_error(ENOENT);
+  if (target.size() > kMaxSymlink) return fs_error(ENAMETOOLONG);
+  if (target.find('\0') != std::string_view::npos) return fs_error(EINVAL);
+  NewNode n = node;
+  n.mode = S_IFLNK | 0777;
+  return change(kOperationBlocks, Urgency::kOrdinary,
+                [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, n, target); });
+}
+
+Result<Attr> LayerImpl::tmpfile(NewNode const& node) {
+  if (!S_ISREG(node.mode)) return fs_error(EINVAL);
+  return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
+    InodeInfo info;
+    info.mode = node.mode & (S_IFMT | 07777u);
+    info.uid = node.uid;
+    info.gid = node.gid;
+    info.atime = info.mtime = info.ctime = info.btime = now_timestamp();
+    Inode const inode = store_.next_inode.fetch_add(1);
+    LCFS_TRY(tree_.put({inode, kInode, 0}, encode_inode(info)));
+    LCFS_TRY(tree_.put({0, kOrphan, inode}, {}));
+    ++inodes_;
+    ++make_state(inode).opens;
+    return Attr{inode, info};
+  });
+}
+
+Result<Attr> LayerImpl::link(Inode inode, Inode directory, std::string_view name) {
+  return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
+    LCFS_TRY(check_name(name));
+    LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
+    if (S_ISDIR(info.mode)) return fs_error(EPERM);
+    if (info.nlink >= kMaxLinks) return fs_error(EMLINK);
+    LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
+    if (dir.nlink == 0) return fs_error(ENOENT);
+    Record hold;
+    LCFS_TRY_ASSIGN(auto const there, find_entry(directory, name, hold));
+    if (there) return fs_error(EEXIST);
+    hold = {};
+    LCFS_TRY(add_entry(directory, name, inode, info.mode));
+    if (info.nlink == 0) LCFS_TRY(tree_.erase({0, kOrphan, inode}));
+    ++info.nlink;
+    info.ctime = now_timestamp();
+    LCFS_TRY(store(inode, info));
+    ++dir.size;
+    dir.mtime = dir.ctime = info.ctime;
+    LCFS_TRY(store(directory, dir));
+    return Attr{inode, info};
+  });
+}
+
+Status LayerImpl::do_unlink(Inode directory, std::string_view name, bool want_directory) {
+  if (name == ".") return fs_error(EINVAL);
+  if (name == "..") return fs_error(ENOTEMPTY);
+  LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
+  Record hold;
+  LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
+  if (!entry) return fs_error(ENOENT);
+  Inode const inode = entry->inode;
+  hold = {};
+  LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
+  bool const is_dir = S_ISDIR(info.mode);
+  if (want_directory && !is_dir) return fs_error(ENOTDIR);
+  if (!want_directory && is_dir) return fs_error(EISDIR);
+  if (is_dir && info.size != 0) return fs_error(ENOTEMPTY);
+  LCFS_TRY(remove_entry(directory, name, inode));
+  auto const now = now_timestamp();
+  --dir.size;
+  if (is_dir) --dir.nlink;
+  dir.mtime = dir.ctime = now;
+  LCFS_TRY(store(directory, dir));
+  info.ctime = now;
+  info.nlink = is_dir ? 0 : info.nlink - 1;
+  if (info.nlink == 0) return unlinked(inode, info);
+  return store(inode, info);
+}
+
+Status LayerImpl::unlink(Inode directory, std::string_view name) {
+  return change(kOperationBlocks, Urgency::kEmergency,
+                [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, false); });
+}
+
+Status LayerImpl::rmdir(Inode directory, std::string_view name) {
+  return change(kOperationBlocks, Urgency::kEmergency,
+                [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, true); });
+}
+
+Status LayerImpl::rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) {
+  return change(2 * kOperationBlocks, Urgency::kOrdinary,
+                [&]() LCFS_NO_TSA -> Status { return do_rename(from, name, to, new_name, how); });
+}
+
+Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) {
+  for (auto const n : {name, new_name}) {
+    if (n == "." || n == "..") return fs_error(EBUSY);
+    LCFS_TRY(check_name(n));
+  }
+  LCFS_TRY(load_dir(from));
+  LCFS_TRY_ASSIGN(InodeInfo const to_info, load_dir(to));
+  if (to_info.nlink == 0) return fs_error(ENOENT);
+  Record hold;
+  LCFS_TRY_ASSIGN(auto const source, find_entry(from, name, hold));
+  if (!source) return fs_error(ENOENT);
+  Inode const moved = source->inode;
+  LCFS_TRY_ASSIGN(auto const target, find_entry(to, new_name, hold));
+  Inode const replaced = target ? target->inode : 0;  // 0: the name is free
+  hold = {};
+  LCFS_TRY_ASSIGN(InodeInfo moved_info, load(moved));
+  bool const moves_dir = S_ISDIR(moved_info.mode);
+  if (how == Rename::kNoReplace && replaced != 0) return fs_error(EEXIST);
+  if (how == Rename::kExchange && replaced == 0) return fs_error(ENOENT);
+  if (moves_dir && from != to) {
+    LCFS_TRY_ASSIGN(bool const loop, is_inside(to, moved));
+    if (loop) return fs_error(EINVAL);
+  } else if (moves_dir && to == moved) {
+    return fs_error(EINVAL);
+  }
+  if (replaced == moved) return {};  // POSIX: two links of one file; nothing happens
+  auto const now = now_timestamp();
+  InodeInfo replaced_info;
+  if (replaced != 0) {
+    LCFS_TRY_ASSIGN(replaced_info, load(replaced));
+    bool const onto_dir = S_ISDIR(replaced_info.mode);
+    if (how == Rename::kExchange) {
+      if (onto_dir && from != to) {
+        LCFS_TRY_ASSIGN(bool const loop, is_inside(from, replaced));
+        if (loop) return fs_error(EINVAL);
+      }
+    } else {
+      // A directory that holds `from` can't be empty, so it can't be replaced: no loop to look for.
+      if (onto_dir && !moves_dir) return fs_error(EISDIR);
+      if (!onto_dir && moves_dir) return fs_error(ENOTDIR);
+      if (onto_dir && replaced_info.size != 0) return fs_error(ENOTEMPTY);
+    }
+  }
+  // Changes begin.  Each step leaves sizes and link counts right, so the order between them does not matter.
+  auto adjust = [&](Inode directory, std::int64_t entries, std::int64_t subdirs) LCFS_NO_TSA -> Status {
+    LCFS_TRY_ASSIGN(InodeInfo d, load(directory));
+    d.size = static_cast<std::uint64_t>(static_cast<std::int64_t>(d.size) + entries);
+    d.nlink = static_cast<std::uint32_t>(static_cast<std::int64_t>(d.nlink) + subdirs);
+    d.mtime = d.ctime = now;
+    return store(directory, d);
+  };
+  LCFS_TRY(remove_entry(from, name, moved));
+  LCFS_TRY(adjust(from, -1, moves_dir ? -1 : 0));
+  if (replaced != 0) {
+    LCFS_TRY(remove_entry(to, new_name, replaced));
+    LCFS_TRY(adjust(to, -1, S_ISDIR(replaced_info.mode) ? -1 : 0));
+  }
+  LCFS_TRY(add_entry(to, new_name, moved, moved_info.mode));
+  LCFS_TRY(adjust(to, 1, moves_dir ? 1 : 0));
+  moved_info.ctime = now;
+  LCFS_TRY(store(moved, moved_info));
+  if (how == Rename::kExchange) {
+    LCFS_TRY(add_entry(from, name, replaced, replaced_info.mode));
+    LCFS_TRY(adjust(from, 1, S_ISDIR(replaced_info.mode) ? 1 : 0));
+    replaced_info.ctime = now;
+    return store(replaced, replaced_info);
+  }
+  if (replaced != 0) {
+    replaced_info.ctime = now;
+    replaced_info.nlink = S_ISDIR(replaced_info.mode) ? 0 : replaced_info.nlink - 1;
+    LCFS_TRY(replaced_info.nlink == 0 ? unlinked(replaced, replaced_info) : store(replaced, replaced_info));
+  }
+  if (how == Rename::kWhiteout) {
+    NewNode const whiteout{S_IFCHR, moved_info.uid, moved_info.gid, 0};
+    LCFS_TRY(new_inode(from, name, whiteout, {}));
+  }
+  return {};
+}
+
+Status LayerImpl::readdir(Inode directory, std::uint64_t cookie, std::function<bool(DirEntry const&)> const& take) {
+  // In batches, so that the lock is not held while the caller works; cookies make them seamless.
+  constexpr std::size_t kBatch = 128;
+  std::vector<DirEntry> batch;
+  for (;;) {
+    batch.clear();
+    {
+      ReadLock lock(mu_);
+      LCFS_TRY(load_dir(directory));
+      if (cookie == ~0ull) return {};
+      LCFS_TRY(scan(tree_, {directory, kDirent, cookie + 1}, {directory, kDirent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+        LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
+        batch.push_back({d.inode, d.type, std::string(d.name), key.offset});
+        return batch.size() < kBatch;
+      }));
+    }
+    for (auto const& entry : batch) {
+      if (!take(entry)) return {};
+    }
+    if (batch.size() < kBatch) return {};
+    cookie = batch.back().cookie;
+  }
+}
+
+}  // namespace lcfs

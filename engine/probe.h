@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records found by hash: directory entries, back-references, xattrs, names, digests.  Those whose hash bits are the same stand
+// side by side, told apart by probe number (format/hash.h).
+#pragma once
+
+#include <optional>
+
+#include "engine/tree.h"
+#include "format/hash.h"
+
+namespace lcfs {
+
+struct Probe {
+  std::optional<Record> found{};  // the record `match` said yes to
+  std::optional<Key> free{};      // the first unused key, if there was no match
+};
+
+// base: probe 0's key; step: distance of probes.  match(key, value) -> Result<bool>.  Looks at kProbes keys at most.
+template <class Match>
+Result<Probe> probe(Tree const& tree, Key const& base, std::uint64_t step, Match const& match) {
+  Probe out;
+  Key const last{base.inode, base.kind, base.offset + (kProbes - 1) * step};
+  Tree::Cursor cursor(tree);
+  LCFS_TRY(cursor.seek(base));
+  Key expected = base;
+  bool free_left = true;
+  for (; cursor.valid() && cursor.key() <= last; ) {
+    Key const key = cursor.key();
+    if ((key.offset - base.offset) % step == 0) {
+      LCFS_TRY_ASSIGN(bool const hit, match(key, cursor.value()));
+      if (hit) {
+        out.found = Record{cursor.node(), key, cursor.value()};
+        out.free.reset();
+        return out;
+      }
+      if (!out.free && free_left) {
+        if (key != expected) {
+          out.free = expected;
+        } else if (expected.offset == last.offset) {
+          free_left = false;
+        } else {
+          expected.offset += step;
+        }
+      }
+    }
+    LCFS_TRY(cursor.next());
+  }
+  if (!out.free && free_left) out.free = expected;
+  return out;
+}
+
+}  // namespace lcfs

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/space.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace lcfs {
+
+namespace {
+constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
+
+std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 256, 16384); }
+}  // namespace
+
+void normalize(std::vector<Extent>& extents) {
+  std::sort(extents.begin(), extents.end());
+  std::size_t out = 0;
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    if (extents[i].count == 0) continue;
+    if (out > 0 && extents[out - 1].end() == extents[i].start) {
+      extents[out - 1].count += extents[i].count;
+    } else {
+      extents[out++] = extents[i];
+    }
+  }
+  extents.resize(out);
+}
+
+std::vector<Extent> subtract(std::vector<Extent> const& all, std::vector<Extent> const& some) {
+  std::vector<Extent> out;
+  std::size_t j = 0;
+  for (auto const& e : all) {
+    std::uint64_t at = e.start;
+    while (j < some.size() && some[j].start < e.end()) {
+      if (some[j].start > at) out.push_back({at, some[j].start - at});
+      at = some[j].end();
+      ++j;
+    }
+    if (at < e.end()) out.push_back({at, e.end() - at});
+  }
+  return out;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// FreeRuns
+
+void FreeRuns::insert(std::uint64_t start, std::uint64_t count) {
+  by_start_.emplace(start, count);
+  by_count_.emplace(count, start);
+}
+
+void FreeRuns::erase(std::map<std::uint64_t, std::uint64_t>::iterator it) {
+  by_count_.erase({it->second, it->first});
+  by_start_.erase(it);
+}
+
+void FreeRuns::add(Extent e) {
+  if (e.count == 0) return;
+  blocks_ += e.count;
+  auto next = by_start_.lower_bound(e.start);
+  if (next != by_start_.end() && next->first == e.end()) {
+    e.count += next->second;
+    auto const gone = next++;
+    erase(gone);
+  }
+  if (next != by_start_.begin()) {
+    auto const before = std::prev(next);
+    if (before->first + before->second == e.start) {
+      e.start = before->first;
+      e.count += before->second;
+      erase(before);
+    }
+  }
+  insert(e.start, e.count);
+}
+
+bool FreeRuns::remove(Extent e) {
+  if (e.count == 0) return true;
+  auto it = by_start_.upper_bound(e.start);
+  if (it == by_start_.begin()) return false;
+  --it;
+  std::uint64_t const start = it->first, count = it->second;
+  if (e.start - start >= count || e.count > count - (e.start - start)) return false;
+  erase(it);
+  if (e.start > start) insert(start, e.start - start);
+  if (e.end() < start + count) insert(e.end(), start + count - e.end());
+  blocks_ -= e.count;
+  return true;
+}
+
+std::vector<Extent> FreeRuns::take_overlap(Extent e) {
+  std::vector<Extent> out;
+  auto it = by_start_.upper_bound(e.start);
+  if (it != by_start_.begin()) --it;
+  for (; it != by_start_.end() && it->first < e.end(); ++it) {
+    std::uint64_t const low = std::max(it->first, e.start);
+    std::uint64_t const high = std::min(it->first + it->second, e.end());
+    if (low < high) out.push_back({low, high - low});
+  }
+  for (auto const& part : out) remove(part);
+  return out;
+}
+
+Extent FreeRuns::take(std::uint64_t least, std::uint64_t want, std::uint64_t hint) {
+  want = std::max(want, least);
+  Extent got{};
+  if (hint != 0) {
+    if (auto it = by_start_.find(hint); it != by_start_.end() && it->second >= least) got = {it->first, it->second};
+  }
+  if (got.count == 0) {
+    auto it = by_count_.lower_bound({want, 0});
+    if (it == by_count_.end() && !by_count_.empty()) {
+      it = std::prev(by_count_.end());  // nothing fits whole: the longest there is
+      // Among runs of the same length the lowest address, so that stores fill from the front.
+      it = by_count_.lower_bound({it->first, 0});
+    }
+    if (it != by_count_.end() && it->first >= least) got = {it->second, it->first};
+  }
+  if (got.count == 0) return {};
+  got.count = std::min(got.count, want);
+  remove(got);
+  return got;
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// SpaceMap
+
+SpaceMap::SpaceMap(Device& device, std::uint64_t total_blocks, std::vector<Extent> const& used)
+    : device_(device), total_(total_blocks), emergency_(emergency_for(total_blocks)) {
+  Lock lock(mu_);
+  auto& runs = device.always_backed() ? backed_ : bare_;
+  std::uint64_t at = kReservedBlocks;
+  for (auto const& e : used) {
+    if (e.start > at) runs.add({at, e.start - at});
+    at = std::max(at, e.end());
+  }
+  if (at < total_) runs.add({at, total_ - at});
+}
+
+std::uint64_t SpaceMap::available(Urgency urgency) const {
+  std::uint64_t const free = backed_.blocks() + bare_.blocks();
+  std::uint64_t const held = promised_ + (urgency == Urgency::kOrdinary ? emergency_ : 0);
+  return free > held ? free - held : 0;
+}
+
+Error SpaceMap::no_space(std::uint64_t wanted) const {
+  return Error{Errc::kNoSpace,
+               fmt::format("store is full: {} KiB wanted, {} KiB free, of them {} KiB promised or kept for removals", wanted * 4,
+                           (backed_.blocks() + bare_.blocks()) * 4, (promised_ + emergency_) * 4),
+               ENOSPC, device_.name(), kNoOffset};
+}
+
+Status SpaceMap::back(std::uint64_t blocks) {
+  while (backed_.blocks() < blocks) {
+    std::uint64_t want = std::max(blocks - backed_.blocks(), kBackAhead);
+    Extent e = bare_.take(1, want, 0);
+    if (e.count == 0) return no_space(blocks);
+    for (;;) {
+      auto done = device_.reserve(e.start * kBlockSize, e.count * kBlockSize);
+      if (done) break;
+      if (done.error().code != Errc::kNoSpace || e.count <= 1) {
+        bare_.add(e);
+        return done;
+      }
+      bare_.add({e.start + e.count / 2, e.count - e.count / 2});
+      e.count /= 2;
+    }
+    backed_.add(e);
+  }
+  return {};
+}
+
+Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
+  Lock lock(mu_);
+  if (available(urgency) < n) return no_space(n);
+  LCFS_TRY(back(promised_ + n));
+  promised_ += n;
+  return {};
+}
+
+void SpaceMap::unpromise(std::uint64_t n) {
+  Lock lock(mu_);
+  promised_ -= std::min(n, promised_);
+}
+
+Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::uint64_t paid, std::uint64_t hint,
+                                  Urgency urgency) {
+  Lock lock(mu_);
+  std::uint64_t const open = available(urgency);
+  std::uint64_t const unpaid = least - paid;
+  if (open < unpaid) return no_space(least);
+  std::uint64_t const surplus = available(Urgency::kOrdinary);
+  std::uint64_t const most = std::max(least, std::min(want, least + (surplus > unpaid ? surplus - unpaid : 0)));
+  // Prefer a whole run of bare space to a splinter of backed space: contiguity is what the store lives by.
+  Extent e = backed_.take(most, most, hint);
+  if (e.count == 0 && bare_.blocks() > 0) {
+    Extent bare = bare_.take(least, most, hint);
+    if (bare.count != 0) {
+      auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize);
+      if (done) {
+        e = bare;
+      } else {
+        bare_.add(bare);
+        if (done.error().code != Errc::kNoSpace) return std::move(done).error();
+      }
+    }
+  }
+  if (e.count == 0) e = backed_.take(least, most, hint);
+  if (e.count == 0 && bare_.blocks() > 0) {  // the host is nearly full: as little as does
+    Extent bare = bare_.take(least, least, hint);
+    if (bare.count != 0) {
+      if (auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize); !done) {
+        bare_.add(bare);
+        return std::move(done).error();
+      }
+      e = bare;
+    }
+  }
+  if (e.count == 0) return no_space(least);
+  promised_ -= std::min(paid, promised_);
+  // The surplus must not eat the backing of what others were promised.
+  if (backed_.blocks() < promised_ && e.count > least && !back(promised_)) {
+    backed_.add({e.start + least, e.count - least});
+    e.count = least;
+  }
+  return e;
+}
+
+void SpaceMap::give_back(Extent e) {
+  Lock lock(mu_);
+  backed_.add(e);
+}
+
+void SpaceMap::give_back(std::vector<Extent> const& extents, bool bare) {
+  Lock lock(mu_);
+  auto& runs = bare && !device_.always_backed() ? bare_ : backed_;
+  for (auto const& e : extents) runs.add(e);
+}
+
+void SpaceMap::pend(std::vector<Extent> extents, std::uint64_t generation) {
+  Lock lock(mu_);
+  auto& list = pending_[generation];
+  for (auto const& e : extents) {
+    pending_blocks_ += e.count;
+    list.push_back(e);
+  }
+}
+
+std::vector<Extent> SpaceMap::take_pending(std::uint64_t durable) {
+  Lock lock(mu_);
+  std::vector<Extent> out;
+  while (!pending_.empty() && pending_.begin()->first < durable) {
+    auto const& list = pending_.begin()->second;
+    out.insert(out.end(), list.begin(), list.end());
+    pending_.erase(pending_.begin());
+  }
+  for (auto const& e : out) pending_blocks_ -= e.count;
+  normalize(out);
+  return out;
+}
+
+void SpaceMap::withhold(std::vector<Extent> const& extents, std::uint64_t generation) {
+  Lock lock(mu_);
+  auto& list = pending_[generation];
+  for (auto const& e : extents) {
+    for (auto* runs : {&backed_, &bare_}) {
+      for (auto const& part : runs->take_overlap(e)) {
+        pending_blocks_ += part.count;
+        list.push_back(part);
+      }
+    }
+  }
+}
+
+void SpaceMap::trim() {
+  if (device_.always_backed()) return;
+  Lock lock(mu_);
+  std::vector<Extent> runs;
+  for (auto const& [start, count] : backed_.map()) runs.push_back({start, count});
+  std::uint64_t keep = promised_;
+  for (auto const& e : runs) {
+    if (keep >= e.count) {
+      keep -= e.count;
+      continue;
+    }
+    Extent const give{e.start + keep, e.count - keep};
+    keep = 0;
+    // What can't be released just stays backed: nothing is lost but room on the host.
+    if (device_.release(give.start * kBlockSize, give.count * kBlockSize)) {
+      backed_.remove(give);
+      bare_.add(give);
+    }
+  }
+}
+
+SpaceMap::Counts SpaceMap::counts() const {
+  Lock lock(mu_);
+  return {backed_.blocks() + bare_.blocks(), pending_blocks_, promised_, emergency_};
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// OwnerSpace
+
+void OwnerSpace::record(Extent e) {
+  net_ += static_cast<std::int64_t>(e.count);
+  if (!allocated_.empty() && allocated_.back().end() == e.start) {
+    allocated_.back().count += e.count;
+  } else {
+    allocated_.push_back(e);
+  }
+}
+
+Status OwnerSpace::refill(Extent& chunk, std::uint64_t least, std::uint64_t want) {
+  std::uint64_t const hint = chunk.start;  // one behind the last block of the chunk before
+  if (chunk.count != 0) space_->give_back(chunk);
+  chunk = {hint, 0};
+  std::uint64_t const paid = payer_ != nullptr ? std::min(least, payer_->left()) : 0;
+  auto got = space_->allocate(least, want, paid, hint, payer_ != nullptr ? payer_->urgency() : urgency_);
+  if (!got) return std::move(got).error();
+  if (payer_ != nullptr) payer_->used(paid);
+  chunk = *got;
+  return {};
+}
+
+Result<std::uint64_t> OwnerSpace::allocate_node() {
+  if (nodes_.count < kNodeBlocks) {
+    LCFS_TRY(refill(nodes_, kNodeBlocks, next_node_chunk_));
+    next_node_chunk_ = std::min<std::uint64_t>(next_node_chunk_ * 2, 1024);
+  } else if (payer_ != nullptr) {
+    // Chunk blocks were free space when the chunk was cut: the promise for this node is not needed any more.
+    std::uint64_t const n = std::min<std::uint64_t>(kNodeBlocks, payer_->left());
+    payer_->used(n);
+    space_->unpromise(n);
+  }
+  std::uint64_t const block = nodes_.start;
+  nodes_.start += kNodeBlocks;
+  nodes_.count -= kNodeBlocks;
+  record({block, kNodeBlocks});
+  return block;
+}
+
+Result<Extent> OwnerSpace::allocate_data(std::uint64_t want) {
+  if (data_.count == 0 || (data_.count < want && data_.count < next_data_chunk_ / 8)) {
+    std::uint64_t const least = 1;
+    // A file that is larger than a chunk gets a run of its own size; smaller ones share chunks.
+    LCFS_TRY(refill(data_, least, std::max(want, next_data_chunk_)));
+    next_data_chunk_ = std::min(next_data_chunk_ * 2, kMaxChunk);
+    std::uint64_t const n = std::min(want, data_.count);
+    if (payer_ != nullptr && n > least) {
+      std::uint64_t const paid = std::min(n - least, payer_->left());
+      payer_->used(paid);
+      space_->unpromise(paid);
+    }
+  } else if (payer_ != nullptr) {
+    std::uint64_t const n = std::min({want, data_.count, payer_->left()});
+    payer_->used(n);
+    space_->unpromise(n);
+  }
+  Extent const e{data_.start, std::min(want, data_.count)};
+  data_.start += e.count;
+  data_.count -= e.count;
+  record(e);
+  return e;
+}
+
+bool OwnerSpace::unallocate(Extent e) {
+  constexpr std::size_t kLookBack = 64;  // keeps it O(1): what is given back was mostly taken just before
+  std::size_t const from = allocated_.size() > kLookBack ? allocated_.size() - kLookBack : 0;
+  for (std::size_t i = allocated_.size(); i-- > from;) {
+    auto& a = allocated_[i];
+    if (e.start < a.start || e.end() > a.end()) continue;
+    net_ -= static_cast<std::int64_t>(e.count);
+    Extent const tail{e.end(), a.end() - e.end()};
+    a.count = e.start - a.start;
+    if (a.count == 0) allocated_.erase(allocated_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (tail.count != 0) allocated_.push_back(tail);
+    for (auto* chunk : {&nodes_, &data_}) {
+      if (chunk->count != 0 && chunk->start == e.end()) {
+        *chunk = {e.start, chunk->count + e.count};
+        return true;
+      }
+    }
+    space_->give_back(e);
+    return true;
+  }
+  return false;
+}
+
+void OwnerSpace::return_chunks() {
+  if (nodes_.count != 0) space_->give_back(nodes_);
+  if (data_.count != 0) space_->give_back(data_);
+  // Keep where they ended as a hint: the next chunk continues there if it is still free.
+  nodes_.count = 0;
+  data_.count = 0;
+  next_node_chunk_ = 16 * kNodeBlocks;
+  next_data_chunk_ = 64;
+}
+
+}  // namespace lcfs

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// The free map of a store and the promises made on it.
+//
+// The map is derived when a store is opened (all blocks that no run and no store tree node names) and lives in memory only:
+// there is no second truth on the device.  Its size follows the number of free runs.
+//
+// Three kinds of takers:
+// - a Reservation promises blocks to an operation or to dirty pages, so that ENOSPC is told at the front door and never
+//   when deferred data is placed;
+// - allocate() hands out runs; what it takes for a reservation is subtracted from the promise;
+// - chunks: layers take more than they need at once and give the rest back at the checkpoint, so that layers neither
+//   contend nor interleave.
+// An emergency reserve is kept from ordinary takers: removals and checkpoints may use it.
+//
+// Backing: on a sparse file, free runs are "bare" until Device::reserve() made sure of them.  Promises are only made on
+// backed blocks, so a full host filesystem is told like a full store.
+//
+// Threads: all functions lock mu_; it is held across Device::reserve (fallocate, no data I/O), never across reads or writes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <compare>
+#include <utility>
+#include <vector>
+
+#include "device/device.h"
+#include "engine/sync.h"
+#include "format/layout.h"
+
+namespace lcfs {
+
+struct Extent {  // blocks
+  std::uint64_t start = 0;
+  std::uint64_t count = 0;
+  [[nodiscard]] std::uint64_t end() const { return start + count; }
+  friend auto operator<=>(Extent const&, Extent const&) = default;
+};
+
+// Sorts and joins what touches.
+void normalize(std::vector<Extent>& extents);
+
+// What is in `all` and not in `some`; both normalized, `some` inside `all`.
+std::vector<Extent> subtract(std::vector<Extent> const& all, std::vector<Extent> const& some);
+
+// A set of disjoint free runs with best-fit in O(log n).
+class FreeRuns {
+ public:
+  void add(Extent e);                         // must not overlap; joins neighbours
+  bool remove(Extent e);                      // e must lie inside one run
+  std::vector<Extent> take_overlap(Extent e); // removes and returns the parts of e that are here
+  // A run of at least `least` blocks, best fit for `want`, starting at `hint` if that is free; cut to `want`.  Removed.
+  // count == 0: there is none.
+  Extent take(std::uint64_t least, std::uint64_t want, std::uint64_t hint);
+  [[nodiscard]] std::uint64_t blocks() const { return blocks_; }
+  [[nodiscard]] std::size_t runs() const { return by_start_.size(); }
+  [[nodiscard]] std::map<std::uint64_t, std::uint64_t> const& map() const { return by_start_; }
+
+ private:
+  void insert(std::uint64_t start, std::uint64_t count);
+  void erase(std::map<std::uint64_t, std::uint64_t>::iterator it);
+  std::map<std::uint64_t, std::uint64_t> by_start_;               // start -> count
+  std::set<std::pair<std::uint64_t, std::uint64_t>> by_count_;    // (count, start)
+  std::uint64_t blocks_ = 0;
+};
+
+enum class Urgency : std::uint8_t { kOrdinary, kEmergency };  // kEmergency may use the emergency reserve
+
+class SpaceMap {
+ public:
+  // `used`: normalized; everything else in [kReservedBlocks, total) is free.
+  SpaceMap(Device& device, std::uint64_t total_blocks, std::vector<Extent> const& used);
+
+  // Promises n blocks, or kNoSpace.
+  Status promise(std::uint64_t n, Urgency urgency) LCFS_EXCLUDES(mu_);
+  void unpromise(std::uint64_t n) LCFS_EXCLUDES(mu_);
+
+  // A run of `least`..`want` blocks.  `paid` blocks of it (<= least) were promised before and are not counted again.
+  // Blocks beyond `least` come only out of what nobody was promised.
+  Result<Extent> allocate(std::uint64_t least, std::uint64_t want, std::uint64_t paid, std::uint64_t hint, Urgency urgency)
+      LCFS_EXCLUDES(mu_);
+
+  // Free at once: blocks that no durable or future checkpoint can name.
+  void give_back(Extent e) LCFS_EXCLUDES(mu_);
+  // bare: what backed them was discarded.
+  void give_back(std::vector<Extent> const& extents, bool bare) LCFS_EXCLUDES(mu_);
+
+  // Freed while generation `generation` is built: kept until generation + 1 is durable, so that the older superblock slot stays
+  // whole too.
+  void pend(std::vector<Extent> extents, std::uint64_t generation) LCFS_EXCLUDES(mu_);
+  // Generation `durable` is on the device: takes out what nothing names any more.  The caller may discard it, then give_back().
+  std::vector<Extent> take_pending(std::uint64_t durable) LCFS_EXCLUDES(mu_);
+  // At opening: blocks that only the older slot still names.
+  void withhold(std::vector<Extent> const& extents, std::uint64_t generation) LCFS_EXCLUDES(mu_);
+
+  // Gives the backing of all free space back to the device, promises excepted.
+  void trim() LCFS_EXCLUDES(mu_);
+
+  struct Counts {
+    std::uint64_t free = 0, pending = 0, promised = 0, emergency = 0;
+  };
+  [[nodiscard]] Counts counts() const LCFS_EXCLUDES(mu_);
+  [[nodiscard]] std::uint64_t total() const { return total_; }
+
+ private:
+  Status back(std::uint64_t blocks) LCFS_REQUIRES(mu_);  // until backed_ holds that many, or kNoSpace
+  [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
+  Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
+
+  Device& device_;
+  std::uint64_t const total_;
+  std::uint64_t const emergency_;
+  mutable Mutex mu_;
+  FreeRuns backed_ LCFS_GUARDED_BY(mu_);
+  FreeRuns bare_ LCFS_GUARDED_BY(mu_);
+  std::uint64_t promised_ LCFS_GUARDED_BY(mu_) = 0;
+  std::map<std::uint64_t, std::vector<Extent>> pending_ LCFS_GUARDED_BY(mu_);  // by generation
+  std::uint64_t pending_blocks_ LCFS_GUARDED_BY(mu_) = 0;
+};
+
+// A promise that is given back when it goes out of scope, less what was used.
+class Reservation {
+ public:
+  Reservation() = default;
+  static Result<Reservation> make(SpaceMap& space, std::uint64_t blocks, Urgency urgency) {
+    LCFS_TRY(space.promise(blocks, urgency));
+    Reservation r;
+    r.space_ = &space;
+    r.left_ = blocks;
+    r.urgency_ = urgency;
+    return r;
+  }
+  ~Reservation() { reset(); }
+  Reservation(Reservation&& o) noexcept
+      : space_(o.space_), left_(std::exchange(o.left_, 0)), urgency_(o.urgency_) {}
+  Reservation& operator=(Reservation&& o) noexcept {
+    if (this != &o) {
+      reset();
+      space_ = o.space_;
+      left_ = std::exchange(o.left_, 0);
+      urgency_ = o.urgency_;
+    }
+    return *this;
+  }
+  [[nodiscard]] std::uint64_t left() const { return left_; }
+  [[nodiscard]] Urgency urgency() const { return urgency_; }
+  // `n` of it became real blocks (SpaceMap::allocate took them off the promise).
+  void used(std::uint64_t n) { left_ -= n < left_ ? n : left_; }
+  // Moves n blocks of the promise into another.
+  void give(Reservation& to, std::uint64_t n) {
+    n = n < left_ ? n : left_;
+    left_ -= n;
+    to.space_ = space_;
+    to.left_ += n;
+  }
+  void reset() {
+    if (left_ != 0) space_->unpromise(left_);
+    left_ = 0;
+  }
+
+ private:
+  SpaceMap* space_ = nullptr;
+  std::uint64_t left_ = 0;
+  Urgency urgency_ = Urgency::kOrdinary;
+};
+
+// What one owner (a layer, or the store tree) takes and gives back between two checkpoints.
+// Not thread safe: its owner's lock protects it.
+class OwnerSpace {
+ public:
+  OwnerSpace(SpaceMap& space, std::uint64_t owner) : space_(&space), owner_(owner) {}
+  ~OwnerSpace() { return_chunks(); }
+  OwnerSpace(OwnerSpace const&) = delete;
+  OwnerSpace& operator=(OwnerSpace const&) = delete;
+
+  [[nodiscard]] std::uint64_t owner() const { return owner_; }
+
+  // Who pays for what is taken from now on (nullptr: ordinary free space).
+  void set_payer(Reservation* payer) { payer_ = payer; }
+  void set_urgency(Urgency u) { urgency_ = u; }
+
+  // kNodeBlocks blocks; neighbours of the last ones if possible.
+  Result<std::uint64_t> allocate_node();
+  // 1..want blocks of data, as many as possible in one run.
+  Result<Extent> allocate_data(std::uint64_t want);
+  // Blocks that this owner owns and no longer uses.
+  void free(Extent e) {
+    freed_.push_back(e);
+    net_ -= static_cast<std::int64_t>(e.count);
+  }
+  // The same for blocks allocated a short while ago that were never written: back into a chunk or the map at once.
+  // False if they are not among the last ones allocated: then free() them.
+  [[nodiscard]] bool unallocate(Extent e);
+
+  // Unused rests of chunks go back to the map.
+  void return_chunks();
+
+  // What changed since the last call; normalized by the caller.
+  std::vector<Extent> take_allocated() { return std::exchange(allocated_, {}); }
+  std::vector<Extent> take_freed() { return std::exchange(freed_, {}); }
+  // Blocks taken less blocks freed since the last call.
+  std::int64_t take_net() { return std::exchange(net_, 0); }
+  [[nodiscard]] bool changed() const { return !allocated_.empty() || !freed_.empty(); }
+
+  static constexpr std::uint64_t kMaxChunk = 16384;  // blocks, 64 MiB
+
+ private:
+  Status refill(Extent& chunk, std::uint64_t least, std::uint64_t want);
+  void record(Extent e);
+
+  SpaceMap* space_;
+  std::uint64_t owner_;
+  Reservation* payer_ = nullptr;
+  Urgency urgency_ = Urgency::kOrdinary;
+  Extent nodes_{}, data_{};                       // rests of the chunks
+  std::uint64_t next_node_chunk_ = 16 * kNodeBlocks;
+  std::uint64_t next_data_chunk_ = 64;
+  std::vector<Extent> allocated_, freed_;
+  std::int64_t net_ = 0;
+};
+
+}  // namespace lcfs

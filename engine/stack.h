@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stacking: a delta becomes a layer on its parent.  Metadata only: the data already has its place.
+//
+// Order: links into lower layers are found; whiteouts and opaque marks remove from the parent's tree; then the delta's tree is
+// merged with what is left, directory by directory; last, all new inodes are appended to the tree in the order in which the
+// archive named them.  Their numbers are greater than any in the tree, so that is one ascending stream of records.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/delta_impl.h"
+#include "engine/ingest.h"
+#include "engine/layer_impl.h"
+#include "engine/store_impl.h"
+
+namespace lcfs {
+
+class Stacker {
+ public:
+  // `base`: the delta's file i gets inode number base + i.  The layer is new and seen by nobody else.
+  Stacker(StoreImpl& store, LayerImpl& layer, IngestImpl& ingest, Inode base)
+      : store_(store), layer_(layer), delta_(ingest.delta().impl()), log_(ingest.log()), base_(base) {}
+
+  Status run(bool has_parent);
+
+  // Extents of the ingest that the layer uses; normalized.
+  std::vector<Extent> take_kept();
+
+ private:
+  struct LowerFile {
+    Inode inode = 0;
+    std::uint32_t mode = 0;
+  };
+  using Node = Delta::Impl::Node;
+  using File = Delta::Impl::File;
+
+  Status link_lower_files();
+  Status apply_whiteouts();
+  Status merge(bool has_parent);
+  Status merge_directory(std::uint32_t node, Inode directory, std::vector<std::pair<std::uint32_t, Inode>>& todo);
+  Status append_new();
+  Status append_file(std::uint32_t index);
+  Status append_children(std::uint32_t node);
+  Status append_content(File const& f, Inode inode, InodeInfo const& info);
+  Status put_xattrs(Inode inode, std::uint32_t xattrs, bool append);
+  // A whole new tree below a directory: every file in it becomes new.
+  void adopt(std::uint32_t node);
+  void adopt_file(std::uint32_t node);
+  // The lower entry goes, with all below it.
+  Status remove_lower(Inode directory, std::string_view name, Inode inode, std::uint32_t mode);
+  Status drop_link(Inode directory, std::string_view name, Inode inode);
+  Result<std::optional<LowerFile>> find_lower(Inode directory, std::string_view name);
+  // The lower directory or file at a normalized path; symlinks are not followed.
+  Result<std::optional<LowerFile>> resolve(std::string_view path, Inode* directory, std::string_view* name);
+  [[nodiscard]] Inode inode_of(std::uint32_t node) const;
+  [[nodiscard]] std::uint32_t mode_of(std::uint32_t node) const;
+  [[nodiscard]] bool is_directory(Node const& n) const {
+    return n.kind == Delta::Impl::kImplied || n.kind == Delta::Impl::kDirectory;
+  }
+  [[nodiscard]] Error at_entry(Error e, std::uint32_t node) const;
+
+  StoreImpl& store_;
+  LayerImpl& layer_;
+  Delta::Impl& delta_;
+  ContentLog& log_;
+  Inode const base_;
+  std::vector<LowerFile> lower_files_;                    // by index into Delta::lower_links
+  std::unordered_map<std::uint32_t, Inode> implied_;      // implied nodes that are lower directories
+  std::vector<Extent> kept_;
+};
+
+}  // namespace lcfs

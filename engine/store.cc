@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/store.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <random>
+
+#include "engine/store_impl.h"
+
+namespace lcfs {
+
+std::int64_t now_ns() {
+  if (char const* fixed = std::getenv("SOURCE_DATE_EPOCH"); fixed != nullptr && *fixed != '\0') {
+    char* end = nullptr;
+    errno = 0;
+    long long const seconds = std::strtoll(fixed, &end, 10);
+    if (errno == 0 && *end == '\0' && seconds >= 0 && seconds < 9'000'000'000) return seconds * 1'000'000'000;
+  }
+  timespec ts{};
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return static_cast<std::int64_t>(ts.tv_sec) * 1'000'000'000 + ts.tv_nsec;
+}
+
+Timestamp now_timestamp() {
+  std::int64_t const ns = now_ns();
+  return {ns / 1'000'000'000, static_cast<std::uint32_t>(ns % 1'000'000'000)};
+}
+
+namespace {
+
+std::array<std::uint8_t, 8> node_store_id(Uuid const& uuid) {
+  std::array<std::uint8_t, 8> id{};
+  std::copy_n(uuid.begin(), id.size(), id.begin());
+  return id;
+}
+
+Uuid random_uuid() {
+  std::random_device source;
+  Uuid uuid{};
+  for (auto& byte : uuid) byte = static_cast<std::uint8_t>(source());
+  uuid[6] = static_cast<std::uint8_t>((uuid[6] & 0x0f) | 0x40);  // RFC 4122: version 4, random
+  uuid[8] = static_cast<std::uint8_t>((uuid[8] & 0x3f) | 0x80);
+  return uuid;
+}
+
+// The superblock in force, and the other one if it is valid too.
+struct Slots {
+  SuperblockInfo current{};
+  std::optional<SuperblockInfo> older{};
+};
+
+Result<Slots> read_slots(Device& device) {
+  std::optional<SuperblockInfo> found[2];
+  std::optional<Error> errors[2];
+  AlignedBuffer buffer(kBlockSize);
+  for (std::uint32_t slot = 0; slot < 2; ++slot) {
+    if (device.size() < (kSlotBlock[slot] + 1) * kBlockSize) {
+      errors[slot] = Error{Errc::kInvalid, "not an lcfs store: too small"};
+      continue;
+    }
+    if (auto r = device.read(kSlotBlock[slot] * kBlockSize, buffer.span()); !r) {
+      errors[slot] = std::move(r).error();
+      continue;
+    }
+    auto info = parse_superblock(buffer.span(), {slot, device.size(), false});
+    if (info) {
+      found[slot] = *std::move(info);
+    } else {
+      errors[slot] = std::move(info).error();
+      if (errors[slot]->offset != kNoOffset) errors[slot]->offset += kSlotBlock[slot] * kBlockSize;
+    }
+  }
+  if (!found[0] && !found[1]) {
+    // Of two bad slots, tell of the one that at least looks like ours.
+    bool const second = errors[0]->code == Errc::kInvalid && errors[1]->code != Errc::kInvalid;
+    Error e = *errors[second ? 1 : 0];
+    e.path = device.name();
+    return e;
+  }
+  Slots slots;
+  bool const second = !found[0] || (found[1] && found[1]->generation > found[0]->generation);
+  slots.current = *found[second ? 1 : 0];
+  slots.older = found[second ? 0 : 1];
+  return slots;
+}
+
+// What walking a store tree tells about space.
+struct TreeWalk {
+  std::vector<Extent> nodes{};  // of the store tree
+  std::vector<Extent> runs{};   // of all layers
+  std::vector<LayerId> dying{};
+  std::unordered_map<std::uint64_t, std::uint64_t> seen{};  // node block -> generation
+};
+
+// Reads a store tree node by node, without a cache; nodes that `skip` has seen are left out with all below them.
+Status walk_store_tree(Device& device, SuperblockInfo const& super, TreeWalk const* skip, TreeWalk& out) {
+  struct Step {
+    NodePtr ptr;
+    std::uint8_t level;
+    bool exact;
+  };
+  std::vector<Step> todo;
+  if (super.store_root.block.get() != 0) todo.push_back({super.store_root, kMaxLevel, false});
+  AlignedBuffer bytes(kNodeSize);
+  while (!todo.empty()) {
+    Step const step = todo.back();
+    todo.pop_back();
+    std::uint64_t const block = step.ptr.block.get();
+    if (skip != nullptr) {
+      auto it = skip->seen.find(block);
+      if (it != skip->seen.end() && it->second == step.ptr.generation.get()) continue;
+    }
+    if (block < kReservedBlocks || block > super.total_blocks - kNodeBlocks) {
+      return Error{Errc::kCorrupt, "store tree points outside the store", 0, device.name(), block * kBlockSize};
+    }
+    if (!out.seen.emplace(block, step.ptr.generation.get()).second) {
+      return Error{Errc::kCorrupt, "store tree names a node twice", 0, device.name(), block * kBlockSize};
+    }
+    LCFS_TRY(device.read(block * kBlockSize, bytes.span()));
+    NodeExpectation expect{block, step.ptr.generation.get(), step.ptr.checksum.get(), step.level, step.exact,
+                           node_store_id(super.uuid), false};
+    auto located = [&](Error e) {
+      e.path = device.name();
+      e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
+      return e;
+    };
+    if (auto ok = check_node(bytes.span(), expect, super.total_blocks); !ok) return located(std::move(ok).error());
+    out.nodes.push_back({block, kNodeBlocks});
+    NodeReader const node(bytes.data());
+    if (!node.leaf()) {
+      for (std::uint32_t i = 0; i < node.count(); ++i) {
+        todo.push_back({node.entry(i).child, static_cast<std::uint8_t>(node.header().level - 1), true});
+      }
+      continue;
+    }
+    for (std::uint32_t i = 0; i < node.count(); ++i) {
+      Key const key = node.key(i);
+      if (key.kind == kRun) {
+        auto run = parse_run(key, node.value(i), super.total_blocks);
+        if (!run) return located(std::move(run).error());
+        out.runs.push_back({run->start, run->count});
+      } else if (key.kind == kLayer) {
+        auto layer = parse_layer(key, node.value(i), super.total_blocks);
+        if (!layer) return located(std::move(layer).error());
+        if (layer->state == LayerState::kDying) out.dying.push_back(layer->id);
+      }
+    }
+  }
+  return {};
+}
+
+// Sorts; refuses overlaps and what reaches into the superblock area.
+Status check_disjoint(std::vector<Extent>& used, Device const& device) {
+  std::sort(used.begin(), used.end());
+  std::uint64_t end = kReservedBlocks;
+  for (auto const& e : used) {
+    if (e.start < end) {
+      return Error{Errc::kCorrupt, fmt::format("block {} has two owners; run lcfs fsck", e.start), 0, device.name(),
+                   e.start * kBlockSize};
+    }
+    end = e.end();
+  }
+  return {};
+}
+
+}  // namespace
+
+StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
+                     std::vector<Extent> const& used)
+    : device_owner(std::move(device_in)),
+      device(*device_owner),
+      options(options_in),
+      uuid(super_in.uuid),
+      hash_seed(super_in.hash_seed),
+      cache(device, super_in.total_blocks, node_store_id(super_in.uuid), options_in.node_cache),
+      space(device, super_in.total_blocks, used),
+      next_id(super_in.next_id),
+      next_inode(super_in.next_inode),
+      store_space(space, 0),
+      tree(cache, store_space, super_in.store_root),
+      store_tree_blocks(super_in.store_tree_blocks),
+      layer_blocks(super_in.layer_blocks),
+      layer_count(super_in.layer_count),
+      image_count(super_in.image_count),
+      generation(super_in.generation + 1),
+      super(super_in) {
+  store_space.set_urgency(Urgency::kEmergency);
+  tree.set_generation(super_in.generation + 1);
+}
+
+StoreImpl::~StoreImpl() = default;
+
+Store::Store(std::unique_ptr<StoreImpl> impl) : impl_(std::move(impl)) {}
+Store::~Store() = default;
+
+Status Store::format(Device& device, FormatOptions const& options) {
+  std::uint64_t const size = options.size != 0 ? options.size : device.size();
+  std::uint64_t const blocks = size / kBlockSize;
+  if (blocks < kMinStoreBlocks) {
+    return Error{Errc::kInvalid,
+                 fmt::format("{} bytes are too small for a store; the minimum is {} MiB", size, kMinStoreBlocks * kBlockSize >> 20),
+                 0, device.name(), kNoOffset};
+  }
+  if (blocks > kMaxStoreBlocks || size > device.size()) {
+    return Error{Errc::kInvalid, fmt::format("{} bytes are more than the device or the format can hold", size), 0, device.name(),
+                 kNoOffset};
+  }
+  if (options.label.size() > sizeof(Superblock::label)) {
+    return Error{Errc::kInvalid, "label is longer than 64 bytes", 0, device.name(), kNoOffset};
+  }
+  SuperblockInfo info;
+  info.uuid = options.uuid ? *options.uuid : random_uuid();
+  info.hash_seed = info.uuid;
+  info.label = options.label;
+  info.generation = 1;
+  info.total_blocks = blocks;
+  info.created_ns = info.written_ns = now_ns();
+  // First the old signatures go, all of them; a half-made store must not pass for what was there before, nor for a store.
+  std::uint64_t const area = kReservedBlocks * kBlockSize;
+  LCFS_TRY(device.reserve(0, area));
+  AlignedBuffer zeroes(area);
+  std::fill_n(zeroes.data(), area, std::byte{0});
+  LCFS_TRY(device.write(0, zeroes.span()));
+  LCFS_TRY(device.flush());
+  AlignedBuffer slot(kBlockSize);
+  encode_superblock(info, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
+  LCFS_TRY(device.write(kSlotBlock[0] * kBlockSize, slot.span()));
+  return device.flush();
+}
+
+Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenOptions const& options) {
+  LCFS_TRY_ASSIGN(Slots slots, read_slots(*device));
+  if (slots.current.read_only_features() && !options.read_only) {
+    return Error{Errc::kReadOnly, "store has features that this lcfs can only read; open it read-only", EROFS, device->name(),
+                 kNoOffset};
+  }
+  TreeWalk current;
+  LCFS_TRY(walk_store_tree(*device, slots.current, nullptr, current));
+  std::vector<Extent> used = current.nodes;
+  used.insert(used.end(), current.runs.begin(), current.runs.end());
+  LCFS_TRY(check_disjoint(used, *device));
+  std::uint64_t layer_blocks = 0;
+  for (auto const& e : current.runs) layer_blocks += e.count;
+  if (layer_blocks != slots.current.layer_blocks ||
+      current.nodes.size() * kNodeBlocks != slots.current.store_tree_blocks) {  // I5
+    return Error{Errc::kCorrupt, "space does not add up; run lcfs fsck", 0, device->name(), kNoOffset};
+  }
+  auto impl = std::make_unique<StoreImpl>(std::move(device), options, slots.current, used);
+  if (!options.read_only && slots.older) {
+    // The older slot stays whole until the next checkpoint replaces it.  If it can't be read it is no loss now.
+    TreeWalk older;
+    if (walk_store_tree(impl->device, *slots.older, &current, older)) {
+      older.nodes.insert(older.nodes.end(), older.runs.begin(), older.runs.end());
+      impl->space.withhold(older.nodes, slots.current.generation);
+    }
+  }
+  {
+    WriteLock lock(impl->mu);
+    impl->dying = std::move(current.dying);
+  }
+  return std::make_unique<Store>(std::move(impl));
+}
+
+Status Store::close() {
+  if (!impl_->options.read_only) {
+    LCFS_TRY(impl_->checkpoint(false));
+    impl_->space.trim();
+  }
+  return {};
+}
+
+Status Store::checkpoint() { return impl_->checkpoint(false); }
+
+SuperblockInfo Store::superblock() const {
+  Lock lock(impl_->super_mu);
+  return impl_->super;
+}
+
+std::optional<Error> Store::failure() const {
+  Lock lock(impl_->super_mu);
+  return impl_->failure;
+}
+
+Device& Store::device() { return impl_->device; }
+
+SpaceReport Store::space() const {
+  SpaceReport r;
+  ReadLock lock(impl_->mu);
+  auto const c = impl_->space.counts();
+  r.total = impl_->space.total();
+  r.store_tree = impl_->store_tree_blocks;
+  r.layers = impl_->layer_blocks;
+  r.pending = c.pending;
+  r.free = r.total - r.reserved - r.store_tree - r.layers - r.pending;
+  r.promised = c.promised + std::min(c.emergency, c.free);
+  return r;
+}
+
+Result<LayerInfo> StoreImpl::layer_record(LayerId id) const {
+  LCFS_TRY_ASSIGN(auto const found, tree.get({id, kLayer, 0}));
+  if (!found) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
+  return parse_layer(found->key, found->value, space.total());
+}
+
+Status StoreImpl::put_layer_record(LayerInfo const& info) {
+  return tree.put({info.id, kLayer, 0}, as_bytes(encode_layer(info)));
+}
+
+Status StoreImpl::begin_structure_change() {
+  LCFS_TRY(check_writable());
+  Lock lock(dirty_mu);
+  tree.set_generation(generation);
+  structure_dirty = true;
+  return {};
+}
+
+Result<std::shared_ptr<LayerImpl>> StoreImpl::layer_object(LayerInfo const& info) {
+  if (info.state == LayerState::kDying) return Error{Errc::kNotFound, "layer is removed", ENOENT, device.name(), kNoOffset};
+  Lock lock(layers_mu);
+  auto& slot = layers[info.id];
+  if (auto known = slot.lock()) return known;
+  auto made = std::make_shared<LayerImpl>(*this, info);
+  slot = made;
+  return made;
+}
+
+}  // namespace lcfs

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a Store, for the engine's own files.
+//
+// Locks, in the order in which they may be taken:
+//   mu           the store tree, counters, layer records, names, images ("structure").  Held exclusively by whatever changes
+//                the set of layers or images, and by a checkpoint while it takes over the dirty sets; never across data I/O.
+//   LayerImpl::mu_
+//   layers_mu    the table of layers in memory
+//   dirty_mu     which layers changed since the last hand-over, and the generation being built
+//   writeback_mu nodes sealed and waiting to be written
+//   flush_mu     data writes under way outside checkpoints
+//   SpaceMap, NodeCache: their own, innermost
+// cp_mu orders checkpoints; it is taken with no other lock held, and none is waited for while it is held.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/layer_impl.h"
+#include "engine/node_cache.h"
+#include "engine/space.h"
+#include "engine/store.h"
+#include "engine/sync.h"
+#include "engine/tree.h"
+
+namespace lcfs {
+
+struct StoreImpl {
+  StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
+            std::vector<Extent> const& used);
+  ~StoreImpl();
+
+  // Constant after construction
+  std::unique_ptr<Device> const device_owner;
+  Device& device;
+  OpenOptions const options;
+  Uuid const uuid;
+  std::array<std::uint8_t, 16> const hash_seed;
+
+  // Lock themselves
+  NodeCache cache;
+  SpaceMap space;
+  std::atomic<std::uint64_t> next_id;
+  std::atomic<std::uint64_t> next_inode;
+  std::atomic<std::uint64_t> dirty_bytes{0};  // unflushed file data of all layers
+  std::atomic<bool> failed{false};
+
+  mutable SharedMutex mu;
+  OwnerSpace store_space LCFS_GUARDED_BY(mu);
+  Tree tree LCFS_GUARDED_BY(mu);
+  std::uint64_t store_tree_blocks LCFS_GUARDED_BY(mu) = 0;
+  std::uint64_t layer_blocks LCFS_GUARDED_BY(mu) = 0;
+  std::uint64_t layer_count LCFS_GUARDED_BY(mu) = 0;
+  std::uint64_t image_count LCFS_GUARDED_BY(mu) = 0;
+  std::vector<LayerId> dying LCFS_GUARDED_BY(mu);  // layers whose runs are being given back
+  bool structure_dirty LCFS_GUARDED_BY(mu) = false;
+
+  mutable Mutex layers_mu;
+  std::unordered_map<LayerId, std::weak_ptr<LayerImpl>> layers LCFS_GUARDED_BY(layers_mu);
+
+  Mutex dirty_mu;
+  std::uint64_t generation LCFS_GUARDED_BY(dirty_mu);  // the one being built
+  std::vector<std::shared_ptr<LayerImpl>> dirty_layers LCFS_GUARDED_BY(dirty_mu);
+
+  Mutex writeback_mu;
+  std::vector<NodeRef> writeback LCFS_GUARDED_BY(writeback_mu);
+
+  Mutex flush_mu;
+  std::condition_variable flush_cv;
+  std::set<std::uint64_t> flushes LCFS_GUARDED_BY(flush_mu);  // tickets of data writes under way
+  std::uint64_t next_flush LCFS_GUARDED_BY(flush_mu) = 0;
+
+  Mutex cp_mu;
+  std::condition_variable cp_cv;
+  bool cp_running LCFS_GUARDED_BY(cp_mu) = false;
+  std::uint64_t cp_requested LCFS_GUARDED_BY(cp_mu) = 0;
+  std::uint64_t cp_done LCFS_GUARDED_BY(cp_mu) = 0;
+  Status cp_result LCFS_GUARDED_BY(cp_mu);
+
+  mutable Mutex super_mu;
+  SuperblockInfo super LCFS_GUARDED_BY(super_mu);          // newest durable
+  std::optional<Error> failure LCFS_GUARDED_BY(super_mu);  // why `failed`
+
+  // checkpoint.cc ---------------------------------------------------------------------------------------------
+  Status checkpoint(bool force);
+  // Frees what can be freed for somebody who met kNoSpace: places dirty data (its promises are generous) and turns
+  // pending blocks into free ones.
+  Status make_room();
+  Status write_nodes(std::vector<NodeRef> nodes);  // sealed ones, any order; then unpins them
+  Status write_data(IoBatch const& batch);
+  void queue_nodes(std::vector<NodeRef> nodes);
+  std::uint64_t begin_flush();
+  void end_flush(std::uint64_t ticket);
+  // The store goes read-only; the last checkpoint stands.  Returns the error for the caller.
+  Error fail(Error why);
+  Status check_writable() const;
+
+  // store.cc --------------------------------------------------------------------------------------------------
+  Result<LayerInfo> layer_record(LayerId id) const LCFS_REQUIRES_SHARED(mu);
+  Status put_layer_record(LayerInfo const& info) LCFS_REQUIRES(mu);
+  Result<std::shared_ptr<LayerImpl>> layer_object(LayerInfo const& info);
+  // Before a change of the store tree; after it a failure half-way is fatal (fail()).
+  Status begin_structure_change() LCFS_REQUIRES(mu);
+  template <class T>
+  Result<T> end_structure_change(Result<T> result, std::uint64_t changes_before) LCFS_REQUIRES(mu) {
+    store_tree_blocks = static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+    if (!result && tree.changes() != changes_before) return fail(std::move(result).error());
+    return result;
+  }
+
+  // names.cc --------------------------------------------------------------------------------------------------
+  struct NameHit {
+    Key key{};
+    LayerId id = 0;
+    NameType type = NameType::kLayer;
+  };
+  Result<std::optional<NameHit>> find_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
+  Status put_name(std::string_view name, std::uint64_t id, NameType type) LCFS_REQUIRES(mu);  // kExists
+  Status erase_name(std::string_view name) LCFS_REQUIRES(mu);
+  Result<std::optional<NameHit>> find_digest(Digest const& digest, NameType type) const LCFS_REQUIRES_SHARED(mu);
+  Status put_digest(Digest const& digest, std::uint64_t id, NameType type) LCFS_REQUIRES(mu);
+  Status erase_digest(Digest const& digest, NameType type) LCFS_REQUIRES(mu);
+
+  // layers.cc, images.cc --------------------------------------------------------------------------------------
+  // Takes the layer's name and tree away; its runs follow in reclaim().
+  Status remove_layer_locked(LayerInfo info) LCFS_REQUIRES(mu);
+  Status remove_image_locked(ImageId id, std::string_view name) LCFS_REQUIRES(mu);
+  Status put_image_locked(struct NewImage const& image) LCFS_REQUIRES(mu);
+  // Gives back a bounded number of runs of dying layers; the blocks go to `freed`.
+  Status reclaim(std::vector<Extent>& freed) LCFS_REQUIRES(mu);
+  Result<ImageDetails> image_details(ImageId id) const LCFS_REQUIRES_SHARED(mu);
+
+  // space runs, runs.cc ---------------------------------------------------------------------------------------
+  Status add_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);
+  Status remove_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);
+
+ private:
+  Status do_checkpoint(bool force);
+};
+
+// Calls op(key, value) for every record of [low, high]; op returns Result<bool>: go on?
+template <class Op>
+Status scan(Tree const& tree, Key const& low, Key const& high, Op const& op) {
+  Tree::Cursor c(tree);
+  LCFS_TRY(c.seek(low));
+  while (c.valid() && c.key() <= high) {
+    LCFS_TRY_ASSIGN(bool const more, op(c.key(), c.value()));
+    if (!more) return {};
+    LCFS_TRY(c.next());
+  }
+  return {};
+}
+
+inline Bytes as_bytes(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+
+}  // namespace lcfs

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small value types that the engine's public headers share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "format/records.h"
+#include "format/result.h"
+#include "format/superblock.h"
+
+namespace lcfs {
+
+using LayerId = std::uint64_t;  // 0: none
+using ImageId = std::uint64_t;  // 0: none
+using Inode = std::uint64_t;    // unique in the store, never reused
+
+// What stat() tells: a record of the tree, with what open files in memory know better.
+struct Attr {
+  Inode inode = 0;
+  InodeInfo info{};
+};
+
+// Where every block of the store is; blocks.  total == reserved + store_tree + layers + pending + free, always (I5).
+struct SpaceReport {
+  std::uint64_t total = 0;
+  std::uint64_t reserved = kReservedBlocks;  // superblock area
+  std::uint64_t store_tree = 0;              // nodes of the store tree
+  std::uint64_t layers = 0;                  // runs of all layers, dying ones included
+  std::uint64_t pending = 0;                 // freed, kept until the next checkpoints are durable; 0 right after opening
+  std::uint64_t free = 0;                    // includes what is promised below
+  std::uint64_t promised = 0;                // part of free that reservations and the emergency reserve hold
+};
+
+// One image as a user sees it.
+struct ImageDetails {
+  ImageInfo info{};
+  std::vector<std::string> names{};
+};
+
+// Sizes of a layer in blocks, from its record: no tree is walked.
+struct LayerSizes {
+  std::uint64_t own = 0;        // blocks the layer owns: what removing it gives back
+  std::uint64_t exclusive = 0;  // own, if no layer stands on it; else 0
+  std::uint64_t shared = 0;     // own, if layers stand on it; else 0
+  std::uint64_t inherited = 0;  // blocks of its ancestors that its tree reaches
+};
+[[nodiscard]] inline LayerSizes sizes_of(LayerInfo const& info) {
+  LayerSizes s;
+  s.own = info.own_blocks;
+  (info.children == 0 ? s.exclusive : s.shared) = info.own_blocks;
+  s.inherited = info.used_blocks - info.own_blocks;
+  return s;
+}
+
+// Nanoseconds since 1970, or SOURCE_DATE_EPOCH if the environment sets it.
+[[nodiscard]] std::int64_t now_ns();
+[[nodiscard]] Timestamp now_timestamp();
+
+}  // namespace lcfs

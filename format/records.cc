@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/records.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "format/hash.h"
+
+namespace lcfs {
+namespace {
+
+constexpr std::uint64_t kNameKeyEnd = 1ull << 63;  // name keys are below it
+constexpr std::uint32_t kNsecEnd = 1'000'000'000;
+
+Error corrupt_at(std::size_t offset, std::string message) {
+  return Error{Errc::kCorrupt, std::move(message), 0, {}, offset};
+}
+
+// The key of a record has no place in the value; damage in it is told at the value's start.
+Error bad_key(char const* what, Key const& key) {
+  return corrupt_at(0, fmt::format("{} at key ({}, {:#04x}, {:#x})", what, key.inode, key.kind, key.offset));
+}
+
+// Copies the fixed part of a record out of a value that must hold at least that.
+template <class Record>
+Result<Record> fixed_part(char const* what, Bytes value) {
+  static_assert(std::is_trivially_copyable_v<Record>);
+  if (value.size() < sizeof(Record))
+    return corrupt_at(value.size(), fmt::format("{} cut short: {} of {} bytes", what, value.size(), sizeof(Record)));
+  Record r;
+  std::memcpy(&r, value.data(), sizeof r);
+  return r;
+}
+
+Status check_size(char const* what, Bytes value, std::size_t expected) {
+  if (value.size() == expected) return {};
+  return corrupt_at(std::min(value.size(), expected),
+                    fmt::format("{} of {} bytes, not {}", what, value.size(), expected));
+}
+
+template <class T>
+std::size_t first_nonzero(T const& bytes) {
+  return static_cast<std::size_t>(std::find_if(bytes.begin(), bytes.end(), [](auto b) { return b != 0; }) - bytes.begin());
+}
+
+std::string_view text_of(Bytes value, std::size_t from) {
+  return {reinterpret_cast<char const*>(value.data()) + from, value.size() - from};
+}
+
+// Names that become path components: of directory entries and of layers.
+Status check_component(char const* what, std::string_view name, std::size_t at) {
+  if (name == "." || name == "..") return corrupt_at(at, fmt::format("{} \"{}\"", what, name));
+  if (auto const n = name.find_first_of(std::string_view{"/\0", 2}); n != std::string_view::npos)
+    return corrupt_at(at + n, fmt::format("{} holds {}", what, name[n] == '/' ? "a slash" : "a zero byte"));
+  return {};
+}
+
+Status check_no_nul(char const* what, std::string_view name, std::size_t at) {
+  if (auto const n = name.find('\0'); n != std::string_view::npos)
+    return corrupt_at(at + n, fmt::format("{} holds a zero byte", what));
+  return {};
+}
+
+bool is_name_key(std::uint64_t offset) { return offset >= kFirstNameKey && offset < kNameKeyEnd; }
+
+// A pointer that is not empty: the whole node lies in the store.
+Status check_pointer(char const* what, NodePtr const& p, std::uint64_t total_blocks, std::size_t at) {
+  auto const block = p.block.get();
+  if (block < kReservedBlocks || total_blocks < kNodeBlocks || block > total_blocks - kNodeBlocks)
+    return corrupt_at(at, fmt::format("{} block {} outside the store", what, block));
+  if (p.generation.get() == 0)
+    return corrupt_at(at + offsetof(NodePtr, generation), fmt::format("{} generation 0", what));
+  return {};
+}
+
+template <class Record>
+std::string with_tail(Record const& r, std::string_view tail) {
+  std::string out(sizeof r + tail.size(), '\0');
+  std::memcpy(out.data(), &r, sizeof r);
+  std::copy(tail.begin(), tail.end(), out.begin() + sizeof r);
+  return out;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------
+// File trees
+
+namespace {
+
+Status check_mode(InodeRecord const& r) {
+  constexpr auto kAt = offsetof(InodeRecord, mode);
+  auto const mode = r.mode.get();
+  if ((mode & ~std::uint32_t{S_IFMT | 07777}) != 0)
+    return corrupt_at(kAt, fmt::format("mode {:#o} has unknown bits", mode));
+  switch (mode & S_IFMT) {
+    case S_IFREG: case S_IFDIR: case S_IFLNK: case S_IFCHR: case S_IFBLK: case S_IFIFO: case S_IFSOCK: return {};
+    default: return corrupt_at(kAt, fmt::format("mode {:#o} has no known type", mode));
+  }
+}
+
+// What size, blocks, rdev and nlink may be depends on the type.
+Status check_by_type(InodeRecord const& r) {
+  auto const type = r.mode.get() & S_IFMT;
+  auto const size = r.size.get();
+  std::uint64_t least = 0, most = 0;
+  if (type == S_IFREG || type == S_IFDIR) most = kMaxFileSize;
+  if (type == S_IFLNK) least = 1, most = kMaxSymlink;
+  if (size < least || size > most)
+    return corrupt_at(offsetof(InodeRecord, size), fmt::format("size {} not in {}..{}", size, least, most));
+  if (r.blocks.get() > (type == S_IFREG ? kMaxStoreBlocks : 0))
+    return corrupt_at(offsetof(InodeRecord, blocks),
+                      fmt::format("blocks {} in mode {:#o}", r.blocks.get(), r.mode.get()));
+  if (type != S_IFCHR && type != S_IFBLK && r.rdev.get() != 0)
+    return corrupt_at(offsetof(InodeRecord, rdev), fmt::format("rdev {:#x} in mode {:#o}", r.rdev.get(), r.mode.get()));
+  if (type == S_IFDIR && r.nlink.get() == 1) return corrupt_at(offsetof(InodeRecord, nlink), "nlink 1 in a directory");
+  return {};
+}
+
+Status check_nsec(le32 const& nsec, char const* what, std::size_t at) {
+  if (nsec.get() >= kNsecEnd) return corrupt_at(at, fmt::format("{} {} not below {}", what, nsec.get(), kNsecEnd));
+  return {};
+}
+
+}  // namespace
+
+Result<InodeInfo> parse_inode(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kInode || key.offset != 0) return bad_key("inode record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<InodeRecord>("inode record", value));
+  LCFS_TRY(check_size("inode record", value, sizeof r));
+  LCFS_TRY(check_mode(r));
+  LCFS_TRY(check_by_type(r));
+  LCFS_TRY(check_nsec(r.atime_nsec, "atime_nsec", offsetof(InodeRecord, atime_nsec)));
+  LCFS_TRY(check_nsec(r.mtime_nsec, "mtime_nsec", offsetof(InodeRecord, mtime_nsec)));
+  LCFS_TRY(check_nsec(r.ctime_nsec, "ctime_nsec", offsetof(InodeRecord, ctime_nsec)));
+  LCFS_TRY(check_nsec(r.btime_nsec, "btime_nsec", offsetof(InodeRecord, btime_nsec)));
+  if (r.flags.get() != 0)
+    return corrupt_at(offsetof(InodeRecord, flags), fmt::format("flags {:#x}, not zero", r.flags.get()));
+  if (r.reserved0.get() != 0)
+    return corrupt_at(offsetof(InodeRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+  return InodeInfo{.mode = r.mode.get(),
+                   .nlink = r.nlink.get(),
+                   .uid = r.uid.get(),
+                   .gid = r.gid.get(),
+                   .size = r.size.get(),
+                   .blocks = r.blocks.get(),
+                   .rdev = r.rdev.get(),
+                   .atime = {r.atime_sec.get(), r.atime_nsec.get()},
+                   .mtime = {r.mtime_sec.get(), r.mtime_nsec.get()},
+                   .ctime = {r.ctime_sec.get(), r.ctime_nsec.get()},
+                   .btime = {r.btime_sec.get(), r.btime_nsec.get()}};
+}
+
+std::array<std::byte, sizeof(InodeRecord)> encode_inode(InodeInfo const& info) {
+  InodeRecord r{};
+  r.mode.set(info.mode);
+  r.nlink.set(info.nlink);
+  r.uid.set(info.uid);
+  r.gid.set(info.gid);
+  r.size.set(info.size);
+  r.blocks.set(info.blocks);
+  r.rdev.set(info.rdev);
+  r.atime_sec.set(info.atime.sec);
+  r.mtime_sec.set(info.mtime.sec);
+  r.ctime_sec.set(info.ctime.sec);
+  r.btime_sec.set(info.btime.sec);
+  r.atime_nsec.set(info.atime.nsec);
+  r.mtime_nsec.set(info.mtime.nsec);
+  r.ctime_nsec.set(info.ctime.nsec);
+  r.btime_nsec.set(info.btime.nsec);
+  std::array<std::byte, sizeof(InodeRecord)> out{};
+  std::memcpy(out.data(), &r, sizeof r);
+  return out;
+}
+
+Result<DirentInfo> parse_dirent(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kDirent || !is_name_key(key.offset)) return bad_key("directory entry", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<DirentRecord>("directory entry", value));
+  if (r.inode.get() == 0) return corrupt_at(offsetof(DirentRecord, inode), "entry of inode 0");
+  switch (r.type) {
+    case S_IFREG >> 12: case S_IFDIR >> 12: case S_IFLNK >> 12: case S_IFCHR >> 12:
+    case S_IFBLK >> 12: case S_IFIFO >> 12: case S_IFSOCK >> 12: break;
+    default: return corrupt_at(offsetof(DirentRecord, type), fmt::format("entry type {}", r.type));
+  }
+  if (r.name_size == 0) return corrupt_at(offsetof(DirentRecord, name_size), "entry name of 0 bytes");
+  LCFS_TRY(check_size("directory entry", value, sizeof r + r.name_size));
+  auto const name = text_of(value, sizeof r);
+  LCFS_TRY(check_component("entry name", name, sizeof r));
+  return DirentInfo{r.inode.get(), r.type, name};
+}
+
+std::string encode_dirent(DirentInfo const& info) {
+  DirentRecord r{};
+  r.inode.set(info.inode);
+  r.type = info.type;
+  r.name_size = static_cast<std::uint8_t>(info.name.size());
+  return with_tail(r, info.name.substr(0, r.name_size));
+}
+
+Result<ParentInfo> parse_parent(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kParent || !is_name_key(key.offset)) return bad_key("back reference", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<ParentRecord>("back reference", value));
+  if (r.directory.get() == 0) return corrupt_at(offsetof(ParentRecord, directory), "back reference to inode 0");
+  if (r.name_size == 0) return corrupt_at(offsetof(ParentRecord, name_size), "back reference name of 0 bytes");
+  LCFS_TRY(check_size("back reference", value, sizeof r + r.name_size));
+  auto const name = text_of(value, sizeof r);
+  LCFS_TRY(check_component("back reference name", name, sizeof r));
+  return ParentInfo{r.directory.get(), name};
+}
+
+std::string encode_parent(ParentInfo const& info) {
+  ParentRecord r{};
+  r.directory.set(info.directory);
+  r.name_size = static_cast<std::uint8_t>(info.name.size());
+  return with_tail(r, info.name.substr(0, r.name_size));
+}
+
+Result<XattrInfo> parse_xattr(Key const& key, Bytes value) {
+  // The low 8 bits of the key number the chunks; only chunk 0 has a header.
+  if (key.inode == 0 || key.kind != kXattr || (key.offset & (kXattrProbeStep - 1)) != 0 || key.offset >= kNameKeyEnd)
+    return bad_key("extended attribute", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<XattrRecord>("extended attribute", value));
+  if (r.name_size == 0) return corrupt_at(offsetof(XattrRecord, name_size), "attribute name of 0 bytes");
+  if (r.reserved0 != 0)
+    return corrupt_at(offsetof(XattrRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0));
+  auto const value_size = r.value_size.get();
+  if (value_size > kMaxXattr)
+    return corrupt_at(offsetof(XattrRecord, value_size),
+                      fmt::format("attribute value of {} bytes, more than {}", value_size, kMaxXattr));
+  LCFS_TRY(check_size("extended attribute", value, sizeof r + r.name_size + std::min(value_size, kXattrChunk)));
+  auto const name = text_of(value, sizeof r).substr(0, r.name_size);
+  LCFS_TRY(check_no_nul("attribute name", name, sizeof r));
+  return XattrInfo{name, value_size, value.subspan(sizeof r + r.name_size)};
+}
+
+std::string encode_xattr(XattrInfo const& info) {
+  XattrRecord r{};
+  r.name_size = static_cast<std::uint8_t>(info.name.size());
+  r.value_size.set(info.value_size);
+  auto out = with_tail(r, info.name.substr(0, r.name_size));
+  auto const first = info.first.first(std::min<std::size_t>(info.first.size(), kXattrChunk));
+  out.append(reinterpret_cast<char const*>(first.data()), first.size());
+  return out;
+}
+
+Result<ExtentInfo> parse_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode == 0 || key.kind != kExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxFileSize)
+    return bad_key("extent", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<ExtentRecord>("extent", value));
+  auto const count = r.count.get();
+  auto const block = r.block.get();
+  if (count == 0 || count > kMaxExtentBlocks || count > (kMaxFileSize - key.offset) / kBlockSize)
+    return corrupt_at(offsetof(ExtentRecord, count), fmt::format("extent of {} blocks at {:#x}", count, key.offset));
+  if (block < kReservedBlocks || block > total_blocks || count > total_blocks - block)
+    return corrupt_at(offsetof(ExtentRecord, block),
+                      fmt::format("extent of blocks {}+{} outside the store", block, count));
+  if (r.owner.get() == 0) return corrupt_at(offsetof(ExtentRecord, owner), "extent owned by layer 0");
+  LCFS_TRY(check_size("extent", value, sizeof r + std::size_t{count} * sizeof(le32)));
+  return ExtentInfo{block, r.owner.get(), count,
+                    {reinterpret_cast<le32 const*>(value.data() + sizeof r), count}};
+}
+
+void encode_extent(ExtentInfo const& info, std::vector<std::byte>& into) {
+  ExtentRecord r{};
+  r.block.set(info.block);
+  r.owner.set(info.owner);
+  r.count.set(info.count);
+  auto const sums = std::as_bytes(info.checksums.first(info.count));
+  into.resize(sizeof r + sums.size());
+  std::memcpy(into.data(), &r, sizeof r);
+  if (!sums.empty()) std::memcpy(into.data() + sizeof r, sums.data(), sums.size());
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Store tree
+
+namespace {
+
+// What a layer record may say depends on its state: a dying layer has neither name nor tree.
+Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
+  if (r.state < static_cast<std::uint8_t>(LayerState::kOpen) || r.state > static_cast<std::uint8_t>(LayerState::kDying))
+    return corrupt_at(offsetof(LayerRecord, state), fmt::format("layer state {}", r.state));
+  bool const dying = r.state == static_cast<std::uint8_t>(LayerState::kDying);
+  bool const open = r.state == static_cast<std::uint8_t>(LayerState::kOpen);
+  auto const name_size = r.name_size.get();
+  if (name_size > kMaxLayerName || (name_size == 0) != dying)
+    return corrupt_at(offsetof(LayerRecord, name_size), fmt::format("layer name of {} bytes", name_size));
+  if (dying) {
+    if (r.root.block.get() != 0)
+      return corrupt_at(offsetof(LayerRecord, root), fmt::format("a dying layer has a tree at {}", r.root.block.get()));
+  } else {
+    LCFS_TRY(check_pointer("layer root", r.root, total_blocks, offsetof(LayerRecord, root)));
+    if (r.root_inode.get() == 0) return corrupt_at(offsetof(LayerRecord, root_inode), "layer with root inode 0");
+    if (r.own_blocks.get() > r.used_blocks.get())
+      return corrupt_at(offsetof(LayerRecord, own_blocks),
+                        fmt::format("own_blocks {} of {} used", r.own_blocks.get(), r.used_blocks.get()));
+  }
+  // A parent never changes (I2), so only frozen layers are parents.
+  if (r.state != static_cast<std::uint8_t>(LayerState::kFrozen) && r.children.get() != 0)
+    return corrupt_at(offsetof(LayerRecord, children),
+                      fmt::format("{} children of a layer that is not frozen", r.children.get()));
+  if (open && r.frozen_ns.get() != 0)
+    return corrupt_at(offsetof(LayerRecord, frozen_ns), "an open layer has a time of freezing");
+  return {};
+}
+
+Status check_layer_rest(LayerRecord const& r, std::uint64_t total_blocks) {
+  if ((r.flags & ~kLayerHasDigests) != 0)
+    return corrupt_at(offsetof(LayerRecord, flags), fmt::format("layer flags {:#x}", r.flags));
+  if (r.own_blocks.get() > total_blocks)
+    return corrupt_at(offsetof(LayerRecord, own_blocks),
+                      fmt::format("own_blocks {} in a store of {}", r.own_blocks.get(), total_blocks));
+  if (r.used_blocks.get() > total_blocks)
+    return corrupt_at(offsetof(LayerRecord, used_blocks),
+                      fmt::format("used_blocks {} in a store of {}", r.used_blocks.get(), total_blocks));
+  if ((r.flags & kLayerHasDigests) == 0) {
+    if (auto const n = first_nonzero(r.diff_id); n < r.diff_id.size())
+      return corrupt_at(offsetof(LayerRecord, diff_id) + n, "diff_id in a layer without digests");
+    if (auto const n = first_nonzero(r.chain_id); n < r.chain_id.size())
+      return corrupt_at(offsetof(LayerRecord, chain_id) + n, "chain_id in a layer without digests");
+  }
+  if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
+    return corrupt_at(offsetof(LayerRecord, reserved0) + n, fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+  return {};
+}
+
+}  // namespace
+
+Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode == 0 || key.kind != kLayer || key.offset != 0) return bad_key("layer record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<LayerRecord>("layer record", value));
+  if (r.parent.get() == key.inode)
+    return corrupt_at(offsetof(LayerRecord, parent), fmt::format("layer {} is its own parent", key.inode));
+  LCFS_TRY(check_layer_state(r, total_blocks));
+  LCFS_TRY(check_layer_rest(r, total_blocks));
+  LCFS_TRY(check_size("layer record", value, sizeof r + r.name_size.get()));
+  auto const name = text_of(value, sizeof r);
+  LCFS_TRY(check_component("layer name", name, sizeof r));
+  LayerInfo info;
+  info.id = key.inode;
+  info.parent = r.parent.get();
+  info.state = static_cast<LayerState>(r.state);
+  info.has_digests = (r.flags & kLayerHasDigests) != 0;
+  info.root = r.root;
+  info.root_inode = r.root_inode.get();
+  info.own_blocks = r.own_blocks.get();
+  info.used_blocks = r.used_blocks.get();
+  info.inodes = r.inodes.get();
+  info.children = r.children.get();
+  info.images = r.images.get();
+  info.created_ns = r.created_ns.get();
+  info.frozen_ns = r.frozen_ns.get();
+  info.diff_bytes = r.diff_bytes.get();
+  info.diff_id = r.diff_id;
+  info.chain_id = r.chain_id;
+  info.name = name;
+  return info;
+}
+
+std::string encode_layer(LayerInfo const& info) {
+  LayerRecord r{};
+  r.parent.set(info.parent);
+  r.state = static_cast<std::uint8_t>(info.state);
+  r.flags = info.has_digests ? kLayerHasDigests : std::uint8_t{0};
+  r.name_size.set(static_cast<std::uint16_t>(info.name.size()));
+  r.root = info.root;
+  r.root_inode.set(info.root_inode);
+  r.own_blocks.set(info.own_blocks);
+  r.used_blocks.set(info.used_blocks);
+  r.inodes.set(info.inodes);
+  r.children.set(info.children);
+  r.images.set(info.images);
+  r.created_ns.set(info.created_ns);
+  r.frozen_ns.set(info.frozen_ns);
+  r.diff_bytes.set(info.diff_bytes);
+  r.diff_id = info.diff_id;
+  r.chain_id = info.chain_id;
+  return with_tail(r, info.name);
+}
+
+Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode == 0 || key.kind != kRun || key.offset < kReservedBlocks || key.offset >= total_blocks)
+    return bad_key("space run", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<RunRecord>("space run", value));
+  LCFS_TRY(check_size("space run", value, sizeof r));
+  auto const count = r.count.get();
+  if (count == 0 || count > total_blocks - key.offset)
+    return corrupt_at(offsetof(RunRecord, count), fmt::format("space run of blocks {}+{}", key.offset, count));
+  return RunInfo{key.inode, key.offset, count};
+}
+
+std::string encode_run(RunInfo const& info) {
+  RunRecord r{};
+  r.count.set(info.count);
+  return with_tail(r, {});
+}
+
+Result<ImageInfo> parse_image(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kImage || key.offset != 0) return bad_key("image record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<ImageRecord>("image record", value));
+  LCFS_TRY(check_size("image record", value, sizeof r));
+  if ((r.top_layer.get() == 0) != (r.layer_count.get() == 0))
+    return corrupt_at(offsetof(ImageRecord, layer_count),
+                      fmt::format("{} layers below top layer {}", r.layer_count.get(), r.top_layer.get()));
+  if (r.reserved0.get() != 0)
+    return corrupt_at(offsetof(ImageRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+  ImageInfo info;
+  info.id = key.inode;
+  info.config_digest = r.config_digest;
+  info.manifest_digest = r.manifest_digest;
+  info.top_layer = r.top_layer.get();
+  info.layer_count = r.layer_count.get();
+  info.name_count = r.name_count.get();
+  info.config_size = r.config_size.get();
+  info.manifest_size = r.manifest_size.get();
+  info.index_size = r.index_size.get();
+  info.imported_ns = r.imported_ns.get();
+  return info;
+}
+
+std::string encode_image(ImageInfo const& info) {
+  ImageRecord r{};
+  r.config_digest = info.config_digest;
+  r.manifest_digest = info.manifest_digest;
+  r.top_layer.set(info.top_layer);
+  r.layer_count.set(info.layer_count);
+  r.name_count.set(info.name_count);
+  r.config_size.set(info.config_size);
+  r.manifest_size.set(info.manifest_size);
+  r.index_size.set(info.index_size);
+  r.imported_ns.set(info.imported_ns);
+  return with_tail(r, {});
+}
+
+namespace {
+
+Result<NameType> parse_type(std::uint8_t type, std::size_t at) {
+  switch (static_cast<NameType>(type)) {
+    case NameType::kLayer: return NameType::kLayer;
+    case NameType::kImage: return NameType::kImage;
+  }
+  return corrupt_at(at, fmt::format("name type {}", type));
+}
+
+}  // namespace
+
+Result<NameInfo> parse_name(Key const& key, Bytes value) {
+  if (key.inode != 0 || key.kind != kName || !is_name_key(key.offset)) return bad_key("name record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<NameRecord>("name record", value));
+  if (r.id.get() == 0) return corrupt_at(offsetof(NameRecord, id), "name of id 0");
+  LCFS_TRY_ASSIGN(auto const type, parse_type(r.type, offsetof(NameRecord, type)));
+  if (r.reserved0 != 0)
+    return corrupt_at(offsetof(NameRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0));
+  auto const size = r.name_size.get();
+  if (size == 0 || size > (type == NameType::kLayer ? kMaxLayerName : kMaxImageName))
+    return corrupt_at(offsetof(NameRecord, name_size), fmt::format("name of {} bytes", size));
+  LCFS_TRY(check_size("name record", value, sizeof r + size));
+  auto const name = text_of(value, sizeof r);
+  if (type == NameType::kLayer) LCFS_TRY(check_component("layer name", name, sizeof r));
+  else LCFS_TRY(check_no_nul("image name", name, sizeof r));
+  return NameInfo{r.id.get(), type, name};
+}
+
+std::string encode_name(NameInfo const& info) {
+  NameRecord r{};
+  r.id.set(info.id);
+  r.type = static_cast<std::uint8_t>(info.type);
+  r.name_size.set(static_cast<std::uint16_t>(info.name.size()));
+  return with_tail(r, info.name);
+}
+
+Result<DigestInfo> parse_digest(Key const& key, Bytes value) {
+  if (key.inode != 0 || key.kind != kDigest) return bad_key("digest record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<DigestRecord>("digest record", value));
+  LCFS_TRY(check_size("digest record", value, sizeof r));
+  if ((key.offset & ~(kProbes - 1)) != digest_key(r.digest))
+    return corrupt_at(offsetof(DigestRecord, digest),
+                      fmt::format("digest {} at key {:#x}", digest_hex(r.digest), key.offset));
+  if (r.id.get() == 0) return corrupt_at(offsetof(DigestRecord, id), "digest of id 0");
+  LCFS_TRY_ASSIGN(auto const type, parse_type(r.type, offsetof(DigestRecord, type)));
+  if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
+    return corrupt_at(offsetof(DigestRecord, reserved0) + n,
+                      fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+  return DigestInfo{r.digest, r.id.get(), type};
+}
+
+std::string encode_digest(DigestInfo const& info) {
+  DigestRecord r{};
+  r.digest = info.digest;
+  r.id.set(info.id);
+  r.type = static_cast<std::uint8_t>(info.type);
+  return with_tail(r, {});
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Digests as text
+
+std::string digest_hex(Digest const& digest) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string out;
+  out.reserve(digest.size() * 2);
+  for (auto const b : digest) {
+    out += kHex[b >> 4];
+    out += kHex[b & 0xf];
+  }
+  return out;
+}
+
+std::string digest_text(Digest const& digest) { return "sha256:" + digest_hex(digest); }
+
+Result<Digest> parse_digest_text(std::string_view text) {
+  auto const bad = [text] { return Error{Errc::kInvalid, fmt::format("\"{}\" is not a SHA-256 digest", text)}; };
+  auto hex = text;
+  if (hex.starts_with("sha256:")) hex.remove_prefix(7);
+  Digest digest{};
+  if (hex.size() != digest.size() * 2) return bad();
+  for (std::size_t i = 0; i < hex.size(); ++i) {
+    char const c = hex[i];
+    int v = 0;
+    if (c >= '0' && c <= '9') v = c - '0';
+    else if (c >= 'a' && c <= 'f') v = c - 'a' + 10;
+    else return bad();  // the OCI spec wants lower case
+    digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] << 4 | v);
+  }
+  return digest;
+}
+
+}  // namespace lcfs

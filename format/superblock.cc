@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/superblock.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "format/hash.h"
+
+namespace lcfs {
+namespace {
+
+constexpr std::size_t kChecksumFrom = offsetof(Superblock, superblock_size);
+
+Error corrupt_at(std::size_t offset, std::string message) {
+  return Error{Errc::kCorrupt, std::move(message), 0, {}, offset};
+}
+
+// Index of the first byte that is not zero, or the size.
+std::size_t first_nonzero(std::span<std::byte const> bytes) {
+  auto const it = std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+  return static_cast<std::size_t>(it - bytes.begin());
+}
+
+Status check_geometry(Superblock const& sb, SuperblockCheck const& check) {
+  if (sb.block_bits != kBlockBits)
+    return corrupt_at(offsetof(Superblock, block_bits),
+                      fmt::format("block_bits {}, not {}", sb.block_bits, kBlockBits));
+  if (sb.node_bits != kNodeBits)
+    return corrupt_at(offsetof(Superblock, node_bits), fmt::format("node_bits {}, not {}", sb.node_bits, kNodeBits));
+  if (sb.slot.get() != check.slot)
+    return corrupt_at(offsetof(Superblock, slot),
+                      fmt::format("slot {}, but it stands in slot {}", sb.slot.get(), check.slot));
+  auto const total = sb.total_blocks.get();
+  if (total < kMinStoreBlocks || total > kMaxStoreBlocks)
+    return corrupt_at(offsetof(Superblock, total_blocks),
+                      fmt::format("total_blocks {} not in {}..{}", total, kMinStoreBlocks, kMaxStoreBlocks));
+  if (total > check.device_size / kBlockSize)
+    return corrupt_at(offsetof(Superblock, total_blocks),
+                      fmt::format("total_blocks {}, but the device has only {}: the store is cut short", total,
+                                  check.device_size / kBlockSize));
+  return {};
+}
+
+Status check_root(Superblock const& sb) {
+  constexpr auto kAt = offsetof(Superblock, store_root);
+  auto const block = sb.store_root.block.get();
+  auto const generation = sb.store_root.generation.get();
+  if (block == 0) {  // an empty store tree: then nothing may be counted in it
+    if (sb.store_tree_blocks.get() != 0 || sb.layer_count.get() != 0 || sb.image_count.get() != 0)
+      return corrupt_at(kAt, "store_root is empty, but the store tree is not");
+    return {};
+  }
+  if (block < kReservedBlocks || block > sb.total_blocks.get() - kNodeBlocks)
+    return corrupt_at(kAt, fmt::format("store_root block {} outside the store", block));
+  if (generation == 0 || generation > sb.generation.get())
+    return corrupt_at(kAt + offsetof(NodePtr, generation),
+                      fmt::format("store_root generation {} not in 1..{}", generation, sb.generation.get()));
+  return {};
+}
+
+Status check_counters(Superblock const& sb) {
+  if (sb.next_id.get() == 0) return corrupt_at(offsetof(Superblock, next_id), "next_id 0");
+  if (sb.next_inode.get() == 0) return corrupt_at(offsetof(Superblock, next_inode), "next_inode 0");
+  auto const room = sb.total_blocks.get() - kReservedBlocks;
+  auto const tree = sb.store_tree_blocks.get();
+  if (tree > room || tree % kNodeBlocks != 0)
+    return corrupt_at(offsetof(Superblock, store_tree_blocks),
+                      fmt::format("store_tree_blocks {}, not a multiple of {} up to {}", tree, kNodeBlocks, room));
+  if (sb.layer_blocks.get() > room - tree)
+    return corrupt_at(offsetof(Superblock, layer_blocks),
+                      fmt::format("layer_blocks {} of {} that are left", sb.layer_blocks.get(), room - tree));
+  // Layers and images take their ids from one counter, so together they are fewer than it says.
+  auto const ids = sb.next_id.get() - 1;
+  if (sb.layer_count.get() > ids)
+    return corrupt_at(offsetof(Superblock, layer_count),
+                      fmt::format("layer_count {} of {} ids given out", sb.layer_count.get(), ids));
+  if (sb.image_count.get() > ids - sb.layer_count.get())
+    return corrupt_at(offsetof(Superblock, image_count),
+                      fmt::format("image_count {} of {} ids that are left", sb.image_count.get(),
+                                  ids - sb.layer_count.get()));
+  return {};
+}
+
+// Label padding and reserved bytes.  A feature that this lcfs may ignore can give a reserved byte a meaning, so they
+// are only looked at in a store without unknown features.
+Status check_padding(Superblock const& sb, std::span<std::byte const> bytes) {
+  auto const label = std::as_bytes(std::span{sb.label});
+  auto const end = static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
+  if (auto const n = first_nonzero(label.subspan(end)); end + n < label.size())
+    return corrupt_at(offsetof(Superblock, label) + end + n, "label goes on behind its end");
+  if ((sb.compat.get() & ~kKnownCompat) != 0 || (sb.ro_compat.get() & ~kKnownRoCompat) != 0) return {};
+  if (sb.reserved0.get() != 0)
+    return corrupt_at(offsetof(Superblock, reserved0), fmt::format("reserved0 {:#x}, not zero", sb.reserved0.get()));
+  auto const reserved = std::as_bytes(std::span{sb.reserved1});
+  if (auto const n = first_nonzero(reserved); n < reserved.size())
+    return corrupt_at(offsetof(Superblock, reserved1) + n,
+                      fmt::format("reserved byte {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
+  auto const size = sb.superblock_size.get();
+  auto const rest = bytes.first(std::min<std::size_t>(bytes.size(), kBlockSize)).subspan(size);
+  if (auto const n = first_nonzero(rest); n < rest.size())
+    return corrupt_at(size + n, fmt::format("byte {:#x} behind the superblock, not zero",
+                                            std::to_integer<unsigned>(rest[n])));
+  return {};
+}
+
+}  // namespace
+
+Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, SuperblockCheck const& check) {
+  if (bytes.size() < kSuperMagic.size() || std::memcmp(bytes.data(), kSuperMagic.data(), kSuperMagic.size()) != 0)
+    return Error{Errc::kInvalid, "not an lcfs store", 0, {}, 0};
+  if (bytes.size() < sizeof(Superblock))
+    return corrupt_at(bytes.size(), fmt::format("superblock cut short: {} of {} bytes", bytes.size(), sizeof(Superblock)));
+  Superblock sb;
+  std::memcpy(&sb, bytes.data(), sizeof sb);
+
+  // The checksum comes first: it tells a damaged superblock from one that this lcfs is too old for.
+  auto const size = sb.superblock_size.get();
+  if (size < sizeof(Superblock) || size > kBlockSize || size > bytes.size())
+    return corrupt_at(offsetof(Superblock, superblock_size),
+                      fmt::format("superblock_size {} not in {}..{}", size, sizeof(Superblock),
+                                  std::min<std::size_t>(bytes.size(), kBlockSize)));
+  if (!check.skip_checksum) {
+    auto const sum = crc32c(bytes.subspan(kChecksumFrom, size - kChecksumFrom));
+    if (sum != sb.checksum.get())
+      return corrupt_at(offsetof(Superblock, checksum),
+                        fmt::format("checksum {:#010x}, but the superblock has {:#010x}", sb.checksum.get(), sum));
+  }
+  if (sb.version.get() != kFormatVersion)
+    return Error{Errc::kUnsupported,
+                 fmt::format("format version {}, this lcfs knows {}", sb.version.get(), kFormatVersion), 0, {},
+                 offsetof(Superblock, version)};
+  if (auto const unknown = sb.incompat.get() & ~kKnownIncompat; unknown != 0)
+    return Error{Errc::kUnsupported, fmt::format("the store needs features {:#x} that this lcfs lacks", unknown), 0, {},
+                 offsetof(Superblock, incompat)};
+
+  LCFS_TRY(check_geometry(sb, check));
+  if (sb.generation.get() == 0) return corrupt_at(offsetof(Superblock, generation), "generation 0");
+  LCFS_TRY(check_counters(sb));
+  LCFS_TRY(check_root(sb));
+  LCFS_TRY(check_padding(sb, bytes));
+
+  SuperblockInfo info;
+  info.slot = sb.slot.get();
+  info.compat = sb.compat.get();
+  info.ro_compat = sb.ro_compat.get();
+  info.incompat = sb.incompat.get();
+  info.uuid = sb.uuid;
+  info.hash_seed = sb.hash_seed;
+  info.label.assign(sb.label.begin(), std::find(sb.label.begin(), sb.label.end(), std::uint8_t{0}));
+  info.generation = sb.generation.get();
+  info.total_blocks = sb.total_blocks.get();
+  info.store_root = sb.store_root;
+  info.next_id = sb.next_id.get();
+  info.next_inode = sb.next_inode.get();
+  info.created_ns = sb.created_ns.get();
+  info.written_ns = sb.written_ns.get();
+  info.store_tree_blocks = sb.store_tree_blocks.get();
+  info.layer_blocks = sb.layer_blocks.get();
+  info.layer_count = sb.layer_count.get();
+  info.image_count = sb.image_count.get();
+  return info;
+}
+
+void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSize> into) {
+  Superblock sb{};
+  sb.magic = kSuperMagic;
+  sb.superblock_size.set(sizeof(Superblock));
+  sb.block_bits = kBlockBits;
+  sb.node_bits = kNodeBits;
+  sb.version.set(kFormatVersion);
+  sb.slot.set(info.slot);
+  sb.compat.set(info.compat);
+  sb.ro_compat.set(info.ro_compat);
+  sb.incompat.set(info.incompat);
+  sb.uuid = info.uuid;
+  sb.hash_seed = info.hash_seed;
+  std::copy_n(info.label.begin(), std::min(info.label.size(), sb.label.size()), sb.label.begin());
+  sb.generation.set(info.generation);
+  sb.total_blocks.set(info.total_blocks);
+  sb.store_root = info.store_root;
+  sb.next_id.set(info.next_id);
+  sb.next_inode.set(info.next_inode);
+  sb.created_ns.set(info.created_ns);
+  sb.written_ns.set(info.written_ns);
+  sb.store_tree_blocks.set(info.store_tree_blocks);
+  sb.layer_blocks.set(info.layer_blocks);
+  sb.layer_count.set(info.layer_count);
+  sb.image_count.set(info.image_count);
+  sb.checksum.set(crc32c(std::as_bytes(std::span{&sb, 1}).subspan(kChecksumFrom)));
+  std::fill(into.begin(), into.end(), std::byte{0});
+  std::memcpy(into.data(), &sb, sizeof sb);
+}
+
+std::string uuid_text(Uuid const& uuid) {
+  std::string out;
+  for (std::size_t i = 0; i < uuid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
+    out += fmt::format("{:02x}", uuid[i]);
+  }
+  return out;
+}
+
+Result<Uuid> parse_uuid(std::string_view text) {
+  auto const bad = [text] { return Error{Errc::kInvalid, fmt::format("\"{}\" is not a UUID", text)}; };
+  if (text.size() != 36) return bad();
+  Uuid uuid{};
+  std::size_t digits = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char const c = text[i];
+    if (i == 8 || i == 13 || i == 18 || i == 23) {
+      if (c != '-') return bad();
+      continue;
+    }
+    int digit = 0;
+    if (c >= '0' && c <= '9') digit = c - '0';
+    else if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
+    else if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
+    else return bad();
+    auto& byte = uuid[digits++ / 2];
+    byte = static_cast<std::uint8_t>(byte << 4 | digit);
+  }
+  return uuid;
+}
+
+}  // namespace lcfs

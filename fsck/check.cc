@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fsck/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "fsck/layer_check.h"
+#include "fsck/node_source.h"
+#include "fsck/space.h"
+#include "fsck/store_scan.h"
+
+namespace lcfs::fsck {
+namespace {
+
+void say(Findings& findings, Code code, Severity severity, std::uint64_t at, std::string text) {
+  Finding f;
+  f.code = code;
+  f.severity = severity;
+  f.offset = at;
+  f.text = std::move(text);
+  findings.add(std::move(f));
+}
+
+bool all_zero(std::span<std::byte const> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
+
+// Reads [0, 64 KiB): both slots, and the blocks between them that hold nothing.
+Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report, Findings& findings) {
+  if (device.size() < kReservedBlocks * kBlockSize) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
+  AlignedBuffer area(kReservedBlocks * kBlockSize);
+  LCFS_TRY(device.read(0, area.span()));
+  Parsed parsed;
+  std::optional<Error> refusal;
+  int strangers = 0;
+  for (std::uint32_t s = 0; s < 2; ++s) {
+    auto const at = kSlotBlock[s] * kBlockSize;
+    auto const bytes = area.span().subspan(at, kBlockSize);
+    auto& slot = report.slots[s];
+    auto info = parse_superblock(bytes, {s, device.size(), options.skip_checksum});
+    if (info) {
+      slot.state = SlotState::kValid;
+      slot.generation = info->generation;
+      parsed[s] = *std::move(info);
+      continue;
+    }
+    auto const& error = info.error();
+    if (all_zero(bytes)) {
+      slot.state = SlotState::kEmpty;
+      ++strangers;
+      continue;
+    }
+    if (error.code == Errc::kInvalid) ++strangers;
+    if (error.code == Errc::kUnsupported) refusal = error;
+    slot.state = SlotState::kDamaged;
+    slot.problem = error.message;
+    say(findings, Code::kSuperblock, Severity::kError, at + error.offset,
+        fmt::format("superblock slot {}: {}", s, error.message));
+  }
+  // A store of a newer format is not damaged; the slot that says so is the newer one, whatever the other holds.
+  if (refusal) return Error{refusal->code, refusal->message, 0, device.name(), refusal->offset};
+  if (strangers == 2) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
+  for (std::uint64_t b = 0; b < kReservedBlocks; ++b)
+    if (b != kSlotBlock[0] && b != kSlotBlock[1] && !all_zero(area.span().subspan(b * kBlockSize, kBlockSize)))
+      say(findings, Code::kReserved, Severity::kNote, b * kBlockSize, "reserved block is not zero");
+  return parsed;
+}
+
+// Which slot is in force; what the two say of each other.
+std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report, Findings& findings) {
+  auto const& a = parsed[0];
+  auto const& b = parsed[1];
+  if (!a && !b) return std::nullopt;
+  if (a && b) {
+    auto const at = kSlotBlock[1] * kBlockSize;
+    if (a->uuid != b->uuid)
+      say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, uuid),
+          fmt::format("the slots are of two stores: {} and {}", uuid_text(a->uuid), uuid_text(b->uuid)));
+    if (a->generation == b->generation)
+      say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, generation),
+          fmt::format("both slots have generation {}", a->generation));
+    return b->generation > a->generation ? 1u : 0u;
+  }
+  std::uint32_t const used = a ? 0 : 1;
+  if (report.slots[1 - used].state == SlotState::kEmpty && parsed[used]->generation > 1)
+    say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[1 - used] * kBlockSize,
+        fmt::format("superblock slot {} was never written, or was wiped", 1 - used));
+  return used;
+}
+
+void check_layers(LayerContext const& context, Options const& options, Counters& counters) {
+  // Results by layer: a few numbers each, for layers that share their parent's root.
+  std::unordered_map<std::uint64_t, LayerResult> done;
+  auto const& order = context.scan.order();
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    auto const& layer = *order[i];
+    if (options.progress) options.progress(layer.info.name, i, order.size());
+    auto const parent = done.find(layer.info.parent);
+    auto const* parent_entry = context.scan.layer(layer.info.parent);
+    bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
+                      parent_entry->info.root_inode == layer.info.root_inode;
+    LayerCheck check(context, layer);
+    auto const result = check.run(same ? &parent->second : nullptr);
+    counters.inodes += result.inodes;
+    counters.layer_nodes += result.node_blocks;
+    counters.layer_data += result.data_blocks;
+    counters.data_checked += check.data_blocks_checked();
+    done.emplace(layer.info.id, result);
+  }
+  counters.layers = order.size();
+}
+
+}  // namespace
+
+Result<Report> check(Device& device, Options const& options) {
+  Report report;
+  Findings findings(options.max_findings);
+  LCFS_TRY_ASSIGN(auto parsed, read_superblocks(device, options, report, findings));
+  report.in_force = choose_slot(parsed, report, findings);
+  if (report.in_force) {
+    report.superblock = parsed[*report.in_force];
+    auto const& superblock = *report.superblock;
+    NodeSource source(device, superblock, options.node_cache, options.skip_checksum);
+    StoreScan scan(source, superblock, findings);
+    scan.collect();
+    scan.check();
+
+    auto& c = report.counters;
+    c.total = superblock.total_blocks;
+    c.reserved = kReservedBlocks;
+    c.store_tree = scan.nodes().size() * kNodeBlocks;
+    c.free = check_owners(scan, superblock, findings);
+    c.images = scan.images();
+    for (auto const& layer : scan.layers())
+      if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
+    check_layers({device, source, scan, superblock, findings, options.data, options.threads}, options, c);
+    c.nodes_read = source.nodes_read();
+  }
+  report.errors = findings.errors();
+  report.notes = findings.notes();
+  report.left_out = findings.left_out();
+  report.findings = findings.take();
+  return report;
+}
+
+}  // namespace lcfs::fsck

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// One thing that fsck has to say about a store, and the list that collects them.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "format/result.h"
+
+namespace lcfs::fsck {
+
+enum class Severity : std::uint8_t {
+  kNote,   // worth telling; nothing is lost or wrong
+  kError,  // the store breaks its format, or data can't be read as written
+};
+
+// What is wrong; names are stable, scripts and tests match on them (code_name).
+enum class Code : std::uint8_t {
+  kIo,          // the device refused a read
+  kSuperblock,  // a slot that does not parse, or two that contradict each other
+  kReserved,    // bytes of [0, 64 KiB) outside the slots that are not zero
+  kNode,        // a node that is damaged, misplaced, stale, or holds keys outside its bounds
+  kShared,      // this layer's tree reaches a node already reported in another one
+  kOwner,       // a node or extent owned by a layer that may not own it
+  kTwice,       // blocks that one tree uses twice
+  kRecord,      // a record that does not parse, or has no business where it stands
+  kInode,       // an inode whose fields contradict its records
+  kLink,        // link count, directory entry and back reference disagree
+  kHash,        // a record that lookups by name or digest can't find, or a name that is there twice
+  kCycle,       // directories that are not reachable from the root
+  kOrphan,      // inodes without links and their orphan records
+  kXattr,       // an extended attribute that is incomplete
+  kContent,     // inline data or extents that break their rules
+  kCounter,     // a counter that is not the sum of what it counts
+  kRun,         // space runs that are not the blocks in use
+  kSpace,       // blocks with two owners; the sum of space
+  kGraph,       // parents, children, top layers
+  kName,        // names and their back references
+  kDigest,      // digests and their back references
+  kBlob,        // raw documents of images
+  kData,        // file data that fails its checksum
+};
+[[nodiscard]] std::string_view code_name(Code code);
+
+struct Finding {
+  Code code = Code::kNode;
+  Severity severity = Severity::kError;
+  std::uint64_t layer = 0;           // id, 0: none
+  std::string layer_name{};
+  std::string path{};                // inside the layer, from "/"; empty: not known
+  std::uint64_t inode = 0;           // 0: none
+  std::uint64_t offset = kNoOffset;  // byte on the device
+  std::string text{};                // what, without the parts above
+
+  // "layer NAME: PATH: inode N: at byte 0xOFFSET: TEXT", parts that are missing left out.  Names come from the
+  // store: printers escape control characters.
+  [[nodiscard]] std::string line() const;
+};
+
+// Collects findings, each once: trees share nodes, so the same damage is met in every layer that inherits it.
+// Not thread safe.
+class Findings {
+ public:
+  explicit Findings(std::uint64_t limit) : limit_(limit) {}
+
+  // True if it was not known before.  The same code at the same byte is the same finding.
+  bool add(Finding finding);
+  // Whether the same finding was added before; asked before a costly text or path is made.
+  [[nodiscard]] bool known(Code code, std::uint64_t offset) const { return seen_.contains({code, offset}); }
+
+  [[nodiscard]] std::uint64_t errors() const { return errors_; }
+  [[nodiscard]] std::uint64_t notes() const { return notes_; }
+  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // counted, but beyond the limit
+  [[nodiscard]] std::vector<Finding> take() { return std::move(list_); }
+
+ private:
+  std::uint64_t limit_;
+  std::uint64_t errors_ = 0, notes_ = 0, left_out_ = 0;
+  std::vector<Finding> list_;
+  std::set<std::pair<Code, std::uint64_t>> seen_;
+};
+
+}  // namespace lcfs::fsck

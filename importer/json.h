@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON from strangers: bounded in size and depth, every access checked, errors name the place ("$.layers[2].digest").
+// Specification: RFC 8259.  Private to importer/*.cc: it pulls in nlohmann/json.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/result.h"
+#include "importer/archive.h"
+
+namespace lcfs::importer {
+
+inline constexpr int kMaxJsonDepth = 64;
+
+// One value of a document, which it keeps alive.
+class JsonNode {
+ public:
+  // kCorrupt, with the offset of what is wrong, if `text` is not JSON, too long or nested too deep.
+  static Result<JsonNode> parse(std::string_view text);
+
+  [[nodiscard]] std::string const& where() const { return where_; }
+  [[nodiscard]] bool is_object() const { return value_->is_object(); }
+  [[nodiscard]] bool is_array() const { return value_->is_array(); }
+
+  // Member of an object; nothing if it is absent or null.  Errors: this is no object.
+  Result<std::optional<JsonNode>> find(std::string_view key) const;
+  Result<JsonNode> get(std::string_view key) const;                  // ... or missing
+  Result<std::string> text() const;
+  Result<std::uint64_t> number() const;                              // whole, not negative
+  Result<std::vector<JsonNode>> elements(std::size_t most) const;    // of an array
+
+  // Members of an object in one step.
+  Result<std::string> text_or(std::string_view key, std::string_view otherwise) const;
+  Result<std::string> text_of(std::string_view key) const;
+  // The array under `key`; empty if it is absent.
+  Result<std::vector<JsonNode>> list_of(std::string_view key, std::size_t most) const;
+
+ private:
+  JsonNode(std::shared_ptr<nlohmann::json const> root, nlohmann::json const* value, std::string where)
+      : root_(std::move(root)), value_(value), where_(std::move(where)) {}
+  [[nodiscard]] Error wrong(std::string_view expected) const;
+
+  std::shared_ptr<nlohmann::json const> root_;
+  nlohmann::json const* value_;
+  std::string where_;
+};
+
+}  // namespace lcfs::importer

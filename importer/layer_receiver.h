@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer blob on its way into the store:
+//
+//   push() -> [decode] -> { hash | parse tar -> Ingest }
+//
+// Decoding is done by whoever pushes; hashing (of the blob as it came and of the plain tar) and parsing are a thread each, behind
+// bounded queues, as soon as a blob has more than one chunk of plain data.  Smaller ones are done without threads, so that
+// ten thousand tiny layers cost little.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/import.h"
+#include "format/layout.h"
+#include "format/result.h"
+#include "importer/chunk.h"
+
+namespace lcfs::importer {
+
+// More than that in one layer is taken for a bomb.
+inline constexpr std::uint64_t kMaxPlainLayer = std::uint64_t{1} << 40;
+
+// What all parts of an import share.
+struct Common {
+  ChunkPool pool{};
+  std::atomic<bool> const* stop = nullptr;          // null: never
+  std::uint64_t max_plain = kMaxPlainLayer;         // tests make it small
+
+  [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
+};
+
+[[nodiscard]] inline Error interrupted() { return Error{Errc::kInterrupted, "interrupted"}; }
+
+struct ReceivedLayer {
+  std::unique_ptr<Ingest> ingest{};  // finished
+  Digest blob_digest{};              // of the bytes pushed
+  Digest diff_id{};                  // of the plain tar
+  std::uint64_t blob_bytes = 0, plain_bytes = 0;
+};
+
+// One thread pushes.  Errors have no path yet; the first that happened in any of the threads wins.
+class LayerReceiver {
+ public:
+  LayerReceiver(Common& common, std::unique_ptr<Ingest> ingest);
+  ~LayerReceiver();  // gives up what is not finished
+  LayerReceiver(LayerReceiver const&) = delete;
+  LayerReceiver& operator=(LayerReceiver const&) = delete;
+
+  // The next bytes of the blob.  The first push tells the compression: 6 bytes or more, unless that is all.
+  Status push(Slice bytes);
+  // That was all.  Does not wait for the threads.
+  Status end();
+  // After end(): waits for the result.  After an error of push() or end(): that error.
+  Result<ReceivedLayer> wait();
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lcfs::importer

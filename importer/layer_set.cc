@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "importer/layer_set.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "format/records.h"
+#include "importer/quote.h"
+
+namespace lcfs::importer {
+
+void LayerSet::add(PlannedImage const& image) {
+  // From the top down to what is known: a layer that the store has brings all below it.
+  std::size_t parent = kNone;
+  LayerId base = 0;
+  std::size_t next = image.layers.size();
+  for (; next > 0; --next) {
+    Digest const& chain = image.layers[next - 1].chain_id;
+    if (auto const it = by_chain_.find(chain); it != by_chain_.end()) {
+      parent = it->second;
+      break;
+    }
+    if (auto const id = store_.find_chain(chain)) {
+      base = *id;
+      break;
+    }
+  }
+  for (; next < image.layers.size(); ++next) {
+    PlannedLayer const& layer = image.layers[next];
+    std::size_t const index = nodes_.size();
+    nodes_.emplace_back();
+    nodes_.back().layer = &layer;
+    nodes_.back().parent = parent;
+    nodes_.back().base = base;
+    if (parent != kNone) nodes_[parent].children.push_back(index);
+    by_chain_.emplace(layer.chain_id, index);
+    parent = index;
+    base = 0;
+  }
+}
+
+std::vector<LayerSet::Wanted> LayerSet::wanted() const {
+  std::vector<Wanted> all;
+  all.reserve(nodes_.size());
+  for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back({i, nodes_[i].layer});
+  return all;
+}
+
+Status LayerSet::check_present(PlannedLayer const& layer) const {
+  auto const size = archive_.size(layer.member);
+  if (!size) return in_member({Errc::kNotFound, "layer is not in the archive"}, archive_.name(), layer.member);
+  if (!layer.blob_size || *size == *layer.blob_size) return {};
+  return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
+                   archive_.name(), layer.member);
+}
+
+Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) const {
+  if (layer.blob_digest && *layer.blob_digest != got.blob_digest) {
+    return Error{Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob_digest),
+                                             digest_text(*layer.blob_digest))};
+  }
+  if (layer.diff_id != got.diff_id) {
+    return Error{Errc::kCorrupt, fmt::format("its tar has digest {}, the config's diff_id is {}", digest_text(got.diff_id),
+                                             digest_text(layer.diff_id))};
+  }
+  return {};
+}
+
+Status LayerSet::received(std::size_t index, ReceivedLayer layer) {
+  Lock const lock(mu_);
+  Node& first = nodes_[index];
+  if (auto ok = verify(*first.layer, layer); !ok) return in_member(std::move(ok).error(), archive_.name(), first.layer->member);
+  first.received = std::move(layer);
+  first.ready = true;
+  if (first.parent != kNone && nodes_[first.parent].id == 0) return {};
+  std::vector<std::size_t> pending{index};
+  while (!pending.empty()) {
+    Node& node = nodes_[pending.back()];
+    pending.pop_back();
+    LCFS_TRY(stack(node));
+    for (std::size_t const child : node.children) {
+      if (nodes_[child].ready) pending.push_back(child);
+    }
+  }
+  return {};
+}
+
+Status LayerSet::stack(Node& node) {
+  LayerMeta meta;
+  meta.diff_id = node.layer->diff_id;
+  meta.chain_id = node.layer->chain_id;
+  meta.diff_bytes = node.received.plain_bytes;
+  LayerId const parent = node.parent == kNone ? node.base : nodes_[node.parent].id;
+  auto id = transaction_.stack(*node.received.ingest, parent, meta);
+  if (!id) return in_member(std::move(id).error(), archive_.name(), node.layer->member);
+  node.id = *id;
+  node.ready = false;
+  node.received.ingest.reset();
+  return {};
+}
+
+Result<LayerSet::Known> LayerSet::known(Digest const& chain_id) const {
+  Lock const lock(mu_);
+  if (auto const it = by_chain_.find(chain_id); it != by_chain_.end()) {
+    Node const& node = nodes_[it->second];
+    return Known{node.id, transaction_.layer_name(node.id), node.received.plain_bytes, true};
+  }
+  auto const id = store_.find_chain(chain_id);
+  if (!id) return Error{Errc::kNotFound, fmt::format("layer {} was removed meanwhile", digest_text(chain_id))};
+  LCFS_TRY_ASSIGN(auto const info, store_.layer_info(*id));
+  return Known{*id, info.name, info.diff_bytes, false};
+}
+
+}  // namespace lcfs::importer

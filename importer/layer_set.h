@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layers that an import wants, as the tree their chain ids make: which the store has already, which must be received, and
+// stacking each as soon as it and all below it are there.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/import.h"
+#include "engine/store.h"
+#include "engine/sync.h"
+#include "importer/archive.h"
+#include "importer/layer_receiver.h"
+#include "importer/plan.h"
+
+namespace lcfs::importer {
+
+// add() first, from one thread; then received() from any.  The planned images must outlive it.
+class LayerSet {
+ public:
+  LayerSet(Store& store, ImportTransaction& transaction, Archive const& archive)
+      : store_(store), transaction_(transaction), archive_(archive) {}
+
+  void add(PlannedImage const& image);
+
+  // What must be received, every layer behind its parent.
+  struct Wanted {
+    std::size_t index = 0;  // for received()
+    PlannedLayer const* layer = nullptr;
+  };
+  [[nodiscard]] std::vector<Wanted> wanted() const;
+
+  // Is the blob there, and as long as it should be?
+  Status check_present(PlannedLayer const& layer) const;
+
+  // Verifies its digests, then stacks what can be stacked.
+  Status received(std::size_t index, ReceivedLayer layer);
+
+  // When all wanted ones were received: the layer of a chain.
+  struct Known {
+    LayerId id = 0;
+    std::string name{};
+    std::uint64_t bytes = 0;
+    bool is_new = false;
+  };
+  Result<Known> known(Digest const& chain_id) const;
+
+ private:
+  struct Node {
+    PlannedLayer const* layer = nullptr;
+    std::size_t parent = 0;               // index of a node, or kNone: `base` is the parent
+    LayerId base = 0;                     // in the store
+    std::vector<std::size_t> children{};
+    ReceivedLayer received{};
+    bool ready = false;                   // received, not yet stacked
+    LayerId id = 0;                       // stacked
+  };
+  static constexpr std::size_t kNone = ~std::size_t{0};
+
+  Status verify(PlannedLayer const& layer, ReceivedLayer const& got) const;
+  Status stack(Node& node) LCFS_REQUIRES(mu_);
+
+  Store& store_;
+  ImportTransaction& transaction_;
+  Archive const& archive_;
+  std::map<Digest, std::size_t> by_chain_{};  // add() only writes it
+  mutable Mutex mu_;                           // one thread stacks at a time
+  std::vector<Node> nodes_{};                  // their received, ready and id under mu_; the rest add() only
+};
+
+}  // namespace lcfs::importer

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "importer/layer_sink.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "format/layout.h"
+#include "importer/quote.h"
+#include "importer/whiteout.h"
+
+namespace lcfs::importer {
+namespace {
+
+Status check_xattrs(TarEntry const& entry) {
+  for (auto const& [name, value] : entry.xattrs) {
+    if (name.empty() || name.size() > kMaxName || name.find('\0') != std::string::npos) {
+      return Error{Errc::kInvalid, fmt::format("xattr name \"{}\" is empty, too long or has a NUL", printable(name))};
+    }
+    if (value.size() > kMaxXattr) {
+      return Error{Errc::kInvalid, fmt::format("xattr {} has {} bytes, {} are allowed", printable(name), value.size(), kMaxXattr)};
+    }
+  }
+  return {};
+}
+
+EntryMeta meta_of(TarEntry& entry) {
+  EntryMeta meta;
+  meta.permissions = entry.permissions;
+  meta.uid = entry.uid;
+  meta.gid = entry.gid;
+  meta.mtime = entry.mtime;
+  meta.rdev = std::uint64_t{entry.dev_major} << 32 | entry.dev_minor;
+  meta.xattrs = std::move(entry.xattrs);
+  std::sort(meta.xattrs.begin(), meta.xattrs.end());  // same input, same bytes
+  return meta;
+}
+
+}  // namespace
+
+Error LayerSink::blame(TarEntry const& entry, Error error) const {
+  if (error.code == Errc::kIo || error.code == Errc::kNoSpace || error.code == Errc::kInterrupted) return error;
+  error.message = fmt::format("entry \"{}\": {}", printable(entry.path), error.message);
+  error.path.clear();  // the same entry, or the other end of a hard link that the message tells
+  if (error.offset == kNoOffset) error.offset = entry.offset;
+  return error;
+}
+
+Status LayerSink::entry(TarEntry&& entry) {
+  if (auto ok = Delta::check_path(entry.path); !ok) return blame(entry, std::move(ok).error());
+  auto whiteout = classify_whiteout(entry.path);
+  if (!whiteout) return blame(entry, std::move(whiteout).error());
+  receiving_ = false;
+  Status done;
+  switch (whiteout->kind) {
+    case WhiteoutKind::kIgnored: break;
+    case WhiteoutKind::kHides: done = ingest_.delta().add_whiteout(whiteout->path); break;
+    case WhiteoutKind::kOpaque: done = ingest_.delta().add_opaque(whiteout->path); break;
+    case WhiteoutKind::kNone:
+      done = check_xattrs(entry);
+      if (done && entry.type == TarType::kFile) {
+        ingest_.begin_content(entry.size);
+        file_ = std::move(entry);
+        receiving_ = true;
+        return {};
+      }
+      if (done) done = add(entry);
+  }
+  if (!done) return blame(entry, std::move(done).error());
+  return {};
+}
+
+Status LayerSink::add(TarEntry& entry) {
+  Delta& delta = ingest_.delta();
+  switch (entry.type) {
+    case TarType::kDirectory: return delta.add_directory(entry.path, meta_of(entry));
+    case TarType::kHardlink: return delta.add_hardlink(entry.path, entry.link);
+    case TarType::kSymlink: return delta.add_symlink(entry.path, meta_of(entry), entry.link);
+    case TarType::kCharDevice: return delta.add_special(entry.path, meta_of(entry), S_IFCHR);
+    case TarType::kBlockDevice: return delta.add_special(entry.path, meta_of(entry), S_IFBLK);
+    case TarType::kFifo: return delta.add_special(entry.path, meta_of(entry), S_IFIFO);
+    case TarType::kFile: break;  // comes by end_entry()
+  }
+  return {};
+}
+
+Status LayerSink::data(std::span<std::byte const> bytes) { return receiving_ ? ingest_.append(bytes) : Status{}; }
+
+Status LayerSink::hole(std::uint64_t length) { return receiving_ ? ingest_.append_hole(length) : Status{}; }
+
+Status LayerSink::end_entry() {
+  if (!receiving_) return {};
+  receiving_ = false;
+  LCFS_TRY_ASSIGN(auto const content, ingest_.end_content());
+  if (auto done = ingest_.delta().add_file(file_.path, meta_of(file_), content); !done) {
+    return blame(file_, std::move(done).error());
+  }
+  return {};
+}
+
+}  // namespace lcfs::importer
