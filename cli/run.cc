@@ -19,7 +19,6 @@
 namespace lcfs::cli {
 namespace {
 
-// CLI11 cuts help into lines only where we do; this keeps "Example:" apart from the options.
 constexpr char kFooter[] =
     "Example:\n"
     "  skopeo copy docker://debian:12 oci-archive:debian.tar && lcfs import debian.tar && lcfs image ls\n\n"

@@ -246,6 +246,7 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
     LCFS_NO_TSA {
   LCFS_TRY_ASSIGN(InodeInfo const before, layer_.load(directory));
   InodeInfo info = before;
+  bool removed = false;
   Node const n = delta_.nodes[node];
   if (n.inode == kNone) {
     implied_[node] = directory;
@@ -270,7 +271,8 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
       continue;
     }
     if (lower) {
-      // remove_lower() keeps the directory's record itself; ours follows it.
+      // remove_lower() counts in the directory's record, which ours replaces below.
+      removed = true;
       LCFS_TRY(remove_lower(directory, name, lower->inode, lower->mode));
       --info.size;
       if (S_ISDIR(lower->mode)) --info.nlink;
@@ -289,7 +291,7 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
       LCFS_TRY(layer_.tree_.put(*back.free, as_bytes(encode_parent({directory, name}))));
     }
   }
-  if (info == before) return {};
+  if (info == before && !removed) return {};
   return layer_.store(directory, info);
 }
 

@@ -75,6 +75,14 @@ Result<Slots> read_slots(Device& device) {
       if (errors[slot]->offset != kNoOffset) errors[slot]->offset += kSlotBlock[slot] * kBlockSize;
     }
   }
+  for (auto const& e : errors) {
+    // A whole superblock of a newer lcfs: to fall back to the other slot would undo what that lcfs did.
+    if (e && e->code == Errc::kUnsupported) {
+      Error told = *e;
+      told.path = device.name();
+      return told;
+    }
+  }
   if (!found[0] && !found[1]) {
     // Of two bad slots, tell of the one that at least looks like ours.
     bool const second = errors[0]->code == Errc::kInvalid && errors[1]->code != Errc::kInvalid;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "fsck/check.h"
-#include "support/raw_store.h"
+#include "tests/support/raw_store.h"
 
 using namespace lcfs;
 

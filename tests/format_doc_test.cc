@@ -14,7 +14,7 @@
 #include "engine/store.h"
 #include "format/node.h"
 #include "fsck/check.h"
-#include "support/support.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
 

@@ -13,8 +13,8 @@
 
 #include "engine/store.h"
 #include "format/hash.h"
-#include "support/raw_store.h"
-#include "support/support.h"
+#include "tests/support/raw_store.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
 using namespace lcfs::test;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "support/raw_store.h"
+#include "tests/support/raw_store.h"
 
 #include <openssl/evp.h>
 #include <sys/stat.h>
