@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "cli/units.h"
 #include "device/checks.h"
@@ -33,20 +35,17 @@ Status check_size(std::string const& path, std::uint64_t size) {
 }
 
 // A regular file without a known signature may still be somebody's: not if it starts with zeroes.
-Result<bool> starts_with_data(Device& device) {
-  AlignedBuffer start{std::min<std::size_t>(kReservedBlocks * kBlockSize, device.size())};
-  if (start.size() == 0) return false;
-  LCFS_TRY(device.read(0, start.span()));
-  return std::any_of(start.span().begin(), start.span().end(), [](std::byte b) { return b != std::byte{0}; });
+bool starts_with_data(std::string const& path) {
+  std::array<char, kReservedBlocks * kBlockSize> start{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(start.data(), start.size());
+  return std::any_of(start.begin(), start.end(), [](char c) { return c != 0; });
 }
 
 // What stands at the path, if it is worth a question.
-Status check_contents(Device& device, bool regular) {
+Status check_contents(Device const& device, bool regular) {
   LCFS_TRY_ASSIGN(auto what, foreign_signature(device.name()));
-  if (!what && regular) {
-    LCFS_TRY_ASSIGN(bool const data, starts_with_data(device));
-    if (data) what = "data of an unknown kind";
-  }
+  if (!what && regular && starts_with_data(device.name())) what = "data of an unknown kind";
   if (!what) return Ok{};
   return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what), 0, device.name(), kNoOffset};
 }

@@ -92,7 +92,7 @@ void warn(Context const& context, std::string_view what, std::string_view words)
   context.io.err << fmt::format("lcfs: {}: {}\n", what, escape_controls(words));
 }
 
-Table::Table(std::vector<std::string> header, std::string right_aligned) : align_(std::move(right_aligned)) {
+Table::Table(std::vector<std::string> header, std::string align) : align_(std::move(align)) {
   rows_.push_back(std::move(header));
 }
 
@@ -103,6 +103,7 @@ void Table::print(std::ostream& out) const {
   for (auto const& row : rows_)
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
   for (auto const& row : rows_) {
+    if (row.empty()) continue;  // no header
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
       std::string const pad(widths[i] - width(row[i]), ' ');

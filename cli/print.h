@@ -26,10 +26,11 @@ int fail(Context const& context, std::string_view what, Error const& error);
 // A warning in the same form, without the advice.
 void warn(Context const& context, std::string_view what, std::string_view words);
 
-// Columns: the first to the left, those that `right` names to the right; trailing blanks cut.
+// Columns, as wide as they must be.
 class Table {
  public:
-  explicit Table(std::vector<std::string> header, std::string right_aligned);  // one letter a column, 'l' or 'r'
+  // `align`: a letter for each column, 'l' or 'r'.  The header may be empty.
+  Table(std::vector<std::string> header, std::string align);
   void add(std::vector<std::string> row);
   void print(std::ostream& out) const;
 

@@ -36,9 +36,10 @@ Result<Attr> resolve_path(Layer& layer, std::string_view path, LastLink last) {
   if (!root) return at(std::move(root).error(), path);
   Attr here = *root;
   for (;;) {
+    if (rest.empty()) return here;
     std::string const component = take_component(rest);
-    if (component.empty()) return here;
     if (!S_ISDIR(here.info.mode)) return at(fs_error(ENOTDIR), path);
+    if (component.empty()) return here;  // "/" at the end
     if (component == ".") continue;
     if (component == ".." && here.inode == layer.root()) continue;
     auto found = layer.lookup(here.inode, component);

@@ -110,7 +110,7 @@ TEST_CASE("sizes: what is one is read exactly, what is none is refused") {
   for (auto const& row : {Row{"0", 0}, {"4096", 4096}, {"4k", 4096}, {"4K", 4096}, {"4KiB", 4096}, {"4kb", 4096}, {"10G", 10ull << 30},
                           {"512MiB", 512ull << 20}, {"1.5T", 3ull << 39}, {"0.5K", 512}, {"16E", 0}, {"15E", 15ull << 60},
                           {"18446744073709551615", ~0ull}, {"7B", 7}}) {
-    CAPTURE(row.text);
+    CAPTURE(std::string{row.text});
     auto const size = cli::parse_size(row.text);
     if (std::string{row.text} == "16E") {
       CHECK_FALSE(size);
@@ -121,7 +121,7 @@ TEST_CASE("sizes: what is one is read exactly, what is none is refused") {
   }
   for (char const* text : {"", "G", "-1", "+1", " 1", "1 G", "1.G", "1.5", "1X", "1Ki ", "1iB", "1KiBB", "0x10", "18446744073709551616",
                            "99999999999E", "1e3", "1Ki"}) {
-    CAPTURE(text);
+    CAPTURE(std::string{text});
     CHECK_FALSE(cli::parse_size(text));
   }
 }

@@ -110,7 +110,7 @@ TEST_CASE("resolve: links are followed inside the layer, the last one if wanted,
                           {"a/file/", LastLink::kKeep, 0, ENOTDIR}, {"a/file/..", LastLink::kKeep, 0, ENOTDIR},
                           {"none", LastLink::kFollow, 0, ENOENT}, {"none/x", LastLink::kKeep, 0, ENOENT},
                           {"l39", LastLink::kFollow, file, 0}, {"l40", LastLink::kFollow, 0, ELOOP}}) {
-    CAPTURE(row.path);
+    CAPTURE(std::string{row.path});
     auto const found = resolve_path(f.layer(), row.path, row.last);
     REQUIRE(bool(found) == (row.error == 0));
     if (found) CHECK(found->inode == row.inode);
