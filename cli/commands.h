@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One function a subcommand: it adds flags to the parser, and a callback that makes the engine call, prints the answer and sets
-// the exit code.
+// One function a subcommand: it adds flags to the parser, and a callback that makes the engine call, prints the answer
+// and sets the exit code.
 #pragma once
 
 #include <CLI/CLI.hpp>

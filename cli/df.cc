@@ -31,7 +31,8 @@ Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   return sums;
 }
 
-void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
+void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums,
+                   Io const& io) {
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
     print_json(io.out, {{"layer", layer.name},
@@ -55,7 +56,8 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
   print_json(io.out, object);
 }
 
-void print_as_text(Options const& options, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
+void print_as_text(Options const& options, SpaceReport const& space, std::vector<LayerInfo> const& layers,
+                   Sums const& sums, Io const& io) {
   auto const size = [&options](std::uint64_t blocks) {
     return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
   };
@@ -87,13 +89,16 @@ Status run_df(Options const& options, Context& context) {
   }));
   auto const space = store->space();
   auto const sums = sums_of(space, layers);
-  if (options.json) print_as_json(*store, space, layers, sums, context.io);
-  else print_as_text(options, space, layers, sums, context.io);
+  if (options.json)
+    print_as_json(*store, space, layers, sums, context.io);
+  else
+    print_as_text(options, space, layers, sums, context.io);
   if (sums.right) return Ok{};
-  return Error{Errc::kCorrupt,
-               fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers have {}, their runs {}", sums.parts,
-                           space.total, sums.layers, space.layers),
-               0, store->device().name(), kNoOffset};
+  return Error{
+      Errc::kCorrupt,
+      fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers have {}, their runs {}",
+                  sums.parts, space.total, sums.layers, space.layers),
+      0, store->device().name(), kNoOffset};
 }
 
 }  // namespace

@@ -61,7 +61,8 @@ Result<Json> file_json(Layer& layer, std::string const& path, Attr const& attr) 
     LCFS_TRY_ASSIGN(auto const target, layer.readlink(attr.inode));
     put_bytes(object, "target", target);
   }
-  if (S_ISCHR(info.mode) || S_ISBLK(info.mode)) object["rdev"] = {{"major", info.rdev >> 32}, {"minor", info.rdev & 0xffffffff}};
+  if (S_ISCHR(info.mode) || S_ISBLK(info.mode))
+    object["rdev"] = {{"major", info.rdev >> 32}, {"minor", info.rdev & 0xffffffff}};
   return object;
 }
 

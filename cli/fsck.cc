@@ -31,8 +31,10 @@ Json finding_json(fsck::Finding const& finding) {
   object["finding"] = fsck::code_name(finding.code);
   object["severity"] = finding.severity == fsck::Severity::kError ? "error" : "note";
   object["layer"] = finding.layer_name.empty() ? Json(nullptr) : Json(finding.layer_name);
-  if (finding.path.empty()) object["path"] = nullptr;
-  else put_bytes(object, "path", finding.path);
+  if (finding.path.empty())
+    object["path"] = nullptr;
+  else
+    put_bytes(object, "path", finding.path);
   object["inode"] = finding.inode == 0 ? Json(nullptr) : Json(finding.inode);
   object["offset"] = finding.offset == kNoOffset ? Json(nullptr) : Json(finding.offset);
   object["text"] = finding.text;
@@ -50,7 +52,8 @@ Json summary_json(std::string const& path, fsck::Report const& report) {
   object["generation"] = report.superblock ? Json(report.superblock->generation) : Json(nullptr);
   object["slot"] = report.in_force ? Json(*report.in_force) : Json(nullptr);
   object["slots"] = Json::array();
-  for (auto const& slot : report.slots) object["slots"].push_back({{"state", slot_text(slot)}, {"generation", slot.generation}});
+  for (auto const& slot : report.slots)
+    object["slots"].push_back({{"state", slot_text(slot)}, {"generation", slot.generation}});
   auto const& counters = report.counters;
   object["layers"] = counters.layers;
   object["images"] = counters.images;
@@ -75,8 +78,9 @@ void print(Options const& options, std::string const& path, fsck::Report const& 
   if (options.quiet && report.clean()) return;
   auto const& counters = report.counters;
   io.out << fmt::format("{}: {}, {} layers, {} images, {} inodes, {}/{} blocks free{}\n", escape(path),
-                        report.clean() ? "clean" : fmt::format("{} errors", report.errors), counters.layers, counters.images,
-                        counters.inodes, counters.free, counters.total, options.no_data ? ", data not checked" : "");
+                        report.clean() ? "clean" : fmt::format("{} errors", report.errors), counters.layers,
+                        counters.images, counters.inodes, counters.free, counters.total,
+                        options.no_data ? ", data not checked" : "");
 }
 
 int operational(Context const& context, Error const& error) {
@@ -96,14 +100,17 @@ int run_fsck(Options const& options, Context const& context) {
   fsck::Options how;
   how.data = !options.no_data;
   Progress progress(context.io, options.quiet ? Progress::Mode::kNone : Progress::Mode::kAuto);
-  how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) { progress.layers(layer, done, of); };
+  how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) {
+    progress.layers(layer, done, of);
+  };
   auto const report = fsck::check(**device, how);
   progress.finish();
   if (!report) return operational(context, report.error());
   print(options, path, *report, context.io);
   if (report->clean()) return kFsckClean;
   if (!in_use) return kFsckDamage;
-  return operational(context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only", 0, path, kNoOffset});
+  return operational(context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only", 0,
+                                    path, kNoOffset});
 }
 
 }  // namespace
@@ -112,11 +119,13 @@ void add_fsck(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("fsck", "Check a store");
   auto* store = add_store_option(*cmd, options->store);
-  cmd->add_flag("-n", options->no_write, "Only report, write nothing; needed, as repairs are not there yet")->required();
+  cmd->add_flag("-n", options->no_write, "Only report, write nothing; needed, as repairs are not there yet")
+      ->required();
   cmd->add_flag("--no-data", options->no_data, "Leave out the checksums of file data");
   cmd->add_flag("-q,--quiet", options->quiet, "Print nothing if the store is clean");
   cmd->add_flag("--json", options->json, "Print one JSON object a finding, then one for the store");
-  cmd->add_option("STORE", options->positional, "File or block device (default: the store that --store would mean)")->excludes(store);
+  cmd->add_option("STORE", options->positional, "File or block device (default: the store that --store would mean)")
+      ->excludes(store);
   cmd->set_version_flag("-V,--version", version_text(), "Print the version");
   cmd->footer("Example:\n  lcfs fsck -n /srv/images.lcfs");
   cmd->callback([options, &context] { context.exit = run_fsck(*options, context); });

@@ -73,16 +73,19 @@ Status list_images(Options const& options, Context& context) {
       table.add({escape(name), digest_hex(info.config_digest).substr(0, 12), std::to_string(info.layer_count),
                  size_text(size_of(image)), time_text(info.imported_ns)});
   }
-  if (options.json) print_json(context.io.out, object);
-  else table.print(context.io.out);
+  if (options.json)
+    print_json(context.io.out, object);
+  else
+    table.print(context.io.out);
   return Ok{};
 }
 
 Status show_image(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_image(options.name));
-  for (auto const& [wanted, kind] : {std::pair{options.config, BlobKind::kConfig}, std::pair{options.manifest, BlobKind::kManifest},
-                                     std::pair{options.index, BlobKind::kIndex}}) {
+  for (auto const& [wanted, kind] :
+       {std::pair{options.config, BlobKind::kConfig}, std::pair{options.manifest, BlobKind::kManifest},
+        std::pair{options.index, BlobKind::kIndex}}) {
     if (!wanted) continue;
     LCFS_TRY_ASSIGN(auto const raw, store->image_document(id, kind));
     context.io.out << raw;
@@ -101,8 +104,9 @@ Status show_image(Options const& options, Context& context) {
   }
   auto& out = context.io.out;
   for (auto const& name : image.details.names) out << fmt::format("name      {}\n", escape(name));
-  out << fmt::format("id        {}\nmanifest  {}\nimported  {}\nsize      {} ({} bytes)\n", digest_text(info.config_digest),
-                     digest_text(info.manifest_digest), time_text(info.imported_ns), size_text(size_of(image)), size_of(image));
+  out << fmt::format("id        {}\nmanifest  {}\nimported  {}\nsize      {} ({} bytes)\n",
+                     digest_text(info.config_digest), digest_text(info.manifest_digest), time_text(info.imported_ns),
+                     size_text(size_of(image)), size_of(image));
   for (auto const& layer : image.layers)
     out << fmt::format("layer     {}  {}  {}\n", layer.name, layer.has_digests ? digest_text(layer.diff_id) : "-",
                        size_text(layer.own_blocks * kBlockSize));
@@ -116,8 +120,10 @@ Result<std::string> meant_name(std::vector<std::string> const& names, std::strin
     if (name == given) return name;
   for (auto const& name : names)
     if (importer::same_image_name(name, given) || importer::same_image_name(name, "localhost/" + given)) return name;
-  if (given.starts_with("sha256:") || given.find_first_not_of("0123456789abcdef") == std::string::npos) return std::string{};
-  return Error{Errc::kInvalid, fmt::format("is another name for {}; give that", fmt::join(names, ", ")), 0, given, kNoOffset};
+  if (given.starts_with("sha256:") || given.find_first_not_of("0123456789abcdef") == std::string::npos)
+    return std::string{};
+  return Error{Errc::kInvalid, fmt::format("is another name for {}; give that", fmt::join(names, ", ")), 0, given,
+               kNoOffset};
 }
 
 Status remove_images(Options const& options, Context& context) {
@@ -143,7 +149,8 @@ CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char
   add_store_option(*cmd, options->store);
   cmd->footer(fmt::format("Example:\n  lcfs image {}", example));
   cmd->callback([options, &context, name, run] {
-    if (auto done = run(*options, context); !done) context.exit = fail(context, fmt::format("image {}", name), done.error());
+    if (auto done = run(*options, context); !done)
+      context.exit = fail(context, fmt::format("image {}", name), done.error());
   });
   return cmd;
 }
@@ -167,9 +174,11 @@ void add_image(CLI::App& app, Context& context) {
   config->excludes(manifest)->excludes(index);
   manifest->excludes(index);
   show->add_option("IMAGE", options->name, "Name, id or unique prefix")->required();
-  auto* rm = add(*group, context, options, "rm", "Take names away; with an image's last name go the image and its layers",
-                 "rm debian:12", remove_images);
-  rm->add_option("IMAGE", options->names, "Names, ids or unique prefixes; by its id an image goes with all its names")->required();
+  auto* rm =
+      add(*group, context, options, "rm", "Take names away; with an image's last name go the image and its layers",
+          "rm debian:12", remove_images);
+  rm->add_option("IMAGE", options->names, "Names, ids or unique prefixes; by its id an image goes with all its names")
+      ->required();
 }
 
 }  // namespace lcfs::cli

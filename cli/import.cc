@@ -47,7 +47,8 @@ void print_report(Options const& options, importer::ImportReport const& report, 
   for (auto const& image : report.images) {
     std::size_t fresh = 0;
     for (auto const& layer : image.layers) fresh += layer.is_new ? 1u : 0u;
-    io.out << fmt::format("{}  {}  {} layers, {} new\n", image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
+    io.out << fmt::format("{}  {}  {} layers, {} new\n",
+                          image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
                           digest_text(image.config_digest), image.layers.size(), fresh);
   }
 }
@@ -72,8 +73,10 @@ Status list_images(Options const& options, Context& context) {
       table.add({escape(name), escape(image.platform), digest_hex(image.config_digest).substr(0, 12),
                  std::to_string(image.layers), std::to_string(image.bytes)});
   }
-  if (options.json) print_json(context.io.out, object);
-  else table.print(context.io.out);
+  if (options.json)
+    print_json(context.io.out, object);
+  else
+    table.print(context.io.out);
   return Ok{};
 }
 
@@ -81,8 +84,10 @@ Result<importer::ImportReport> import_into(Store& store, Options const& options,
   Progress progress(context.io, options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
   auto how = options.import;
   how.progress = [&progress](importer::Progress const& now) {
-    auto const layers = now.layers == 0 ? "" : fmt::format("layer {} of {}  ", std::min(now.layers_done + 1, now.layers), now.layers);
-    progress.bytes(now.bytes, now.total, layers + now.layer);
+    auto const layers =
+        now.layers == 0 ? "" : fmt::format("layer {} of {}  ", std::min(now.layers_done + 1, now.layers), now.layers);
+    auto const blob = now.layer.substr(now.layer.rfind('/') + 1).substr(0, 12);  // a digest's first digits say enough
+    progress.bytes(now.bytes, now.total, layers + blob);
   };
   LCFS_TRY_ASSIGN(auto report, importer::import_archive(store, how));
   LCFS_TRY(store.close());
@@ -124,7 +129,8 @@ void add_import(CLI::App& app, Context& context) {
       ->type_name("NAME")
       ->expected(1)
       ->take_all();
-  cmd->add_option("--platform", options->import.platform, "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
+  cmd->add_option("--platform", options->import.platform,
+                  "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
       ->type_name("OS/ARCH");
   cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");
@@ -132,10 +138,12 @@ void add_import(CLI::App& app, Context& context) {
   cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "plain", "none"}));
-  cmd->add_option("--size", options->size, "How large a store that this import makes may become (default: 64G, or the filesystem's size)")
+  cmd->add_option("--size", options->size,
+                  "How large a store that this import makes may become (default: 64G, or the filesystem's size)")
       ->type_name("SIZE")
       ->check(size_check());
-  cmd->add_option("ARCHIVE", options->import.source, "docker-archive, oci-archive, OCI layout directory, or - for standard input")
+  cmd->add_option("ARCHIVE", options->import.source,
+                  "docker-archive, oci-archive, OCI layout directory, or - for standard input")
       ->required();
   cmd->footer("Example:\n  docker save debian:12 | lcfs import -");
   cmd->callback([options, &context] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that a run of the program has of the world: what it reads, where it writes, its environment.  Tests make their own.
+// All that a run of the program has of the world: what it reads, where it writes, its environment.  Tests make their
+// own.
 #pragma once
 
 #include <functional>
@@ -10,9 +11,9 @@
 namespace lcfs::cli {
 
 struct Io {
-  std::ostream& out;          // data, and nothing else
-  std::ostream& err;          // words about it
-  bool err_is_tty = false;    // then a progress bar may be drawn
+  std::ostream& out;                                                  // data, and nothing else
+  std::ostream& err;                                                  // words about it
+  bool err_is_tty = false;                                            // then a progress bar may be drawn
   std::function<std::optional<std::string>(char const* name)> env{};  // none: an empty environment
 };
 

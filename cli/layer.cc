@@ -82,7 +82,9 @@ Status show_layer(Options const& options, Context& context) {
   auto const row = [&context](char const* key, std::string const& value) {
     context.io.out << fmt::format("{:<10}{}\n", key, value);
   };
-  auto const blocks = [](std::uint64_t n) { return fmt::format("{} ({} bytes)", size_text(n * kBlockSize), n * kBlockSize); };
+  auto const blocks = [](std::uint64_t n) {
+    return fmt::format("{} ({} bytes)", size_text(n * kBlockSize), n * kBlockSize);
+  };
   row("name", layer.name);
   row("state", state_text(layer));
   row("parent", parent.value_or("-"));
@@ -166,7 +168,8 @@ CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char
   add_store_option(*cmd, options->store);
   cmd->footer(fmt::format("Example:\n  lcfs layer {}", example));
   cmd->callback([options, &context, name, run] {
-    if (auto done = run(*options, context); !done) context.exit = fail(context, fmt::format("layer {}", name), done.error());
+    if (auto done = run(*options, context); !done)
+      context.exit = fail(context, fmt::format("layer {}", name), done.error());
   });
   return cmd;
 }
@@ -178,7 +181,9 @@ void add_layer(CLI::App& app, Context& context) {
   auto* group = app.add_subcommand("layer", "List, show, create, freeze and remove layers");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs layer tree");
-  auto const json = [&options](CLI::App* cmd) { cmd->add_flag("--json", options->json, "Print one JSON object a layer"); };
+  auto const json = [&options](CLI::App* cmd) {
+    cmd->add_flag("--json", options->json, "Print one JSON object a layer");
+  };
 
   json(add(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
   auto* show = add(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
@@ -188,12 +193,14 @@ void add_layer(CLI::App& app, Context& context) {
 
   auto* create = add(*group, context, options, "create", "Create a writable layer, empty or a clone",
                      "create work --parent debian:12", create_layer);
-  create->add_option("--parent", options->parent, "Layer or image to clone; an open layer is frozen by it")->type_name("LAYER");
+  create->add_option("--parent", options->parent, "Layer or image to clone; an open layer is frozen by it")
+      ->type_name("LAYER");
   create->add_option("NAME", options->name, "Name of the new layer")->required();
-  auto* freeze = add(*group, context, options, "freeze", "Make layers immutable, for ever", "freeze work",
-                     [](Options const& o, Context& c) {
-                       return change_layers(o, c, "layer freeze", [](Store& s, LayerId id) { return s.freeze_layer(id); });
-                     });
+  auto* freeze =
+      add(*group, context, options, "freeze", "Make layers immutable, for ever", "freeze work",
+          [](Options const& o, Context& c) {
+            return change_layers(o, c, "layer freeze", [](Store& s, LayerId id) { return s.freeze_layer(id); });
+          });
   freeze->add_option("LAYER", options->names, "Layers")->required();
   auto* rm = add(*group, context, options, "rm", "Remove layers that nothing stands on", "rm work",
                  [](Options const& o, Context& c) {

@@ -33,7 +33,8 @@ std::string join(std::string const& directory, std::string const& name) {
 
 class Lister {
  public:
-  Lister(Layer& layer, Options const& options, Context& context) : layer_(layer), options_(options), context_(context) {}
+  Lister(Layer& layer, Options const& options, Context& context)
+      : layer_(layer), options_(options), context_(context) {}
 
   Status list(std::string const& path) {
     LCFS_TRY_ASSIGN(auto attr, resolve_path(layer_, path, LastLink::kKeep));
@@ -112,7 +113,8 @@ class Lister {
     }
     bool const device = S_ISCHR(info.mode) || S_ISBLK(info.mode);
     table.add({mode_text(info.mode), std::to_string(info.nlink), std::to_string(info.uid), std::to_string(info.gid),
-               device ? rdev_text(info.rdev) : std::to_string(info.size), timestamp_text(info.mtime).substr(0, 19), text});
+               device ? rdev_text(info.rdev) : std::to_string(info.size), timestamp_text(info.mtime).substr(0, 19),
+               text});
     return Ok{};
   }
 
@@ -146,7 +148,8 @@ void add_ls(CLI::App& app, Context& context) {
   add_store_option(*cmd, options->store);
   cmd->add_flag("-a,--all", options->all, "Show . and .. too (other names that start with a dot are always shown)");
   cmd->add_flag("-d,--directory", options->directory, "List directories themselves, not what is in them");
-  cmd->add_flag("-l,--long", options->long_form, "Show mode, links, uid, gid, size or device, mtime (UTC), and where symlinks lead");
+  cmd->add_flag("-l,--long", options->long_form,
+                "Show mode, links, uid, gid, size or device, mtime (UTC), and where symlinks lead");
   cmd->add_flag("-R,--recursive", options->recursive, "List subdirectories too");
   cmd->add_flag("--json", options->json, "Print one JSON object a file");
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();

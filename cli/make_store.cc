@@ -30,7 +30,8 @@ Status check_size(std::string const& path, std::uint64_t size) {
   if (size < kMinStoreSize)
     return invalid(path, fmt::format("{} is too small for a store; the least is {} ({} bytes)", size_text(size),
                                      size_text(kMinStoreSize), kMinStoreSize));
-  if (size / kBlockSize > kMaxStoreBlocks) return invalid(path, fmt::format("{} is too large for a store", size_text(size)));
+  if (size / kBlockSize > kMaxStoreBlocks)
+    return invalid(path, fmt::format("{} is too large for a store", size_text(size)));
   return Ok{};
 }
 
@@ -47,7 +48,8 @@ Status check_contents(Device const& device, bool regular) {
   LCFS_TRY_ASSIGN(auto what, foreign_signature(device.name()));
   if (!what && regular && starts_with_data(device.name())) what = "data of an unknown kind";
   if (!what) return Ok{};
-  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what), 0, device.name(), kNoOffset};
+  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what), 0, device.name(),
+               kNoOffset};
 }
 
 Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions const& options) {
@@ -77,7 +79,8 @@ Result<MadeStore> make_over(MakeStore const& wanted, bool regular) {
   LCFS_TRY_ASSIGN(auto const use, kernel_use(wanted.path));
   if (use) return Error{Errc::kBusy, fmt::format("is {}", *use), 0, wanted.path, kNoOffset};
   if (!wanted.force) LCFS_TRY(check_contents(*device, regular));
-  if (regular && wanted.size == 0 && device->size() == 0) return invalid(wanted.path, "is empty; --size gives it a size");
+  if (regular && wanted.size == 0 && device->size() == 0)
+    return invalid(wanted.path, "is empty; --size gives it a size");
   auto const size = (wanted.size == 0 ? device->size() : wanted.size) / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(wanted.path, size));
   if (!regular && size > device->size())

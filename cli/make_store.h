@@ -13,18 +13,18 @@
 namespace lcfs::cli {
 
 struct MakeStore {
-  std::string path{};           // a file, made if it is not there, or a block device
-  std::uint64_t size = 0;       // bytes; 0: what is there.  A file is made or resized to it
+  std::string path{};      // a file, made if it is not there, or a block device
+  std::uint64_t size = 0;  // bytes; 0: what is there.  A file is made or resized to it
   std::string label{};
-  std::optional<Uuid> uuid{};   // random if not given
-  bool force = false;           // overwrite another store, a known signature, or data; never what is in use
-  bool dry_run = false;         // all checks, no effect
+  std::optional<Uuid> uuid{};  // random if not given
+  bool force = false;          // overwrite another store, a known signature, or data; never what is in use
+  bool dry_run = false;        // all checks, no effect
 };
 
 struct MadeStore {
-  std::optional<Uuid> uuid{};   // not known in a dry run unless it was given
+  std::optional<Uuid> uuid{};  // not known in a dry run unless it was given
   std::uint64_t size = 0;
-  bool created = false;         // the file was not there
+  bool created = false;  // the file was not there
 };
 
 // Errors: kBusy (in use, mounted), kExists (holds something, no force), kInvalid (size).
@@ -33,8 +33,8 @@ Result<MadeStore> make_store(MakeStore const& wanted);
 // A store file that is only kept if what it was made for succeeds.
 class ProvisionalStore {
  public:
-  // Makes the missing directories above (0700) and a sparse store.  `limit` 0: 64 GiB, or the size of the host's file system if that
-  // is less.  kExists if something stands at `path`.
+  // Makes the missing directories above (0700) and a sparse store.  `limit` 0: 64 GiB, or the size of the host's file
+  // system if that is less.  kExists if something stands at `path`.
   static Result<ProvisionalStore> make(std::string const& path, std::uint64_t limit);
   ~ProvisionalStore();  // removes what it made, unless kept; the store is closed after that, so nobody gets hold of it
   ProvisionalStore(ProvisionalStore&&) noexcept = default;

@@ -49,7 +49,8 @@ void add_mkfs(CLI::App& app, Context& context) {
   cmd->add_option("-U,--uuid", options->uuid, "UUID (default: random)")
       ->type_name("UUID")
       ->check(CLI::Validator(uuid_problem, "", "uuid"));
-  cmd->add_flag("-f,--force", options->store.force, "Overwrite a store, another filesystem or data; never what is in use");
+  cmd->add_flag("-f,--force", options->store.force,
+                "Overwrite a store, another filesystem or data; never what is in use");
   cmd->add_flag("-n,--dry-run", options->store.dry_run, "Check everything, write nothing");
   cmd->add_flag("-q,--quiet", options->quiet, "Print nothing");
   cmd->add_flag("--json", options->json, "Print one JSON object");

@@ -13,7 +13,10 @@ std::size_t utf8_length(std::string_view s) {
   auto const byte = [&s](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   unsigned const lead = byte(0);
   if (lead < 0x80) return 1;
-  std::size_t const n = lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+  std::size_t const n = lead >= 0xc2 && lead <= 0xdf   ? 2
+                        : lead >= 0xe0 && lead <= 0xef ? 3
+                        : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                       : 0;
   if (n == 0 || s.size() < n) return 0;
   for (std::size_t i = 1; i < n; ++i)
     if ((byte(i) & 0xc0) != 0x80) return 0;
@@ -27,16 +30,16 @@ std::size_t utf8_length(std::string_view s) {
 // C1 controls, and the marks that turn or hide text on a terminal.
 bool hides(std::string_view sequence) {
   return (sequence.size() == 2 && sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0) ||
-         (sequence.starts_with("\xe2\x80") && sequence.size() == 3 &&
-          static_cast<unsigned char>(sequence[2]) >= 0x8b && static_cast<unsigned char>(sequence[2]) <= 0xae) ||
-         (sequence.starts_with("\xe2\x81") && sequence.size() == 3 && static_cast<unsigned char>(sequence[2]) >= 0xa0) ||
+         (sequence.starts_with("\xe2\x80") && sequence.size() == 3 && static_cast<unsigned char>(sequence[2]) >= 0x8b &&
+          static_cast<unsigned char>(sequence[2]) <= 0xae) ||
+         (sequence.starts_with("\xe2\x81") && sequence.size() == 3 &&
+          static_cast<unsigned char>(sequence[2]) >= 0xa0) ||
          sequence == "\xef\xbb\xbf";
 }
 
 std::size_t width(std::string_view text) {  // of escaped text: code points
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 std::string escape_but(std::string_view bytes, bool keep_backslash) {

@@ -15,7 +15,8 @@ constexpr std::size_t kBarWidth = 24;
 constexpr std::size_t kLineWidth = 79;  // a narrow terminal must not wrap
 
 std::string bar(std::uint64_t done, std::uint64_t total) {
-  auto const full = static_cast<std::size_t>(static_cast<double>(std::min(done, total)) / static_cast<double>(total) * kBarWidth);
+  auto const full =
+      static_cast<std::size_t>(static_cast<double>(std::min(done, total)) / static_cast<double>(total) * kBarWidth);
   return "[" + std::string(full, '#') + std::string(kBarWidth - full, '.') + "]";
 }
 
@@ -30,14 +31,17 @@ void Progress::bytes(std::uint64_t done, std::uint64_t total, std::string_view w
   if (!due()) return;
   double const seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   auto const rate = static_cast<std::uint64_t>(static_cast<double>(done) / std::max(seconds, 0.001));
-  auto text = total == 0 ? size_text(done) : fmt::format("{} {} of {}", bar(done, total), size_text(done), size_text(total));
+  auto text =
+      total == 0 ? size_text(done) : fmt::format("{} {} of {}", bar(done, total), size_text(done), size_text(total));
   show(fmt::format("{}  {}/s  {}", text, size_text(rate), escape(what)));
 }
 
 void Progress::layers(std::string_view layer, std::uint64_t done, std::uint64_t total) {
   if (mode_ == Mode::kNone) return;
   std::lock_guard const lock(mutex_);
-  if (due()) show(fmt::format("{} layer {} of {}  {}", bar(done, std::max<std::uint64_t>(total, 1)), done, total, escape(layer)));
+  if (due())
+    show(
+        fmt::format("{} layer {} of {}  {}", bar(done, std::max<std::uint64_t>(total, 1)), done, total, escape(layer)));
 }
 
 void Progress::finish() {

@@ -93,8 +93,7 @@ int run(std::vector<std::string> args, Io io) {
 Io process_io() {
   std::ios::sync_with_stdio(false);
   std::cin.tie(nullptr);
-  return Io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1,
-            [](char const* name) -> std::optional<std::string> {
+  return Io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1, [](char const* name) -> std::optional<std::string> {
               char const* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
               if (value == nullptr) return std::nullopt;
               return value;

@@ -19,7 +19,8 @@ enum Exit : int { kOk = 0, kFailed = 1, kUsage = 2 };
 // Those of fsck, as fsck(8).
 enum FsckExit : int { kFsckClean = 0, kFsckDamage = 4, kFsckOperation = 8, kFsckUsage = 16 };
 
-// args[0] is the name the program was called by: "mkfs.lcfs" and "fsck.lcfs" stand for the subcommand.  Returns the exit code.
+// args[0] is the name the program was called by: "mkfs.lcfs" and "fsck.lcfs" stand for the subcommand.  Returns the
+// exit code.
 int run(std::vector<std::string> args, Io io);
 
 struct Context;

@@ -55,7 +55,8 @@ Status print_as_json(Layer& layer, std::string const& path, Attr const& attr, Xa
   }
   object["runs"] = Json::array();
   for (auto const& run : runs)
-    object["runs"].push_back({{"offset", run.file_offset}, {"device_offset", run.device_offset}, {"bytes", run.length}});
+    object["runs"].push_back(
+        {{"offset", run.file_offset}, {"device_offset", run.device_offset}, {"bytes", run.length}});
   print_json(io.out, object);
   return Ok{};
 }
@@ -84,7 +85,8 @@ Status print_as_text(Layer& layer, std::string const& path, Attr const& attr, Xa
   row("btime", timestamp_text(info.btime));
   for (auto const& [name, value] : xattrs) row("xattr", fmt::format("{}=0x{}", escape(name), hex(value)));
   for (auto const& run : runs)
-    row("run", fmt::format("{} bytes from {} at byte {:#x} of the store", run.length, run.file_offset, run.device_offset));
+    row("run",
+        fmt::format("{} bytes from {} at byte {:#x} of the store", run.length, run.file_offset, run.device_offset));
   return Ok{};
 }
 

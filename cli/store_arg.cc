@@ -16,15 +16,18 @@ std::string data_home(Io const& io) {
   if (xdg.starts_with('/')) return xdg;
   auto home = variable(io, "HOME");
   if (home.empty())
-    if (passwd const* user = getpwuid(geteuid()); user != nullptr) home = user->pw_dir;  // NOLINT(concurrency-mt-unsafe)
+    if (passwd const* user = getpwuid(geteuid()); user != nullptr)
+      home = user->pw_dir;  // NOLINT(concurrency-mt-unsafe)
   return home + "/.local/share";
 }
 
 }  // namespace
 
 CLI::Option* add_store_option(CLI::App& command, std::string& given) {
-  return command.add_option("--store", given, "The store (default: $LCFS_STORE, else /var/lib/lcfs/store.lcfs for root, else "
-                                              "~/.local/share/lcfs/store.lcfs)")
+  return command
+      .add_option("--store", given,
+                  "The store (default: $LCFS_STORE, else /var/lib/lcfs/store.lcfs for root, else "
+                  "~/.local/share/lcfs/store.lcfs)")
       ->type_name("PATH");
 }
 
@@ -40,7 +43,8 @@ Result<std::unique_ptr<Store>> open_store(Io const& io, std::string const& given
   if (!device) {
     auto error = std::move(device).error();
     if (error.sys == ENOENT)
-      return Error{Errc::kNotFound, "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE names another", 0,
+      return Error{Errc::kNotFound,
+                   "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE names another", 0,
                    path, kNoOffset};
     return error;
   }

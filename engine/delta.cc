@@ -98,6 +98,7 @@ std::uint32_t Delta::Impl::make(std::uint32_t parent, std::string_view name, Nod
 }
 
 std::uint32_t Delta::Impl::replace(std::uint32_t node, NodeKind kind) {
+  last_parent_node_ = kNone;
   std::vector<std::uint32_t> todo{node};
   while (!todo.empty()) {
     auto& n = nodes[todo.back()];
@@ -224,6 +225,15 @@ class Walker {
 }  // namespace
 
 Result<Delta::Impl::Place> Delta::Impl::place(std::string_view path) {
+  std::size_t const slash = path.rfind('/');
+  std::string_view const parent = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  std::string_view const last = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  bool const plain = !last.empty() && last != "." && last != ".." && last.size() <= kMaxName &&
+                     last.find('\0') == std::string_view::npos;
+  if (plain && last_parent_node_ != kNone && parent == last_parent_ && path.size() <= kMaxPath) {
+    std::uint32_t const found = find(last_parent_node_, last);
+    return Place{last_parent_node_, last, found != kNone && !nodes[found].dead ? found : kNone};
+  }
   Walker walker(*this, path);
   LCFS_TRY_ASSIGN(Place p, walker.run(true));
   if (!p.name.empty()) {
@@ -231,6 +241,10 @@ Result<Delta::Impl::Place> Delta::Impl::place(std::string_view path) {
     // matters, and that always comes from the path unless it ended in a symlink that was not followed: so take it there.
     auto const parts = split_path(path);
     p.name = parts->back();
+    if (plain) {
+      last_parent_ = parent;
+      last_parent_node_ = p.parent;
+    }
   }
   return p;
 }
@@ -254,7 +268,7 @@ void Delta::Impl::set_meta(File& f, EntryMeta const& meta, std::uint32_t type) {
   f.uid = meta.uid;
   f.gid = meta.gid;
   f.mtime_sec = meta.mtime.sec;
-  f.mtime_nsec = meta.mtime.nsec;
+  f.mtime_nsec = meta.mtime.nsec & 0x3fffffff;
   f.xattrs = kNone;
   if (!meta.xattrs.empty()) f.xattrs = xattrs.add(meta.xattrs);
 }
@@ -295,9 +309,11 @@ Status Delta::add_directory(std::string_view path, EntryMeta const& meta) {
 }
 
 Status Delta::add_file(std::string_view path, EntryMeta const& meta, Content content) {
+  if (content.blocks > ~std::uint32_t{0}) return bad_path(path, "file with more than 16 TiB of data");
   LCFS_TRY_ASSIGN(auto const place, impl_->place(path));
   LCFS_TRY_ASSIGN(std::uint32_t const node, impl_->settle(place, Impl::kOther));
   std::uint32_t const file = impl_->add_file(meta, S_IFREG);
+  impl_->files[file].blocks = static_cast<std::uint32_t>(content.blocks);
   impl_->files[file].size = content.size;
   impl_->files[file].data = content.handle;
   impl_->attach(node, file);

@@ -46,6 +46,7 @@ struct EntryMeta {
 struct Content {
   std::uint64_t size = 0;    // bytes of the file
   std::uint64_t handle = 0;  // Ingest's own; 0: no data at all (empty, or one hole)
+  std::uint64_t blocks = 0;  // data blocks it took
 };
 
 class Delta {

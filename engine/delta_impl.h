@@ -70,11 +70,13 @@ struct Delta::Impl {
     std::uint64_t size = 0;    // files: bytes; devices: rdev; symlinks: length of the target
     std::uint64_t data = 0;    // files: Content::handle; symlinks: target in names
     Inode number = 0;          // given when stacked
-    std::uint32_t mtime_nsec = 0;
+    enum State : std::uint8_t { kUnused, kNew, kMerged };  // when stacked
+    std::uint32_t mtime_nsec : 30 = 0;
+    std::uint32_t state : 2 = kUnused;
+    std::uint32_t blocks = 0;  // data blocks; files beyond 16 TiB of data are refused
     std::uint32_t mode = 0, uid = 0, gid = 0;
     std::uint32_t xattrs = kNone;      // index
     std::uint32_t first_node = kNone;
-    enum State : std::uint8_t { kUnused, kNew, kMerged } state = kUnused;  // when stacked
   };
 
   ChunkedVector<Node> nodes;  // 0 is the root
@@ -100,7 +102,8 @@ struct Delta::Impl {
     std::string_view name{};  // empty: the root itself
     std::uint32_t node = kNone;
   };
-  // Where an entry of this path belongs; makes implied parents.
+  // Where an entry of this path belongs; makes implied parents.  Neighbours in an archive mostly share their parent: it
+  // is remembered until something is replaced.
   Result<Place> place(std::string_view path);
   Result<std::uint32_t> settle(Place const& place, NodeKind kind);
   std::uint32_t add_file(EntryMeta const& meta, std::uint32_t mode);
@@ -110,6 +113,8 @@ struct Delta::Impl {
  private:
   std::vector<std::uint32_t> table_;  // open addressing over (parent, name); size a power of two
   std::size_t used_slots_ = 0;
+  std::string last_parent_;             // as written in the archive
+  std::uint32_t last_parent_node_ = kNone;
   [[nodiscard]] std::size_t slot_of(std::uint32_t parent, std::string_view name) const;
   void grow();
 };

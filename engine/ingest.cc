@@ -58,6 +58,7 @@ void IngestImpl::begin_content(std::uint64_t size) {
   known_large_ = size > kInlineMax;
   small_data_.clear();
   any_extent_ = false;
+  placed_ = 0;
   run_ = {};
   sums_.clear();
   scratch_.clear();
@@ -93,6 +94,7 @@ Status IngestImpl::place_block() {
   }
   sums_.push_back(crc32c(block));
   ++run_.count;
+  ++placed_;
   used_ += kBlockSize;
   return {};
 }
@@ -201,6 +203,7 @@ Result<Content> IngestImpl::end_content() {
   LCFS_TRY(log_.append(scratch_));
   scratch_.clear();
   out.handle = content_ + 1;
+  out.blocks = placed_;
   return out;
 }
 

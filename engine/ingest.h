@@ -69,6 +69,7 @@ class IngestImpl final : public Ingest {
   bool known_large_ = false;
   std::vector<std::byte> small_data_;
   bool any_extent_ = false;
+  std::uint64_t placed_ = 0;         // blocks of the file
   PlacedExtent run_{};
   std::vector<std::uint32_t> sums_;
   std::vector<std::byte> scratch_;   // record being put together

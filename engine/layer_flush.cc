@@ -146,6 +146,7 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
   f->promise = {};
   f->windows.clear();
   space_.set_payer(&promise);
+  space_.set_urgency(Urgency::kEmergency);  // should a promise ever prove too small: this can't be refused any more
   auto place = [&]() LCFS_NO_TSA -> Status {
     LCFS_TRY_ASSIGN(bool const small, flush_inline(inode, *f));
     if (small) return {};
@@ -186,6 +187,7 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
   Status ok = place();
   if (ok) ok = tree_.put({inode, kInode, 0}, encode_inode(f->attr));
   space_.set_payer(nullptr);
+  space_.set_urgency(Urgency::kOrdinary);
   LCFS_TRY(std::move(ok));
   f->attr_dirty = false;
   f->promise.reset();
@@ -221,6 +223,11 @@ Status LayerImpl::flush_now(std::optional<Inode> inode) {
     LCFS_TRY(end_change(std::move(placed), before));
     return spill_if_large();
   }();
+  return write_out(batch, ticket, std::move(result));
+}
+
+// The second half of a flush outside checkpoints: what was placed goes to the device, and the ticket is given back.
+Status LayerImpl::write_out(IoBatch const& batch, std::uint64_t ticket, Status result) {
   if (result && !batch.pieces.empty()) {
     result = store_.write_data(batch);
     if (!result) result = store_.fail(std::move(result).error());

@@ -187,6 +187,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
       LCFS_REQUIRES(mu_);
   Status flush_all(IoBatch& batch) LCFS_REQUIRES(mu_);
   Status flush_now(std::optional<Inode> inode) LCFS_EXCLUDES(mu_);  // places and writes
+  Status write_out(IoBatch const& batch, std::uint64_t ticket, Status placed) LCFS_EXCLUDES(mu_);
   Result<std::optional<std::uint64_t>> next_extent(Inode inode, std::uint64_t offset, std::uint64_t* end) const
       LCFS_REQUIRES_SHARED(mu_);
   void count_dirty(std::int64_t pages) LCFS_REQUIRES(mu_);

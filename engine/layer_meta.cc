@@ -78,13 +78,7 @@ Status LayerImpl::freeze() {
     return {};
   }();
   // Children read inherited data from the device, so it must be there before the first of them can exist.
-  if (result && !batch.pieces.empty()) {
-    result = store_.write_data(batch);
-    if (!result) result = store_.fail(std::move(result).error());
-  }
-  store_.end_flush(ticket);
-  if (result && batch.layer) written(batch);
-  return result;
+  return write_out(batch, ticket, std::move(result));
 }
 
 Result<Handover> LayerImpl::hand_over() {
@@ -176,9 +170,10 @@ void LayerImpl::drop_state_if_idle(Inode inode) {
 }
 
 Result<InodeInfo> LayerImpl::load(Inode inode) const {
+  if (discarded_) return fs_error(ESTALE);
   if (auto const* f = state(inode); f != nullptr && f->attr_dirty) return f->attr;
   LCFS_TRY_ASSIGN(auto const found, tree_.get({inode, kInode, 0}));
-  if (!found) return fs_error(discarded_ ? ESTALE : ENOENT);
+  if (!found) return fs_error(ENOENT);
   return parse_inode(found->key, found->value);
 }
 

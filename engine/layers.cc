@@ -63,12 +63,18 @@ Result<std::shared_ptr<Layer>> Store::layer(LayerId id) {
 }
 
 Status Store::freeze_layer(LayerId id) {
+  std::shared_ptr<LayerImpl> object;
+  {
+    ReadLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(LayerInfo const info, impl_->layer_record(id));
+    if (info.state == LayerState::kFrozen) return {};
+    LCFS_TRY_ASSIGN(object, impl_->layer_object(info));
+  }
+  LCFS_TRY(object->freeze());  // writes data: not under the structure lock (I8)
   WriteLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(id));
-  if (info.state == LayerState::kFrozen) return {};
-  LCFS_TRY_ASSIGN(auto object, impl_->layer_object(info));
+  if (info.state != LayerState::kOpen) return {};
   LCFS_TRY(impl_->begin_structure_change());
-  LCFS_TRY(object->freeze());
   std::uint64_t const before = impl_->tree.changes();
   info.state = LayerState::kFrozen;
   info.frozen_ns = now_ns();

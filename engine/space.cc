@@ -277,6 +277,8 @@ void SpaceMap::withhold(std::vector<Extent> const& extents, std::uint64_t genera
 void SpaceMap::trim() {
   if (device_.always_backed()) return;
   Lock lock(mu_);
+  // Bare runs too: a process that died may have left backing that nobody knows of.
+  for (auto const& [start, count] : bare_.map()) (void)device_.release(start * kBlockSize, count * kBlockSize);
   std::vector<Extent> runs;
   for (auto const& [start, count] : backed_.map()) runs.push_back({start, count});
   std::uint64_t keep = promised_;
@@ -317,7 +319,8 @@ Status OwnerSpace::refill(Extent& chunk, std::uint64_t least, std::uint64_t want
   if (chunk.count != 0) space_->give_back(chunk);
   chunk = {hint, 0};
   std::uint64_t const paid = payer_ != nullptr ? std::min(least, payer_->left()) : 0;
-  auto got = space_->allocate(least, want, paid, hint, payer_ != nullptr ? payer_->urgency() : urgency_);
+  bool const urgent = urgency_ == Urgency::kEmergency || (payer_ != nullptr && payer_->urgency() == Urgency::kEmergency);
+  auto got = space_->allocate(least, want, paid, hint, urgent ? Urgency::kEmergency : Urgency::kOrdinary);
   if (!got) return std::move(got).error();
   if (payer_ != nullptr) payer_->used(paid);
   chunk = *got;

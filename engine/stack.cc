@@ -347,6 +347,7 @@ Status Stacker::append_file(std::uint32_t index) LCFS_NO_TSA {
     info.rdev = f.size;
   } else if (!is_dir) {
     info.size = f.size;
+    info.blocks = f.blocks;
   }
   // Names: one for a directory, any number for others.
   std::vector<std::pair<std::uint64_t, std::uint32_t>> links;
@@ -368,7 +369,6 @@ Status Stacker::append_file(std::uint32_t index) LCFS_NO_TSA {
   }
   Inode const inode = f.number;
   ++layer_.inodes_;
-  // The record's place is first, but a file's block count is known last: it is put again then, in place.
   LCFS_TRY(layer_.tree_.append({inode, kInode, 0}, encode_inode(info)));
   for (std::size_t i = 0; i < links.size(); ++i) {
     if (i > 0 && links[i].first <= links[i - 1].first) links[i].first = links[i - 1].first + 1;
@@ -379,7 +379,7 @@ Status Stacker::append_file(std::uint32_t index) LCFS_NO_TSA {
   if (is_dir) LCFS_TRY(append_children(node));
   LCFS_TRY(put_xattrs(inode, f.xattrs, true));
   if (S_ISLNK(f.mode)) return layer_.tree_.append({inode, kInline, 0}, as_bytes(delta_.target(f)));
-  if (S_ISREG(f.mode) && f.data != 0) return append_content(f, inode, info);
+  if (S_ISREG(f.mode) && f.data != 0) return append_content(f, inode);
   return {};
 }
 
@@ -407,7 +407,7 @@ Status Stacker::append_children(std::uint32_t node) LCFS_NO_TSA {
   return {};
 }
 
-Status Stacker::append_content(File const& f, Inode inode, InodeInfo const& given) LCFS_NO_TSA {
+Status Stacker::append_content(File const& f, Inode inode) LCFS_NO_TSA {
   std::uint64_t at = f.data - 1;
   auto read = [&](void* into, std::size_t size) -> Status {
     LCFS_TRY(log_.read(at, {static_cast<std::byte*>(into), size}));
@@ -424,7 +424,6 @@ Status Stacker::append_content(File const& f, Inode inode, InodeInfo const& give
     LCFS_TRY(read(data.data(), size));
     return layer_.tree_.append({inode, kInline, 0}, std::span(data).first(size));
   }
-  InodeInfo info = given;
   std::vector<std::uint32_t> sums;
   std::vector<le32> words;
   std::vector<std::byte> record;
@@ -439,7 +438,6 @@ Status Stacker::append_content(File const& f, Inode inode, InodeInfo const& give
     for (std::uint32_t const sum : sums) words.emplace_back(sum);
     encode_extent({e.block, layer_.id(), e.count, words}, record);
     LCFS_TRY(layer_.tree_.append({inode, kExtent, e.file_offset}, record));
-    info.blocks += e.count;
     layer_.used_blocks_ += e.count;
     if (!kept_.empty() && kept_.back().end() == e.block) {
       kept_.back().count += e.count;
@@ -447,7 +445,7 @@ Status Stacker::append_content(File const& f, Inode inode, InodeInfo const& give
       kept_.push_back({e.block, e.count});
     }
   }
-  return layer_.tree_.put({inode, kInode, 0}, encode_inode(info));
+  return {};
 }
 
 }  // namespace lcfs

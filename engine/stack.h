@@ -43,7 +43,7 @@ class Stacker {
   Status append_new();
   Status append_file(std::uint32_t index);
   Status append_children(std::uint32_t node);
-  Status append_content(File const& f, Inode inode, InodeInfo const& info);
+  Status append_content(File const& f, Inode inode);
   Status put_xattrs(Inode inode, std::uint32_t xattrs, bool append);
   // A whole new tree below a directory: every file in it becomes new.
   void adopt(std::uint32_t node);

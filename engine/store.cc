@@ -330,6 +330,8 @@ Status StoreImpl::begin_structure_change() {
 Result<std::shared_ptr<LayerImpl>> StoreImpl::layer_object(LayerInfo const& info) {
   if (info.state == LayerState::kDying) return Error{Errc::kNotFound, "layer is removed", ENOENT, device.name(), kNoOffset};
   Lock lock(layers_mu);
+  // Layers that nobody holds any more leave their slot behind; swept now and then, so the table follows the work (I7).
+  if (layers.size() % 1024 == 1023) std::erase_if(layers, [](auto const& entry) { return entry.second.expired(); });
   auto& slot = layers[info.id];
   if (auto known = slot.lock()) return known;
   auto made = std::make_shared<LayerImpl>(*this, info);

@@ -27,7 +27,7 @@ struct FormatOptions {
 
 struct OpenOptions {
   bool read_only = false;                          // nothing is ever written
-  std::uint64_t node_cache = 32ull << 20;          // bytes of clean nodes kept
+  std::uint64_t node_cache = 16ull << 20;          // bytes of clean nodes kept
   std::uint64_t dirty_data = 128ull << 20;         // bytes of unflushed file data, whole store
   std::uint64_t dirty_data_file = 32ull << 20;     // the same for one file
   std::uint64_t dirty_nodes = 16ull << 20;         // bytes of unwritten nodes per layer before they are written early

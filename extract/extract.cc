@@ -45,8 +45,8 @@ class Extractor {
   struct Frame {
     Attr attr{};
     HostId host{};
-    std::uint64_t cookie = 0;    // behind the last subdirectory that was entered
-    std::size_t path_length = 0; // of path_ without this directory's name
+    std::uint64_t cookie = 0;     // behind the last subdirectory that was entered
+    std::size_t path_length = 0;  // of path_ without this directory's name
   };
   // Where the first name of an inode with several was made.
   struct Made {
@@ -200,8 +200,9 @@ class Extractor {
       if (!data) return std::move(data).error();
       LCFS_TRY_ASSIGN(auto end, layer_.seek(attr.inode, *data, Whence::kHole));
       for (at = *data; at < end;) {
-        LCFS_TRY_ASSIGN(auto got, layer_.read(attr.inode, at, std::span{buffer_}.first(static_cast<std::size_t>(
-                                                                  std::min<std::uint64_t>(kBufferSize, end - at)))));
+        LCFS_TRY_ASSIGN(auto got, layer_.read(attr.inode, at,
+                                              std::span{buffer_}.first(static_cast<std::size_t>(
+                                                  std::min<std::uint64_t>(kBufferSize, end - at)))));
         if (got == 0) return Error{Errc::kIo, "file ends early", EIO, {}, kNoOffset};
         LCFS_TRY(write_all(fd, at, std::span{buffer_}.first(got)));
         at += got;
@@ -263,7 +264,8 @@ class Extractor {
 
 }  // namespace
 
-Result<ExtractResult> extract_tree(Layer& layer, Inode from, std::string const& directory, ExtractOptions const& options) {
+Result<ExtractResult> extract_tree(Layer& layer, Inode from, std::string const& directory,
+                                   ExtractOptions const& options) {
   return Extractor(layer, options).run(from, directory);
 }
 

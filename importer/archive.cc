@@ -20,6 +20,7 @@ namespace lcfs::importer {
 namespace {
 
 constexpr std::size_t kMaxMembers = 1'000'000;
+constexpr std::size_t kMaxNameBytes = std::size_t{256} << 20;  // of all members' names and links
 constexpr int kMaxLinks = 16;
 constexpr std::size_t kHeaderWindow = 4096;  // bytes read where a header is expected
 
@@ -184,6 +185,8 @@ std::string MemberTable::normalize(std::string_view path) {
 
 Status MemberTable::add(std::string_view name, Member member) {
   if (members_.size() >= kMaxMembers) return Error{Errc::kUnsupported, fmt::format("more than {} members", kMaxMembers)};
+  name_bytes_ += name.size() + member.link.size();
+  if (name_bytes_ > kMaxNameBytes) return Error{Errc::kUnsupported, "names of the members are too long for so many"};
   members_.insert_or_assign(normalize(name), std::move(member));
   return {};
 }

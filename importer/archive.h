@@ -53,6 +53,7 @@ class MemberTable {
 
  private:
   std::map<std::string, Member, std::less<>> members_;
+  std::size_t name_bytes_ = 0;
 };
 
 // What the planner needs.  Errors name archive and member.

@@ -139,6 +139,7 @@ class Importer {
   Importer(Store& store, ImportOptions const& options)
       : store_(store), options_(options), transaction_(store), meter_(options.progress) {
     common_.stop = options.stop;
+    common_.free_bytes = store.space().free * kBlockSize;
   }
 
   Result<ImportReport> run() {

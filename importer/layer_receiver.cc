@@ -29,7 +29,7 @@ struct HashItem {
 
 struct LayerReceiver::Impl {
   Impl(Common& shared, std::unique_ptr<Ingest> into)
-      : common(shared), ingest(std::move(into)), sink(*ingest), reader(sink) {}
+      : common(shared), ingest(std::move(into)), sink(*ingest, shared.free_bytes), reader(sink) {}
 
   ~Impl() { give_up(); }
 

@@ -22,12 +22,15 @@ namespace lcfs::importer {
 
 // More than that in one layer is taken for a bomb.
 inline constexpr std::uint64_t kMaxPlainLayer = std::uint64_t{1} << 40;
+// Names and attributes of a layer wait in memory.  LayerSink counts what they need in the store, at least.
+inline constexpr std::uint64_t kMaxLayerMetadata = std::uint64_t{1} << 30;
 
 // What all parts of an import share.
 struct Common {
   ChunkPool pool{};
   std::atomic<bool> const* stop = nullptr;          // null: never
   std::uint64_t max_plain = kMaxPlainLayer;         // tests make it small
+  std::uint64_t free_bytes = ~std::uint64_t{0};     // of the store: what needs more is not even collected
 
   [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
 };

@@ -5,14 +5,18 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "format/layout.h"
+#include "importer/layer_receiver.h"
 #include "importer/quote.h"
-#include "importer/whiteout.h"
 
 namespace lcfs::importer {
 namespace {
+
+// A name needs a directory entry and a way back, each with its slot in a leaf.
+constexpr std::uint64_t kLeastPerName = 2 * sizeof(LeafSlot) + sizeof(DirentRecord) + sizeof(ParentRecord) + 1;
 
 Status check_xattrs(TarEntry const& entry) {
   for (auto const& [name, value] : entry.xattrs) {
@@ -48,10 +52,23 @@ Error LayerSink::blame(TarEntry const& entry, Error error) const {
   return error;
 }
 
+Status LayerSink::check_room(TarEntry const& entry, Whiteout const& whiteout) {
+  (entry.type == TarType::kSymlink ? stored_ : kept_) += entry.link.size();
+  kept_ += whiteout.path.size();
+  for (auto const& [name, value] : entry.xattrs) stored_ += name.size() + value.size();
+  std::uint64_t const least = ingest_.delta().entries() * kLeastPerName + stored_;
+  if (least + kept_ > kMaxLayerMetadata) {
+    return Error{Errc::kUnsupported, fmt::format("names and attributes of the layer have more than {} bytes", kMaxLayerMetadata)};
+  }
+  if (least <= free_bytes_) return {};
+  return Error{Errc::kNoSpace, "names and attributes of the layer need more space than is free", ENOSPC};
+}
+
 Status LayerSink::entry(TarEntry&& entry) {
   if (auto ok = Delta::check_path(entry.path); !ok) return blame(entry, std::move(ok).error());
   auto whiteout = classify_whiteout(entry.path);
   if (!whiteout) return blame(entry, std::move(whiteout).error());
+  if (auto ok = check_room(entry, *whiteout); !ok) return blame(entry, std::move(ok).error());
   receiving_ = false;
   Status done;
   switch (whiteout->kind) {

@@ -3,8 +3,11 @@
 // Specification: OCI image-spec layer.md, "Representing Changes".
 #pragma once
 
+#include <cstdint>
+
 #include "engine/import.h"
 #include "importer/tar_reader.h"
+#include "importer/whiteout.h"
 
 namespace lcfs::importer {
 
@@ -12,7 +15,8 @@ namespace lcfs::importer {
 // plain tar; errors of the engine (no space, I/O) are handed on as they are.
 class LayerSink final : public TarHandler {
  public:
-  explicit LayerSink(Ingest& ingest) : ingest_(ingest) {}
+  // `free_bytes`: of the store.  Entries that can't fit are refused as they come, before they fill the memory.
+  LayerSink(Ingest& ingest, std::uint64_t free_bytes) : ingest_(ingest), free_bytes_(free_bytes) {}
 
   Status entry(TarEntry&& entry) override;
   Status data(std::span<std::byte const> bytes) override;
@@ -21,9 +25,13 @@ class LayerSink final : public TarHandler {
 
  private:
   Status add(TarEntry& entry);
+  Status check_room(TarEntry const& entry, Whiteout const& whiteout);
   [[nodiscard]] Error blame(TarEntry const& entry, Error error) const;
 
   Ingest& ingest_;
+  std::uint64_t free_bytes_;
+  std::uint64_t stored_ = 0;  // bytes of xattrs and symlinks so far
+  std::uint64_t kept_ = 0;    // of what waits in memory only: whiteouts, targets of hard links
   TarEntry file_{};       // whose data is coming
   bool receiving_ = false;
 };

@@ -199,7 +199,7 @@ Result<std::uint64_t> parse_decimal(std::string_view text, std::uint64_t most) {
   for (char const c : text) {
     if (c < '0' || c > '9') return bad(fmt::format("\"{}\" is not a number that is allowed here", printable(text)));
     auto const digit = static_cast<std::uint64_t>(c - '0');
-    if (value > (most - digit) / 10) return bad(fmt::format("\"{}\" is too large", printable(text)));
+    if (digit > most || value > (most - digit) / 10) return bad(fmt::format("\"{}\" is too large", printable(text)));
     value = value * 10 + digit;
   }
   return value;

@@ -20,7 +20,8 @@ namespace {
 enum Tag : std::uint16_t { kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32 };
 constexpr std::uint32_t kNoId = 0xffffffff;
 constexpr std::uint32_t kVersion = 2;
-constexpr std::size_t kMaxEntries = 8191;  // of 8 bytes: what fits into one xattr of 64 KiB
+constexpr std::size_t kEntrySize = 8;
+constexpr std::size_t kMaxEntries = 8191;  // what fits into one xattr of 64 KiB
 
 struct Entry {
   std::uint16_t tag = 0;
@@ -137,6 +138,20 @@ Result<std::string> acl_xattr(std::string_view text) {
     put(out, e.id);
   }
   return out;
+}
+
+std::uint32_t acl_permissions(std::string_view xattr) {
+  std::uint32_t bits = 0;
+  for (std::size_t at = sizeof kVersion; at + kEntrySize <= xattr.size(); at += kEntrySize) {
+    std::uint32_t const permissions = static_cast<unsigned char>(xattr[at + 2]) & 7u;
+    switch (static_cast<unsigned char>(xattr[at])) {
+      case kUserObj: bits |= permissions << 6; break;
+      case kMask: bits |= permissions << 3; break;  // more than three entries have one
+      case kOther: bits |= permissions; break;
+      default: break;
+    }
+  }
+  return bits;
 }
 
 }  // namespace lcfs::importer

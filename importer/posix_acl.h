@@ -5,6 +5,7 @@
 // include/uapi/linux/posix_acl_xattr.h.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -16,5 +17,9 @@ namespace lcfs::importer {
 // entries in the order the kernel wants.  A missing mask is the union of what it would mask.  Names count only with an
 // id: nobody here knows the image's users by name (kUnsupported).  "" if it says no more than a mode does.
 Result<std::string> acl_xattr(std::string_view text);
+
+// The nine permission bits that a file with this access ACL has: owner, mask, others.  `xattr` comes from acl_xattr(), not empty.
+// Linux keeps both the same; in bsdtar's headers the bits of the group stand where those of the mask should.
+std::uint32_t acl_permissions(std::string_view xattr);
 
 }  // namespace lcfs::importer

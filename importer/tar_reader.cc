@@ -297,12 +297,14 @@ Status TarReader::fill_entry(TarHeader const& header, TarEntry& entry) {
 }
 
 Status TarReader::fill_acls(TarEntry& entry) const {
-  auto const add = [&entry](std::optional<std::string> const& text, char const* name) -> Status {
+  auto const add = [this, &entry](std::optional<std::string> const& text, char const* name) -> Status {
     if (!text) return {};
     auto const same = [name](auto const& x) { return x.first == name; };
     if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), same)) return {};  // the xattr itself is the better witness
     LCFS_TRY_ASSIGN(auto value, acl_xattr(*text));
-    if (!value.empty()) entry.xattrs.emplace_back(name, std::move(value));
+    if (value.empty()) return {};
+    if (&text == &pax().acl_access) entry.permissions = (entry.permissions & ~0777u) | acl_permissions(value);
+    entry.xattrs.emplace_back(name, std::move(value));
     return {};
   };
   LCFS_TRY(add(pax().acl_access, "system.posix_acl_access"));

@@ -35,7 +35,8 @@ struct Answer {
 using Environment = std::map<std::string, std::string>;
 
 cli::Io make_io(std::ostream& out, std::ostream& err, Environment environment) {
-  return cli::Io{out, err, false, [environment = std::move(environment)](char const* name) -> std::optional<std::string> {
+  return cli::Io{out, err, false,
+                 [environment = std::move(environment)](char const* name) -> std::optional<std::string> {
                    auto const found = environment.find(name);
                    return found == environment.end() ? std::nullopt : std::optional{found->second};
                  }};
@@ -107,9 +108,20 @@ TEST_CASE("sizes: what is one is read exactly, what is none is refused") {
     char const* text;
     std::uint64_t bytes;
   };
-  for (auto const& row : {Row{"0", 0}, {"4096", 4096}, {"4k", 4096}, {"4K", 4096}, {"4KiB", 4096}, {"4kb", 4096}, {"10G", 10ull << 30},
-                          {"512MiB", 512ull << 20}, {"1.5T", 3ull << 39}, {"0.5K", 512}, {"16E", 0}, {"15E", 15ull << 60},
-                          {"18446744073709551615", ~0ull}, {"7B", 7}}) {
+  for (auto const& row : {Row{"0", 0},
+                          {"4096", 4096},
+                          {"4k", 4096},
+                          {"4K", 4096},
+                          {"4KiB", 4096},
+                          {"4kb", 4096},
+                          {"10G", 10ull << 30},
+                          {"512MiB", 512ull << 20},
+                          {"1.5T", 3ull << 39},
+                          {"0.5K", 512},
+                          {"16E", 0},
+                          {"15E", 15ull << 60},
+                          {"18446744073709551615", ~0ull},
+                          {"7B", 7}}) {
     CAPTURE(std::string{row.text});
     auto const size = cli::parse_size(row.text);
     if (std::string{row.text} == "16E") {
@@ -119,8 +131,8 @@ TEST_CASE("sizes: what is one is read exactly, what is none is refused") {
       CHECK(*size == row.bytes);
     }
   }
-  for (char const* text : {"", "G", "-1", "+1", " 1", "1 G", "1.G", "1.5", "1X", "1Ki ", "1iB", "1KiBB", "0x10", "18446744073709551616",
-                           "99999999999E", "1e3", "1Ki"}) {
+  for (char const* text : {"", "G", "-1", "+1", " 1", "1 G", "1.G", "1.5", "1X", "1Ki ", "1iB", "1KiBB", "0x10",
+                           "18446744073709551616", "99999999999E", "1e3", "1Ki"}) {
     CAPTURE(std::string{text});
     CHECK_FALSE(cli::parse_size(text));
   }
@@ -143,27 +155,40 @@ TEST_CASE("text: bytes that a terminal would act on are shown as hexadecimal") {
   CHECK(cli::escape("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80") == "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80");
   CHECK(cli::escape("a\nb\x1b[0m\x7f\\") == "a\\x0ab\\x1b[0m\\x7f\\x5c");
   CHECK(cli::escape("\xff\xc3") == "\\xff\\xc3");
-  CHECK(cli::escape("\xc2\x9b") == "\\xc2\\x9b");              // C1 control
-  CHECK(cli::escape("\xe2\x80\xae") == "\\xe2\\x80\\xae");     // right-to-left override
+  CHECK(cli::escape("\xc2\x9b") == "\\xc2\\x9b");                             // C1 control
+  CHECK(cli::escape("\xe2\x80\xae") == "\\xe2\\x80\\xae");                    // right-to-left override
   CHECK(cli::escape("\xed\xa0\x80\xc0\x80") == "\\xed\\xa0\\x80\\xc0\\x80");  // surrogate, overlong
   CHECK(cli::escape_controls("\\x0a\n") == "\\x0a\\x0a");
 }
 
 TEST_CASE("default store: option, environment, then the user's") {
   std::ostringstream out;
-  auto const path = [&](std::string const& given, Environment env) { return cli::store_path(make_io(out, out, std::move(env)), given); };
+  auto const path = [&](std::string const& given, Environment env) {
+    return cli::store_path(make_io(out, out, std::move(env)), given);
+  };
   CHECK(path("x", {{"LCFS_STORE", "y"}}) == "x");
   CHECK(path("", {{"LCFS_STORE", "y"}}) == "y");
-  auto const expect = [](std::string const& user) { return geteuid() == 0 ? "/var/lib/lcfs/store.lcfs" : user + "/lcfs/store.lcfs"; };
+  auto const expect = [](std::string const& user) {
+    return geteuid() == 0 ? "/var/lib/lcfs/store.lcfs" : user + "/lcfs/store.lcfs";
+  };
   CHECK(path("", {{"LCFS_STORE", ""}, {"XDG_DATA_HOME", "/d"}, {"HOME", "/h"}}) == expect("/d"));
   CHECK(path("", {{"XDG_DATA_HOME", "relative"}, {"HOME", "/h"}}) == expect("/h/.local/share"));
 }
 
 TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
-  for (std::vector<std::string> const& args :
-       {std::vector<std::string>{}, {"nonsense"}, {"mkfs"}, {"mkfs", "--size", "1x", "f"}, {"mkfs", "-U", "1", "f"}, {"import"},
-        {"import", "--progress", "loud", "a"}, {"layer"}, {"ls"}, {"cat", "x"}, {"extract", "x"}, {"df", "extra"},
-        {"image", "show", "--config", "--json", "x"}}) {
+  for (std::vector<std::string> const& args : {std::vector<std::string>{},
+                                               {"nonsense"},
+                                               {"mkfs"},
+                                               {"mkfs", "--size", "1x", "f"},
+                                               {"mkfs", "-U", "1", "f"},
+                                               {"import"},
+                                               {"import", "--progress", "loud", "a"},
+                                               {"layer"},
+                                               {"ls"},
+                                               {"cat", "x"},
+                                               {"extract", "x"},
+                                               {"df", "extra"},
+                                               {"image", "show", "--config", "--json", "x"}}) {
     auto const answer = lcfs_run(args);
     CAPTURE(answer.err);
     CHECK(answer.code == cli::kUsage);
@@ -176,7 +201,8 @@ TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
 }
 
 TEST_CASE("help and version go to standard output, code 0") {
-  for (std::vector<std::string> const& args : {std::vector<std::string>{"--help"}, {"mkfs", "-h"}, {"layer", "ls", "--help"}, {"fsck", "--help"}}) {
+  for (std::vector<std::string> const& args :
+       {std::vector<std::string>{"--help"}, {"mkfs", "-h"}, {"layer", "ls", "--help"}, {"fsck", "--help"}}) {
     auto const answer = lcfs_run(args);
     CHECK(answer.code == cli::kOk);
     CHECK(answer.err.empty());
@@ -189,7 +215,8 @@ TEST_CASE("help and version go to standard output, code 0") {
 TEST_CASE("mkfs: makes a store that fsck finds clean, and says what it made") {
   test::TempDir dir;
   auto const store = dir.file("store");
-  auto const made = lcfs_as({"/sbin/mkfs.lcfs", "--size", "16M", "-L", "name", "-U", "12345678-1234-5678-9abc-def012345678", "--json", store});
+  auto const made = lcfs_as({"/sbin/mkfs.lcfs", "--size", "16M", "-L", "name", "-U",
+                             "12345678-1234-5678-9abc-def012345678", "--json", store});
   CAPTURE(made.err);
   REQUIRE(made.code == cli::kOk);
   auto const answer = made.json().at(0);
@@ -282,7 +309,10 @@ TEST_CASE("layer: ls, show, tree, create, freeze, rm") {
 TEST_CASE("a chain of layers, however long, is drawn within the page") {
   SmallStore const store;
   for (int i = 0; i < 40; ++i)
-    REQUIRE(store.run({"layer", "create", "n" + std::to_string(i), "--parent", i == 0 ? "top" : "n" + std::to_string(i - 1)}).code == 0);
+    REQUIRE(
+        store
+            .run({"layer", "create", "n" + std::to_string(i), "--parent", i == 0 ? "top" : "n" + std::to_string(i - 1)})
+            .code == 0);
   CHECK(store.run({"layer", "tree"}).out.find(std::string(64, ' ') + "[41] n39  ") != std::string::npos);
 }
 
@@ -339,7 +369,8 @@ TEST_CASE("cat: an output that can't be written is an error") {
   SmallStore const store;
   std::ofstream full("/dev/full");
   std::ostringstream err;
-  CHECK(cli::run({"lcfs", "cat", "--store", store.path(), "base", "/etc/motd"}, make_io(full, err, {})) == cli::kFailed);
+  CHECK(cli::run({"lcfs", "cat", "--store", store.path(), "base", "/etc/motd"}, make_io(full, err, {})) ==
+        cli::kFailed);
   CHECK(err.str() == "lcfs: standard output: cannot write\n");
 }
 
@@ -390,7 +421,8 @@ TEST_CASE("import: a store that it made goes again if there was nothing to impor
   CHECK(answer.code == cli::kFailed);
   CHECK(answer.err.find("no-archive") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(dir.file("new")));
-  CHECK(lcfs_run({"import", "--store", dir.file("small"), "--size", "1M", dir.file("no-archive")}).err.find("too small") != std::string::npos);
+  CHECK(lcfs_run({"import", "--store", dir.file("small"), "--size", "1M", dir.file("no-archive")})
+            .err.find("too small") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(dir.file("small")));
 }
 

@@ -176,22 +176,12 @@ std::shared_ptr<Device> fresh_disk() {
 }
 
 // Says that flushes happened, and does nothing: what a harness must catch.
-class NoFlush final : public Device {
+class NoFlush final : public SharedDevice {
  public:
-  explicit NoFlush(std::shared_ptr<Device> below) : below_(std::move(below)) {}
-  [[nodiscard]] std::string const& name() const override { return below_->name(); }
-  [[nodiscard]] std::uint64_t size() const override { return below_->size(); }
-  Status read(std::uint64_t o, std::span<std::byte> into) override { return below_->read(o, into); }
-  Status write(std::uint64_t o, std::span<iovec const> parts) override { return below_->write(o, parts); }
+  using SharedDevice::SharedDevice;
   Status flush() override { return ++count_ % 2 == 1 ? Status{} : below_->flush(); }  // every first of two
-  Status discard(std::uint64_t o, std::uint64_t n) override { return below_->discard(o, n); }
-  Status reserve(std::uint64_t o, std::uint64_t n) override { return below_->reserve(o, n); }
-  Status release(std::uint64_t o, std::uint64_t n) override { return below_->release(o, n); }
-  [[nodiscard]] bool always_backed() const override { return below_->always_backed(); }
-  Status resize(std::uint64_t n) override { return below_->resize(n); }
 
  private:
-  std::shared_ptr<Device> below_;
   int count_ = 0;
 };
 

@@ -104,17 +104,27 @@ TEST_CASE("resolve: links are followed inside the layer, the last one if wanted,
     Inode inode;
     int error;
   };
-  for (auto const& row : {Row{"", LastLink::kKeep, f.root(), 0}, {"/", LastLink::kKeep, f.root(), 0}, {"..", LastLink::kKeep, f.root(), 0},
-                          {"/a/../..//a/./file", LastLink::kKeep, file, 0}, {"link", LastLink::kKeep, link, 0},
-                          {"link", LastLink::kFollow, a, 0}, {"link/", LastLink::kKeep, a, 0}, {"link/up", LastLink::kFollow, file, 0},
-                          {"a/file/", LastLink::kKeep, 0, ENOTDIR}, {"a/file/..", LastLink::kKeep, 0, ENOTDIR},
-                          {"none", LastLink::kFollow, 0, ENOENT}, {"none/x", LastLink::kKeep, 0, ENOENT},
-                          {"l39", LastLink::kFollow, file, 0}, {"l40", LastLink::kFollow, 0, ELOOP}}) {
+  for (auto const& row : {Row{"", LastLink::kKeep, f.root(), 0},
+                          {"/", LastLink::kKeep, f.root(), 0},
+                          {"..", LastLink::kKeep, f.root(), 0},
+                          {"/a/../..//a/./file", LastLink::kKeep, file, 0},
+                          {"link", LastLink::kKeep, link, 0},
+                          {"link", LastLink::kFollow, a, 0},
+                          {"link/", LastLink::kKeep, a, 0},
+                          {"link/up", LastLink::kFollow, file, 0},
+                          {"a/file/", LastLink::kKeep, 0, ENOTDIR},
+                          {"a/file/..", LastLink::kKeep, 0, ENOTDIR},
+                          {"none", LastLink::kFollow, 0, ENOENT},
+                          {"none/x", LastLink::kKeep, 0, ENOENT},
+                          {"l39", LastLink::kFollow, file, 0},
+                          {"l40", LastLink::kFollow, 0, ELOOP}}) {
     CAPTURE(std::string{row.path});
     auto const found = resolve_path(f.layer(), row.path, row.last);
     REQUIRE(bool(found) == (row.error == 0));
-    if (found) CHECK(found->inode == row.inode);
-    else CHECK(found.error().to_errno() == row.error);
+    if (found)
+      CHECK(found->inode == row.inode);
+    else
+      CHECK(found.error().to_errno() == row.error);
   }
 }
 

@@ -33,7 +33,8 @@ std::vector<std::string> section_of(std::vector<std::string> const& page, std::s
   if (section.empty()) return page;
   auto const start = std::find(page.begin(), page.end(), ".Ss " + section);
   REQUIRE_MESSAGE(start != page.end(), section);
-  auto const end = std::find_if(start + 1, page.end(), [](auto const& l) { return l.starts_with(".Ss ") || l.starts_with(".Sh "); });
+  auto const end =
+      std::find_if(start + 1, page.end(), [](auto const& l) { return l.starts_with(".Ss ") || l.starts_with(".Sh "); });
   return {start, end};
 }
 
@@ -70,7 +71,8 @@ std::vector<Documented> all_commands(CLI::App const& app) {
 }
 
 bool contains(std::vector<std::string> const& lines, std::string const& text) {
-  return std::any_of(lines.begin(), lines.end(), [&](auto const& line) { return line.find(text) != std::string::npos; });
+  return std::any_of(lines.begin(), lines.end(),
+                     [&](auto const& line) { return line.find(text) != std::string::npos; });
 }
 
 struct Parser {
@@ -120,5 +122,6 @@ TEST_CASE("man pages: each has exit codes and an example, and so does each comma
 TEST_CASE("man pages: lcfs(8) names every command") {
   Parser const parser;
   auto const page = read_page("lcfs.8");
-  for (auto const* command : parser.app->get_subcommands({})) CHECK(contains(page, ".It Xr lcfs-" + command->get_name() + " 8"));
+  for (auto const* command : parser.app->get_subcommands({}))
+    CHECK(contains(page, ".It Xr lcfs-" + command->get_name() + " 8"));
 }

@@ -150,6 +150,7 @@ TEST_CASE("tar: xattrs of star and libarchive, with any value, and ACL text as t
   std::string const expected("\2\0\0\0" "\1\0\7\0\xff\xff\xff\xff" "\2\0\5\0\xe9\3\0\0" "\4\0\5\0\xff\xff\xff\xff"
                              "\x10\0\5\0\xff\xff\xff\xff" "\x20\0\4\0\xff\xff\xff\xff", 44);
   CHECK(acl.xattrs[0].second == expected);
+  CHECK(acl.permissions == 0754);  // the mask's bits, not the group's as bsdtar has them in the header
 }
 
 TEST_CASE("tar: the four kinds of sparse files are the same file") {

@@ -24,6 +24,10 @@ class ImportErrors(support.Case):
         self.assertEqual(self.lines("image", "ls", "--json"), [{"images": []}])
         return text
 
+    def layout_copy(self):
+        shutil.rmtree(self.path("layout"), ignore_errors=True)
+        return shutil.copytree(image("layout"), self.path("layout"))
+
     def archive(self, name, members):
         path = self.path(name)
         with tarfile.open(path, "w") as tar:
@@ -72,8 +76,7 @@ class ImportErrors(support.Case):
         blobs = os.listdir(image("layout/blobs/sha256"))
         for blob in blobs:
             with self.subTest(blob):
-                layout = self.path("layout")
-                shutil.copytree(image("layout"), layout)
+                layout = self.layout_copy()
                 path = os.path.join(layout, "blobs/sha256", blob)
                 os.chmod(path, 0o600)
                 with open(path, "r+b") as file:
@@ -82,16 +85,13 @@ class ImportErrors(support.Case):
                     file.seek(-1, os.SEEK_CUR)
                     file.write(bytes([byte[0] ^ 1]))
                 self.refused(layout, blob[:12])
-                shutil.rmtree(layout)
 
     def test_a_missing_blob(self):
         for blob in os.listdir(image("layout/blobs/sha256")):
             with self.subTest(blob):
-                layout = self.path("layout")
-                shutil.copytree(image("layout"), layout)
+                layout = self.layout_copy()
                 os.remove(os.path.join(layout, "blobs/sha256", blob))
                 self.refused(layout, blob[:12])
-                shutil.rmtree(layout)
 
     def test_a_wrong_diff_id(self):
         with tarfile.open(image("docker.tar")) as tar:

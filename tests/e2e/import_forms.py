@@ -94,10 +94,10 @@ class ImportForms(support.Case):
 
     def test_documents_are_kept_byte_for_byte(self):
         (found,) = self.import_json(image("layout"))
-        blob = lambda digest: open(image("layout/blobs/sha256/" + digest.split(":")[1]), "rb").read()
-        self.assertEqual(self.lcfs("image", "show", "--config", "demo"), blob(found["id"]))
         shown = self.lines("image", "show", "--json", "demo")[0]
-        self.assertEqual(self.lcfs("image", "show", "--manifest", "demo"), blob(shown["manifest"]))
+        for option, digest in [("--config", found["id"]), ("--manifest", shown["manifest"])]:
+            with open(image("layout/blobs/sha256/" + digest.split(":")[1]), "rb") as blob:
+                self.assertEqual(self.lcfs("image", "show", option, "demo"), blob.read())
 
     def test_list_imports_nothing(self):
         self.assertIn(b"demo", self.lcfs("import", "--list", image("oci-gzip.tar")))

@@ -58,7 +58,8 @@ class Installed(support.Case):
         done = as_nobody("extract", "-q", "demo", home + "/out")
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"lcfs: extract: /data/null: ", done.stderr)
-        self.assertEqual(open(home + "/out/etc/motd").read(), "from layer 2\n")
+        with open(home + "/out/etc/motd") as file:
+            self.assertEqual(file.read(), "from layer 2\n")
         done = as_nobody("extract", "--rootless", "-q", "demo", home + "/out2")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertFalse(os.path.exists(home + "/out2/data/null"))

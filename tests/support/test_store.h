@@ -12,7 +12,7 @@
 namespace lcfs::test {
 
 // Passes everything on to a device that outlives it: a Store owns its device, a test wants to keep it.
-class SharedDevice final : public Device {
+class SharedDevice : public Device {
  public:
   explicit SharedDevice(std::shared_ptr<Device> below) : below_(std::move(below)) {}
   [[nodiscard]] std::string const& name() const override { return below_->name(); }
@@ -26,8 +26,8 @@ class SharedDevice final : public Device {
   [[nodiscard]] bool always_backed() const override { return below_->always_backed(); }
   Status resize(std::uint64_t n) override { return below_->resize(n); }
 
- private:
-  std::shared_ptr<Device> below_;
+ protected:
+  std::shared_ptr<Device> const below_;
 };
 
 class TestStore {
