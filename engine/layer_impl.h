@@ -138,6 +138,8 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   void drop_state_if_idle(Inode inode) LCFS_REQUIRES(mu_);
   // Removes an inode without names: its records, its blocks.
   Status remove_inode(Inode inode) LCFS_REQUIRES(mu_);
+  // The same for all of [first, last], each of which exists.
+  Status remove_inodes(Inode first, Inode last) LCFS_REQUIRES(mu_);
   Status unlinked(Inode inode, InodeInfo& info) LCFS_REQUIRES(mu_);  // nlink just became 0
   // Guards around every changing operation.
   Status begin_change() LCFS_REQUIRES(mu_);

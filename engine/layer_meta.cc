@@ -268,8 +268,12 @@ Status LayerImpl::remove_inode(Inode inode) {
     dirty_files_.erase(inode);
     files_.erase(inode);
   }
-  --inodes_;
-  return tree_.erase_range({inode, 0, 0}, {inode, 0xff, ~0ull}, [&](Key const& key, Bytes value) LCFS_NO_TSA -> Status {
+  return remove_inodes(inode, inode);
+}
+
+Status LayerImpl::remove_inodes(Inode first, Inode last) {
+  inodes_ -= last - first + 1;
+  return tree_.erase_range({first, 0, 0}, {last, 0xff, ~0ull}, [&](Key const& key, Bytes value) LCFS_NO_TSA -> Status {
     if (key.kind != kExtent) return {};
     LCFS_TRY_ASSIGN(auto const extent, parse_extent(key, value, store_.space.total()));
     free_blocks(extent.block, extent.count, extent.owner);

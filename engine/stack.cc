@@ -59,6 +59,7 @@ Status Stacker::run(bool has_parent) LCFS_NO_TSA {
     }
   }
   LCFS_TRY(merge(has_parent));
+  LCFS_TRY(settle_lost());
   LCFS_TRY(append_new());
   layer_.count_nodes();
   return store_.write_nodes(layer_.tree_.seal());
@@ -138,21 +139,54 @@ Status Stacker::apply_whiteouts() LCFS_NO_TSA {
   return {};
 }
 
-// One name of a file goes; with the last one the file.
-Status Stacker::drop_link(Inode directory, std::string_view name, Inode inode) LCFS_NO_TSA {
-  LCFS_TRY_ASSIGN(InodeInfo info, layer_.load(inode));
-  if (info.nlink <= 1) return layer_.remove_inode(inode);
-  auto match = [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
-    return p.directory == directory && p.name == name;
+Status Stacker::lose_name(Inode directory, std::string_view name, Inode inode) {
+  constexpr std::size_t kBatch = 1u << 15;  // bounds memory; large enough that neighbours meet
+  lost_.push_back({inode, directory, std::string(name)});
+  return lost_.size() < kBatch ? Status{} : settle_lost();
+}
+
+// Files that lost their last name go, neighbours in one sweep over the tree; the others lose a back-reference.
+Status Stacker::settle_lost() LCFS_NO_TSA {
+  std::sort(lost_.begin(), lost_.end(), [](Lost const& a, Lost const& b) { return a.inode < b.inode; });
+  Inode first = 0, last = 0;  // files to remove, without a gap; 0: none
+  auto remove_run = [&]() LCFS_NO_TSA -> Status {
+    if (first == 0) return {};
+    LCFS_TRY(layer_.remove_inodes(first, last));
+    first = 0;
+    return {};
   };
-  LCFS_TRY_ASSIGN(auto const back, probe(layer_.tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, match));
-  if (back.found) {
-    Key const key = back.found->key;
-    LCFS_TRY(layer_.tree_.erase_range(key, key, nullptr));
+  for (std::size_t i = 0; i < lost_.size();) {
+    std::size_t end = i + 1;
+    while (end < lost_.size() && lost_[end].inode == lost_[i].inode) ++end;
+    Inode const inode = lost_[i].inode;
+    LCFS_TRY_ASSIGN(InodeInfo info, layer_.load(inode));
+    if (info.nlink <= end - i) {
+      if (first == 0 || last + 1 != inode) {
+        LCFS_TRY(remove_run());
+        first = inode;
+      }
+      last = inode;
+    } else {
+      for (std::size_t k = i; k < end; ++k) {
+        auto match = [&](Key const&, Bytes value) -> Result<bool> {
+          LCFS_TRY_ASSIGN(auto const p, parse_parent({inode, kParent, 0}, value));
+          return p.directory == lost_[k].directory && p.name == lost_[k].name;
+        };
+        Key const base{inode, kParent, parent_key(store_.hash_seed, lost_[k].directory, lost_[k].name)};
+        LCFS_TRY_ASSIGN(auto const back, probe(layer_.tree_, base, 1, match));
+        if (!back.found) continue;
+        Key const key = back.found->key;
+        LCFS_TRY(layer_.tree_.erase_range(key, key, nullptr));
+      }
+      info.nlink -= static_cast<std::uint32_t>(end - i);
+      LCFS_TRY(layer_.store(inode, info));
+    }
+    i = end;
+    LCFS_TRY(layer_.spill_if_large());
   }
-  --info.nlink;
-  return layer_.store(inode, info);
+  LCFS_TRY(remove_run());
+  lost_.clear();
+  return {};
 }
 
 Status Stacker::remove_lower(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) LCFS_NO_TSA {
@@ -167,7 +201,11 @@ Status Stacker::remove_lower(Inode directory, std::string_view name, Inode inode
   --dir.size;
   if (S_ISDIR(mode)) --dir.nlink;
   LCFS_TRY(layer_.store(directory, dir));
-  if (!S_ISDIR(mode)) return drop_link(directory, name, inode);
+  if (!S_ISDIR(mode)) return lose_name(directory, name, inode);
+  return remove_tree(inode);
+}
+
+Status Stacker::remove_tree(Inode inode) LCFS_NO_TSA {
   // All below: a directory's records go at once, its entries' files one by one; no recursion.
   struct Entry {
     std::string name;
@@ -190,7 +228,7 @@ Status Stacker::remove_lower(Inode directory, std::string_view name, Inode inode
       if (e.type == dirent_type(S_IFDIR)) {
         todo.push_back(e.inode);
       } else {
-        LCFS_TRY(drop_link(at, e.name, e.inode));
+        LCFS_TRY(lose_name(at, e.name, e.inode));
       }
     }
     LCFS_TRY(layer_.spill_if_large());
@@ -241,12 +279,22 @@ Status Stacker::merge(bool has_parent) LCFS_NO_TSA {
   return {};
 }
 
+// `node` names a file of the lower layers: that file gets to know it.
+Status Stacker::add_back_reference(std::uint32_t node, Inode directory) LCFS_NO_TSA {
+  Inode const target = inode_of(node);
+  auto const name = delta_.name(delta_.nodes[node]);
+  auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
+  Key const base{target, kParent, parent_key(store_.hash_seed, directory, name)};
+  LCFS_TRY_ASSIGN(auto const slot, probe(layer_.tree_, base, 1, never));
+  if (!slot.free) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, node);
+  return layer_.tree_.put(*slot.free, as_bytes(encode_parent({directory, name})));
+}
+
 // `node` is a directory of the delta that meets `directory` of the lower layers.
 Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector<std::pair<std::uint32_t, Inode>>& todo)
     LCFS_NO_TSA {
   LCFS_TRY_ASSIGN(InodeInfo const before, layer_.load(directory));
   InodeInfo info = before;
-  bool removed = false;
   Node const n = delta_.nodes[node];
   if (n.inode == kNone) {
     implied_[node] = directory;
@@ -265,33 +313,35 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
     Node const& child = delta_.nodes[c];
     if (child.dead) continue;
     auto const name = delta_.name(child);
-    LCFS_TRY_ASSIGN(auto const lower, find_lower(directory, name));
-    if (lower && S_ISDIR(lower->mode) && is_directory(child) && !child.hides) {
-      todo.emplace_back(c, lower->inode);
+    Record hold;
+    LCFS_TRY_ASSIGN(auto const entry, layer_.find_entry(directory, name, hold));
+    Inode const lower = entry ? entry->inode : 0;
+    bool const lower_dir = entry && entry->type == dirent_type(S_IFDIR);
+    if (lower_dir && is_directory(child) && !child.hides) {
+      todo.emplace_back(c, lower);
       continue;
     }
-    if (lower) {
-      // remove_lower() counts in the directory's record, which ours replaces below.
-      removed = true;
-      LCFS_TRY(remove_lower(directory, name, lower->inode, lower->mode));
-      --info.size;
-      if (S_ISDIR(lower->mode)) --info.nlink;
-    }
     adopt(c);
-    ++info.size;
+    std::optional<Key> key;
+    if (entry) {  // the new entry takes the old one's place
+      key = hold.key;
+      hold = {};
+      if (lower_dir) --info.nlink;
+      LCFS_TRY(lower_dir ? remove_tree(lower) : lose_name(directory, name, lower));
+    } else {
+      ++info.size;
+      auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
+      LCFS_TRY_ASSIGN(auto const slot, probe(layer_.tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
+      key = slot.free;
+    }
+    if (!key) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
     if (is_directory(child)) ++info.nlink;
-    auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
-    LCFS_TRY_ASSIGN(auto const slot, probe(layer_.tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
-    if (!slot.free) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
-    LCFS_TRY(layer_.tree_.put(*slot.free, as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
+    LCFS_TRY(layer_.tree_.put(*key, as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
     if (child.kind == Impl::kLowerLink) {
-      Inode const target = inode_of(c);
-      LCFS_TRY_ASSIGN(auto const back, probe(layer_.tree_, {target, kParent, parent_key(store_.hash_seed, directory, name)}, 1, never));
-      if (!back.free) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
-      LCFS_TRY(layer_.tree_.put(*back.free, as_bytes(encode_parent({directory, name}))));
+      LCFS_TRY(add_back_reference(c, directory));
     }
   }
-  if (info == before && !removed) return {};
+  if (info == before) return {};
   return layer_.store(directory, info);
 }
 
@@ -396,13 +446,8 @@ Status Stacker::append_children(std::uint32_t node) LCFS_NO_TSA {
     auto const name = delta_.name(delta_.nodes[c]);
     LCFS_TRY(layer_.tree_.append({directory, kDirent, key},
                                  as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
-    if (delta_.nodes[c].kind == Impl::kLowerLink) {  // a name in a new directory for a file of the lower layers
-      auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
-      Inode const target = inode_of(c);
-      LCFS_TRY_ASSIGN(auto const back, probe(layer_.tree_, {target, kParent, parent_key(store_.hash_seed, directory, name)}, 1, never));
-      if (!back.free) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
-      LCFS_TRY(layer_.tree_.put(*back.free, as_bytes(encode_parent({directory, name}))));
-    }
+    // A name in a new directory for a file of the lower layers.
+    if (delta_.nodes[c].kind == Impl::kLowerLink) LCFS_TRY(add_back_reference(c, directory));
   }
   return {};
 }

@@ -50,7 +50,11 @@ class Stacker {
   void adopt_file(std::uint32_t node);
   // The lower entry goes, with all below it.
   Status remove_lower(Inode directory, std::string_view name, Inode inode, std::uint32_t mode);
-  Status drop_link(Inode directory, std::string_view name, Inode inode);
+  Status remove_tree(Inode directory);  // all below it, and itself
+  Status add_back_reference(std::uint32_t node, Inode directory);
+  // A name that lower layers gave a file is gone; settled later, in inode order, many at once.
+  Status lose_name(Inode directory, std::string_view name, Inode inode);
+  Status settle_lost();
   Result<std::optional<LowerFile>> find_lower(Inode directory, std::string_view name);
   // The lower directory or file at a normalized path; symlinks are not followed.
   Result<std::optional<LowerFile>> resolve(std::string_view path, Inode* directory, std::string_view* name);
@@ -69,6 +73,12 @@ class Stacker {
   std::vector<LowerFile> lower_files_;                    // by index into Delta::lower_links
   std::unordered_map<std::uint32_t, Inode> implied_;      // implied nodes that are lower directories
   std::vector<Extent> kept_;
+  struct Lost {
+    Inode inode;
+    Inode directory;
+    std::string name;
+  };
+  std::vector<Lost> lost_;
 };
 
 }  // namespace lcfs

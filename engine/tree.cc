@@ -342,6 +342,22 @@ Result<bool> Tree::erase(Key const& key) {
   return true;
 }
 
+// A leaf all of whose records lie in [low, high] goes as it is, without being copied first.
+Result<bool> Tree::drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low, Key const& high,
+                                   std::function<Status(Key const&, Bytes)> const& take) {
+  LCFS_TRY_ASSIGN(NodeRef const leaf, child(parent, index));
+  auto const records = leaf->read();
+  std::uint32_t const n = records.count();
+  if (n == 0 || records.key(0) < low || high < records.key(n - 1)) return false;
+  ++changes_;
+  if (take) {
+    for (std::uint32_t i = 0; i < n; ++i) LCFS_TRY(take(records.key(i), records.value(i)));
+  }
+  drop(leaf);
+  parent->edit().erase_child(index);
+  return true;
+}
+
 Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(Key const&, Bytes)> const& take) {
   for (;;) {
     // Look before touching: a range that is empty must not copy a path.  And go down to the leaf that holds the first
@@ -355,10 +371,20 @@ Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(K
     }
     std::vector<Step> path;
     LCFS_TRY_ASSIGN(NodeRef node, writable_root());
-    while (level_of(node) > 0) {
+    bool dropped = false;
+    while (level_of(node) > 0 && !dropped) {
       std::uint32_t const index = node->read().child_for(first);
+      if (level_of(node) == 1) {
+        LCFS_TRY_ASSIGN(dropped, drop_whole_leaf(node, index, low, high, take));
+        if (dropped) break;
+      }
       path.push_back({node, index});
       LCFS_TRY_ASSIGN(node, writable_child(node, index));
+    }
+    if (dropped) {
+      LCFS_TRY(fix_up(path, node));
+      if (empty()) return {};
+      continue;
     }
     auto leaf = node->edit();
     std::uint32_t const begin = leaf.lower_bound(low);
@@ -368,7 +394,7 @@ Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(K
       ++end;
     }
     ++changes_;
-    for (std::uint32_t i = end; i > begin; --i) leaf.erase(i - 1);
+    leaf.erase(begin, end - begin);
     LCFS_TRY(fix_up(path, node));
     if (empty()) return {};
   }

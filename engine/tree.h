@@ -110,6 +110,8 @@ class Tree {
   Result<NodeRef> split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node, std::uint32_t at);
   Status grow_root();
   Status insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key, Bytes value);
+  Result<bool> drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low, Key const& high,
+                               std::function<Status(Key const&, Bytes)> const& take);
   Status fix_up(std::vector<Step>& path, NodeRef node);
 
   NodeCache& cache_;

@@ -206,15 +206,16 @@ bool NodeEditor::replace(std::uint32_t i, std::span<std::byte const> value) {
   return true;
 }
 
-void NodeEditor::erase(std::uint32_t i) {
+void NodeEditor::erase(std::uint32_t i, std::uint32_t n) {
   auto& h = mutable_header();
-  std::uint32_t const n = count();
-  auto const& s = slot(i);
-  h.garbage.set(static_cast<std::uint16_t>(h.garbage.get() + s.value_size.get()));
-  std::memmove(p_ + slot_at(i), p_ + slot_at(i + 1), (n - i - 1) * sizeof(LeafSlot));
-  std::memset(p_ + slot_at(n - 1), 0, sizeof(LeafSlot));
-  h.count.set(static_cast<std::uint16_t>(n - 1));
-  if (n == 1) {
+  std::uint32_t const all = count();
+  std::uint32_t gone = 0;
+  for (std::uint32_t k = i; k < i + n; ++k) gone += slot(k).value_size.get();
+  h.garbage.set(static_cast<std::uint16_t>(h.garbage.get() + gone));
+  std::memmove(p_ + slot_at(i), p_ + slot_at(i + n), (all - i - n) * sizeof(LeafSlot));
+  std::memset(p_ + slot_at(all - n), 0, n * sizeof(LeafSlot));
+  h.count.set(static_cast<std::uint16_t>(all - n));
+  if (n == all) {
     h.heap.set(static_cast<std::uint16_t>(kNodeSize));
     h.garbage.set(0);
   }

@@ -91,7 +91,7 @@ class NodeEditor : public NodeReader {
   bool insert(std::uint32_t i, Key const& key, std::span<std::byte const> value);
   // Leaf: gives slot i another value; false if there is no room (slot unchanged).
   bool replace(std::uint32_t i, std::span<std::byte const> value);
-  void erase(std::uint32_t i);
+  void erase(std::uint32_t i, std::uint32_t n = 1);  // slots [i, i + n)
   // The bytes of slot i's value, to overwrite in place (same size).
   std::span<std::byte> mutable_value(std::uint32_t i);
 
