@@ -104,12 +104,15 @@ class GzipDecoder final : public Decoder {
     std::uint32_t const had_in = state_->avail_in;
     std::uint32_t const had_out = state_->avail_out;
     int const rc = isal_inflate(state_.get());
+    if (rc != ISAL_DECOMP_OK) {
+      // After damage ISA-L may have handed back more bits than this call gave it: its counts mean nothing.
+      return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong" : "damaged gzip data");
+    }
     std::size_t const used = had_in - state_->avail_in;
     in = in.subspan(used);
     out = out.subspan(had_out - state_->avail_out);
     offset_ += used;
-    if (rc == ISAL_DECOMP_OK) return {};
-    return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong" : "damaged gzip data");
+    return {};
   }
 
   [[nodiscard]] Error garbage() const { return damaged(offset_, "garbage behind the end of the gzip stream"); }
