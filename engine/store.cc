@@ -234,6 +234,8 @@ Status Store::format(Device& device, FormatOptions const& options) {
   AlignedBuffer zeroes(area);
   std::fill_n(zeroes.data(), area, std::byte{0});
   LCFS_TRY(device.write(0, zeroes.span()));
+  // Block devices may have a backup GPT or an md superblock at their end.
+  if (device.always_backed()) LCFS_TRY(device.write((device.size() / kBlockSize) * kBlockSize - area, zeroes.span()));
   LCFS_TRY(device.flush());
   AlignedBuffer slot(kBlockSize);
   encode_superblock(info, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
