@@ -2,6 +2,8 @@
 #include "cli/make_store.h"
 
 #include <fmt/format.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -97,6 +99,25 @@ std::uint64_t default_limit(std::string const& directory) {
   return std::min<std::uint64_t>(kDefaultLimit, host.f_blocks * host.f_frsize / kBlockSize * kBlockSize);
 }
 
+// An empty store at `path`.new; what an earlier process left there when it died is replaced.
+Result<std::string> format_beside(std::string const& path, std::uint64_t size) {
+  std::string const half = path + ".new";
+  auto device = create_file_device(half, size);
+  if (!device && device.error().code == Errc::kExists) {
+    {
+      LCFS_TRY_ASSIGN(auto const left, open_device(half, Access::kReadWrite));  // kBusy if its maker lives
+      ::unlink(half.c_str());
+    }
+    device = create_file_device(half, size);
+  }
+  if (!device) return std::move(device).error();
+  if (auto ok = Store::format(**device, {}); !ok) {
+    ::unlink(half.c_str());
+    return std::move(ok).error();
+  }
+  return half;
+}
+
 // Makes `directory` and what is missing above it; names what it made, from the top down.
 Status make_directories(std::filesystem::path const& directory, std::vector<std::string>& made) {
   std::vector<std::string> missing;
@@ -131,9 +152,15 @@ Result<ProvisionalStore> ProvisionalStore::make(std::string const& path, std::ui
   LCFS_TRY(make_directories(directory, made.made_));
   made.limit_ = limit == 0 ? default_limit(directory.string()) : limit / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(path, made.limit_));
-  LCFS_TRY_ASSIGN(auto device, create_file_device(path, made.limit_));
-  made.made_.push_back(path);
-  LCFS_TRY(Store::format(*device, {}));
+  // Made whole under another name: a process that dies here must not leave half a store where the next import looks.
+  LCFS_TRY_ASSIGN(auto const half, format_beside(path, made.limit_));
+  if (renameat2(AT_FDCWD, half.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0) {
+    int const error = errno;
+    ::unlink(half.c_str());
+    return io_error(path, kNoOffset, "cannot make the store", error);
+  }
+  LCFS_TRY_ASSIGN(auto device, open_device(path, Access::kReadWrite));
+  made.made_.push_back(path);  // ours from here on: we hold its lock
   LCFS_TRY_ASSIGN(made.store_, Store::open(std::move(device), {}));
   return made;
 }

@@ -89,7 +89,7 @@ Status LayerImpl::read_base(Inode inode, std::uint64_t offset, std::span<std::by
 
 Status LayerImpl::read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const {
   std::uint64_t const end = offset + into.size();
-  auto const* f = state(inode);
+  auto const* f = peek(inode);
   for (std::uint64_t at = offset; at < end;) {
     auto part = [&](std::uint64_t from, std::uint64_t to) { return into.subspan(from - offset, to - from); };
     if (f == nullptr) return read_base(inode, at, part(at, end));
@@ -145,7 +145,7 @@ Result<std::uint64_t> LayerImpl::seek(Inode inode, std::uint64_t offset, Whence 
   LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
   if (!S_ISREG(info.mode)) return fs_error(EINVAL);
   if (offset >= info.size) return fs_error(ENXIO);
-  FileState const* const f = std::as_const(*this).state(inode);
+  FileState const* const f = peek(inode);
   // The next stretch of data from `at` on: in memory or mapped, whichever comes first.
   auto data_from = [&](std::uint64_t at, std::uint64_t* end) LCFS_NO_TSA -> Result<std::optional<std::uint64_t>> {
     LCFS_TRY_ASSIGN(auto start, next_extent(inode, at, end));

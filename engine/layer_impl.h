@@ -133,7 +133,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   Result<InodeInfo> load_dir(Inode inode) const LCFS_REQUIRES_SHARED(mu_); // ENOTDIR too
   Status store(Inode inode, InodeInfo const& info) LCFS_REQUIRES(mu_);
   [[nodiscard]] FileState* state(Inode inode) LCFS_REQUIRES(mu_);          // null: none
-  [[nodiscard]] FileState const* state(Inode inode) const LCFS_REQUIRES_SHARED(mu_);
+  [[nodiscard]] FileState const* peek(Inode inode) const LCFS_REQUIRES_SHARED(mu_);
   FileState& make_state(Inode inode) LCFS_REQUIRES(mu_);
   void drop_state_if_idle(Inode inode) LCFS_REQUIRES(mu_);
   // Removes an inode without names: its records, its blocks.

@@ -151,7 +151,7 @@ LayerImpl::FileState* LayerImpl::state(Inode inode) {
   return it == files_.end() ? nullptr : it->second.get();
 }
 
-LayerImpl::FileState const* LayerImpl::state(Inode inode) const {
+LayerImpl::FileState const* LayerImpl::peek(Inode inode) const {
   auto it = files_.find(inode);
   return it == files_.end() ? nullptr : it->second.get();
 }
@@ -171,7 +171,7 @@ void LayerImpl::drop_state_if_idle(Inode inode) {
 
 Result<InodeInfo> LayerImpl::load(Inode inode) const {
   if (discarded_) return fs_error(ESTALE);
-  if (auto const* f = state(inode); f != nullptr && f->attr_dirty) return f->attr;
+  if (auto const* f = peek(inode); f != nullptr && f->attr_dirty) return f->attr;
   LCFS_TRY_ASSIGN(auto const found, tree_.get({inode, kInode, 0}));
   if (!found) return fs_error(ENOENT);
   return parse_inode(found->key, found->value);
@@ -287,7 +287,7 @@ Status LayerImpl::remove_orphans() {
     ReadLock lock(mu_);
     if (frozen()) return {};
     LCFS_TRY(scan(tree_, {0, kOrphan, 0}, {0, kOrphan, ~0ull}, [&](Key const& key, Bytes) LCFS_NO_TSA -> Result<bool> {
-      if (auto const* f = state(key.offset); f == nullptr || f->opens == 0) orphans.push_back(key.offset);
+      if (auto const* f = peek(key.offset); f == nullptr || f->opens == 0) orphans.push_back(key.offset);
       return true;
     }));
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 namespace lcfs {
 
@@ -195,29 +196,23 @@ Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::
   std::uint64_t const most = std::max(least, std::min(want, least + (surplus > unpaid ? surplus - unpaid : 0)));
   // Prefer a whole run of bare space to a splinter of backed space: contiguity is what the store lives by.
   Extent e = backed_.take(most, most, hint);
-  if (e.count == 0 && bare_.blocks() > 0) {
-    Extent bare = bare_.take(least, most, hint);
-    if (bare.count != 0) {
-      auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize);
-      if (done) {
-        e = bare;
-      } else {
-        bare_.add(bare);
-        if (done.error().code != Errc::kNoSpace) return std::move(done).error();
-      }
+  std::optional<Error> host_full;
+  for (std::uint64_t n = most; e.count == 0 && bare_.blocks() > 0; n = std::max(least, n / 2)) {
+    Extent const bare = bare_.take(least, n, hint);
+    if (bare.count == 0) break;
+    auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize);
+    if (done) {
+      e = bare;
+      break;
     }
+    bare_.add(bare);
+    if (done.error().code != Errc::kNoSpace) return std::move(done).error();
+    host_full = std::move(done).error();
+    if (bare.count <= least) break;
+    n = std::min(n, bare.count);  // the host is nearly full: half as much, and so on
   }
   if (e.count == 0) e = backed_.take(least, most, hint);
-  if (e.count == 0 && bare_.blocks() > 0) {  // the host is nearly full: as little as does
-    Extent bare = bare_.take(least, least, hint);
-    if (bare.count != 0) {
-      if (auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize); !done) {
-        bare_.add(bare);
-        return std::move(done).error();
-      }
-      e = bare;
-    }
-  }
+  if (e.count == 0 && host_full) return *host_full;
   if (e.count == 0) return no_space(least);
   promised_ -= std::min(paid, promised_);
   // The surplus must not eat the backing of what others were promised.
@@ -318,6 +313,9 @@ Status OwnerSpace::refill(Extent& chunk, std::uint64_t least, std::uint64_t want
   std::uint64_t const hint = chunk.start;  // one behind the last block of the chunk before
   if (chunk.count != 0) space_->give_back(chunk);
   chunk = {hint, 0};
+  // A chunk is never more than a small part of what is free: nobody else must go without for the sake of contiguity.
+  constexpr std::uint64_t kShare = 32;
+  want = std::clamp(want, least, std::max(least, space_->counts().free / kShare));
   std::uint64_t const paid = payer_ != nullptr ? std::min(least, payer_->left()) : 0;
   bool const urgent = urgency_ == Urgency::kEmergency || (payer_ != nullptr && payer_->urgency() == Urgency::kEmergency);
   auto got = space_->allocate(least, want, paid, hint, urgent ? Urgency::kEmergency : Urgency::kOrdinary);

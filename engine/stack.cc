@@ -168,8 +168,8 @@ Status Stacker::settle_lost() LCFS_NO_TSA {
       last = inode;
     } else {
       for (std::size_t k = i; k < end; ++k) {
-        auto match = [&](Key const&, Bytes value) -> Result<bool> {
-          LCFS_TRY_ASSIGN(auto const p, parse_parent({inode, kParent, 0}, value));
+        auto match = [&](Key const& key, Bytes value) -> Result<bool> {
+          LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
           return p.directory == lost_[k].directory && p.name == lost_[k].name;
         };
         Key const base{inode, kParent, parent_key(store_.hash_seed, lost_[k].directory, lost_[k].name)};

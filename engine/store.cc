@@ -204,7 +204,10 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
 StoreImpl::~StoreImpl() = default;
 
 Store::Store(std::unique_ptr<StoreImpl> impl) : impl_(std::move(impl)) {}
-Store::~Store() = default;
+Store::~Store() {
+  // Whatever ended its use: the host gets back what was reserved and is free.
+  if (impl_ && !impl_->options.read_only) impl_->space.trim();
+}
 
 Status Store::format(Device& device, FormatOptions const& options) {
   std::uint64_t const size = options.size != 0 ? options.size : device.size();

@@ -55,7 +55,9 @@ void check_same(Layer& layer, Model const& model) {
       return true;
     }));
     CHECK(entries == want.entries);
-    for (auto const& [name, inode] : want.entries) {
+    for (auto const& entry : want.entries) {
+      std::string const& name = entry.first;
+      Inode const inode = entry.second;
       CAPTURE(name);
       File const& f = model.files.at(inode);
       Attr const attr = must(layer.lookup(at, name));

@@ -250,6 +250,7 @@ TEST_CASE("tar: each kind of damage is refused, at its byte, with its name") {
       {"pax mtime", record("mtime", "soon"), 512, "mtime: \"soon\" is not a time"},
       {"pax xattr base64", record("LIBARCHIVE.xattr.user.x", "***"), 512, "base64"},
       {"pax length", [] { return TarBuilder().member(TarBlock("x", 'x'), "99 path=x\n").end(); }, 512, "its length"},
+      {"pax length of a short record", [] { return TarBuilder().member(TarBlock("x", 'x'), "999 a=b\n").end(); }, 512, "its length"},
       {"pax length zero", [] { return TarBuilder().member(TarBlock("x", 'x'), "0 path=x\n").end(); }, 512, "its length"},
       {"pax no newline", [] { return TarBuilder().member(TarBlock("x", 'x'), "9 path=xy").end(); }, 512, "newline"},
       {"pax no equals", [] { return TarBuilder().member(TarBlock("x", 'x'), "8 pathx\n").end(); }, 512, "KEY=VALUE"},

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: code 1, one line that names archive, member and reason, no crash, and a store that is exactly as it was."""
 
-import io
 import os
 import random
-import struct
+import resource
 import subprocess
 import time
-import unittest
 
 import hostile_images as h
 import support
@@ -426,7 +424,7 @@ class Bombs(BadCase):
 
     def test_data_that_never_ends(self):
         big = 200 << 20
-        layer = file("zeroes", b"")[:0] + h.header(b"ones", size=big) + b"\1" * big + bytes(1024)
+        layer = h.header(b"ones", size=big) + b"\1" * big + bytes(1024)
         for pack in [h.gz, lambda data: h.zstd(data, "-1")]:
             stored = pack(layer)
             self.assertLess(len(stored), big // 200)
@@ -456,7 +454,6 @@ class Bombs(BadCase):
         self.refused_within(768 << 20, layer, "space")
 
     def refused_within(self, memory, layer, *words):
-        import resource
         stored = h.zstd(layer)
         path = h.write_tar(self.path("bomb.tar"), h.oci_members(Image(layer, packed=[stored])))
         limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

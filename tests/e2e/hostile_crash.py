@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import stat
 import subprocess
 import time
 import unittest

@@ -208,9 +208,8 @@ class Whiteouts(h.HostileCase):
 
     def test_order_in_the_layer_means_nothing(self):
         upper = [whiteout("d/a"), file("d/a", b"new"), whiteout("d/sub"), directory("d/sub"), file("d/sub/own"), whiteout("top")]
-        for order in itertools.permutations(upper):
-            if order.index(upper[3]) > order.index(upper[4]):
-                continue  # that one would say more: an entry for a directory that was implied
+        orders = [o for o in itertools.permutations(upper) if o.index(upper[3]) < o.index(upper[4])]  # else it was implied first
+        for order in random.Random(4).sample(orders, 60):
             self.import_layers(tar(*self.LOWER), tar(*order))
             self.assertEqual(self.names(), ["/d", "/d/a", "/d/b", "/d/sub", "/d/sub/own"])
             self.assertEqual(self.cat("/d/a"), b"new")
