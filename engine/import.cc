@@ -48,6 +48,9 @@ ImportTransaction::~ImportTransaction() {
 
 Result<std::unique_ptr<Ingest>> ImportTransaction::begin_layer() {
   LCFS_TRY(impl_->store.check_writable());
+  // Space that a removal freed a moment ago still waits for two checkpoints; on a store that is filling up it is needed now.
+  auto const space = impl_->store.space.counts();
+  if (space.pending != 0 && space.free < impl_->store.space.total() / 2) LCFS_TRY(impl_->store.make_room());
   return std::unique_ptr<Ingest>(std::make_unique<IngestImpl>(impl_->store, impl_->queue));
 }
 

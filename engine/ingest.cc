@@ -34,7 +34,13 @@ void IngestImpl::log_bytes(void const* data, std::size_t size) {
 
 Status IngestImpl::open_buffer() {
   LCFS_TRY(queue_.check(sink_));
-  LCFS_TRY_ASSIGN(blocks_, space_.allocate_data(WriteQueue::kBuffer / kBlockSize));
+  auto got = space_.allocate_data(WriteQueue::kBuffer / kBlockSize);
+  if (!got && got.error().code == Errc::kNoSpace && store_.space.counts().pending != 0) {
+    LCFS_TRY(store_.make_room());
+    got = space_.allocate_data(WriteQueue::kBuffer / kBlockSize);
+  }
+  if (!got) return std::move(got).error();
+  blocks_ = *got;
   if (!buffer_) buffer_ = queue_.take_buffer();
   used_ = 0;
   return {};
