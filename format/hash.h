@@ -20,7 +20,7 @@ namespace lcfs {
 
 // Records found by name or digest live at a 63-bit key: 55 hash bits, then 8 bits that number the
 // records whose hash bits are the same ("probe", from 0 up, gaps allowed).  Never below kFirstNameKey,
-// so that 0, 1 and 2 remain free for readdir cookies of "start", "." and "..".
+// so that 0, 1 and 2 remain free for readdir cookies of "start", "." and "..".  (Digest keys use all 64 bits: 56 and 8.)
 inline constexpr std::uint64_t kProbes = 256;
 inline constexpr std::uint64_t kFirstNameKey = kProbes;
 

@@ -76,7 +76,7 @@ struct Superblock {
   std::array<std::uint8_t, 64> label;     // 0x050  UTF-8, zero padded; may fill all 64
   le64 generation;                        // 0x090  of the checkpoint, >= 1; the greater valid one is in force
   le64 total_blocks;                      // 0x098  size of the store
-  NodePtr store_root;                     // 0x0a0  root of the store tree; never empty level unknown: see node
+  NodePtr store_root;                     // 0x0a0  root of the store tree; block 0: nothing in it yet
   le32 reserved0;                         // 0x0b4  zero
   le64 next_id;                           // 0x0b8  next layer or image id, >= 1; ids are never reused
   le64 next_inode;                        // 0x0c0  next inode number, >= 1; numbers are never reused

@@ -12,7 +12,7 @@
 
 namespace lcfs::importer {
 
-// Size of a pooled buffer.  Measured (doc/performance.md): 256 KiB stays in the second-level cache from inflate to hash.
+// Size of a pooled buffer.  Not compared with other sizes yet: 256 KiB stays in the second-level cache from inflate to hash.
 inline constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
 
 // Part of a buffer that lives as long as any Slice of it.
