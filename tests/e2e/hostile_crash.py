@@ -133,7 +133,7 @@ class Killed(Crash):
                 losers += 1
                 loser = codes.index(1)
                 # The winner may end between the refusal and the look for its pid: then there is no pid to tell.
-            self.assertRegex(texts[loser], f"in use by (pid {both[1 - loser].pid}|another process)")
+                self.assertRegex(texts[loser], f"in use by (pid {both[1 - loser].pid}|another process)")
                 self.assertEqual(texts[loser].count("\n"), 1)
             self.assertEqual(self.images(), [name + ":latest" for name, code in zip(["one", "two"], codes) if code == 0])
             self.lcfs("fsck", "-n")
