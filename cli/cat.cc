@@ -31,7 +31,7 @@ Status copy_out(Layer& layer, std::string const& path, std::vector<std::byte>& b
 }
 
 Status run_cat(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   std::vector<std::byte> buffer(1u << 20);

@@ -4,27 +4,51 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "cli/io.h"
 #include "cli/run.h"
+#include "mount/control.h"
+#include "mount/server.h"
 
 namespace lcfs::cli {
 
+// A store that a server has open, while it runs a command for a client.
+struct ServedStore {
+  mount::Serving const& serving;
+  mount::StoreIdentity identity{};
+};
+
 struct Context {
   Io& io;
-  int exit = kOk;  // set by the callback that ran
+  int exit = kOk;                       // set by the callback that ran
+  std::vector<std::string> args{};      // the whole command line
+  ServedStore const* served = nullptr;  // we are in a server
+  bool forwarded = false;               // a server has run the command; `exit` is its answer, and all was said
 };
 
 void add_mkfs(CLI::App& app, Context& context);
 void add_import(CLI::App& app, Context& context);
 void add_image(CLI::App& app, Context& context);
 void add_layer(CLI::App& app, Context& context);
+void add_layer_changes(CLI::App& layer_group, Context& context);
 void add_ls(CLI::App& app, Context& context);
 void add_cat(CLI::App& app, Context& context);
 void add_stat(CLI::App& app, Context& context);
 void add_extract(CLI::App& app, Context& context);
 void add_df(CLI::App& app, Context& context);
 void add_fsck(CLI::App& app, Context& context);
+void add_mount(CLI::App& app, Context& context);
+void add_umount(CLI::App& app, Context& context);
+void add_sync(CLI::App& app, Context& context);
+void add_grow(CLI::App& app, Context& context);
+void add_stats(CLI::App& app, Context& context);
+
+// The names under which mount(8) calls us, and what it then wants.
+bool is_mount_helper(std::string_view name);
+int run_mount_helper(std::vector<std::string> const& args, Context& context);
 
 std::string version_text();
 // For options that parse_size() reads: anything else is wrong usage.

@@ -81,7 +81,7 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
 }
 
 Status run_df(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   std::vector<LayerInfo> layers;
   LCFS_TRY(store->for_each_layer([&layers](LayerInfo const& layer) {
     layers.push_back(layer);

@@ -19,10 +19,10 @@ struct Options {
 };
 
 Status run_extract(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  StopOnSignal const signals(context.io);
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
-  StopOnSignal const signals;
   ExtractOptions how;
   how.force = options.force;
   how.same_owner = !options.no_same_owner && !options.rootless;

@@ -51,7 +51,7 @@ Result<Image> load(Store const& store, ImageDetails details) {
 }
 
 Status list_images(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   std::vector<ImageDetails> all;
   LCFS_TRY(store->for_each_image([&all](ImageDetails const& details) {
     all.push_back(details);
@@ -81,7 +81,7 @@ Status list_images(Options const& options, Context& context) {
 }
 
 Status show_image(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_image(options.name));
   for (auto const& [wanted, kind] :
        {std::pair{options.config, BlobKind::kConfig}, std::pair{options.manifest, BlobKind::kManifest},
@@ -127,7 +127,7 @@ Result<std::string> meant_name(std::vector<std::string> const& names, std::strin
 }
 
 Status remove_images(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   for (auto const& given : options.names) {
     auto const remove = [&]() -> Status {
       LCFS_TRY_ASSIGN(auto const id, store->resolve_image(given));

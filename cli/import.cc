@@ -80,6 +80,7 @@ Status list_images(Options const& options, Context& context) {
   return Ok{};
 }
 
+// Durable when it returns; the caller closes the store.
 Result<importer::ImportReport> import_into(Store& store, Options const& options, Context const& context) {
   Progress progress(context.io, options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
   auto how = options.import;
@@ -89,30 +90,32 @@ Result<importer::ImportReport> import_into(Store& store, Options const& options,
     auto const blob = now.layer.substr(now.layer.rfind('/') + 1).substr(0, 12);  // a digest's first digits say enough
     progress.bytes(now.bytes, now.total, layers + blob);
   };
-  LCFS_TRY_ASSIGN(auto report, importer::import_archive(store, how));
-  LCFS_TRY(store.close());
-  return report;
+  return importer::import_archive(store, how);
 }
 
 // Into the store that is there, or a new one that stays only if the import succeeds.
-Result<importer::ImportReport> import_images(Options const& options, Context const& context) {
+Result<importer::ImportReport> import_images(Options const& options, Context& context) {
   auto const path = store_path(context.io, options.store);
   struct stat st {};
   if (stat(path.c_str(), &st) == 0 || errno != ENOENT) {
-    LCFS_TRY_ASSIGN(auto store, open_store(context.io, path, Access::kReadWrite));
-    return import_into(*store, options, context);
+    LCFS_TRY_ASSIGN(auto store, open_store(context, path, Access::kReadWrite));
+    LCFS_TRY_ASSIGN(auto report, import_into(*store, options, context));
+    LCFS_TRY(store.close());
+    return report;
   }
   LCFS_TRY_ASSIGN(auto made, ProvisionalStore::make(path, options.size.empty() ? 0 : *parse_size(options.size)));
   if (!options.quiet)
     warn(context, "import", fmt::format("{}: made a store that may grow to {}", path, size_text(made.limit())));
-  auto report = import_into(made.store(), options, context);
-  if (report) made.keep();
+  LCFS_TRY_ASSIGN(auto report, import_into(made.store(), options, context));
+  LCFS_TRY(made.store().close());
+  made.keep();
   return report;
 }
 
 Status run_import(Options& options, Context& context) {
-  StopOnSignal const signals;
+  StopOnSignal const signals(context.io);
   options.import.stop = &signals.stop();
+  options.import.input = context.io.in_fd;
   if (options.list) return list_images(options, context);
   LCFS_TRY_ASSIGN(auto const report, import_images(options, context));
   print_report(options, report, context.io);

@@ -36,6 +36,7 @@ Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent
   object["exclusive_bytes"] = sizes.exclusive * kBlockSize;
   object["shared_bytes"] = sizes.shared * kBlockSize;
   object["inherited_bytes"] = sizes.inherited * kBlockSize;
+  object["quota_bytes"] = layer.quota_blocks == 0 ? Json(nullptr) : Json(layer.quota_blocks * kBlockSize);
   object["inodes"] = layer.inodes;
   object["children"] = layer.children;
   object["images"] = layer.images;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer: the layers of a store.
+// lcfs layer: the layers of a store, shown.  layer_change.cc has the verbs that change them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,8 +16,7 @@ namespace {
 
 struct Options {
   std::string store{};
-  std::vector<std::string> names{};
-  std::string name{}, parent{};
+  std::string name{};
   bool json = false;
 };
 using OptionsPtr = std::shared_ptr<Options>;
@@ -48,7 +47,7 @@ class Layers {
 };
 
 Status list_layers(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const layers, Layers::load(*store));
   Table table({"NAME", "STATE", "PARENT", "OWN", "INHERITED", "INODES", "CREATED"}, "lllrrrl");
   for (auto const& layer : layers.list) {
@@ -66,7 +65,7 @@ Status list_layers(Options const& options, Context& context) {
 }
 
 Status show_layer(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.name));
   LCFS_TRY_ASSIGN(auto const layer, store->layer_info(id));
   std::optional<std::string> parent;
@@ -93,6 +92,7 @@ Status show_layer(Options const& options, Context& context) {
   row("exclusive", blocks(sizes.exclusive));
   row("shared", blocks(sizes.shared));
   row("inherited", blocks(sizes.inherited));
+  row("quota", layer.quota_blocks == 0 ? "-" : blocks(layer.quota_blocks));
   row("inodes", std::to_string(layer.inodes));
   row("created", time_text(layer.created_ns));
   row("frozen", time_text(layer.frozen_ns));
@@ -105,7 +105,7 @@ Status show_layer(Options const& options, Context& context) {
 // Every layer below its parent, depth first, in the order of ids.
 Status print_tree(Options const& options, Context& context) {
   constexpr std::size_t kMaxIndent = 32;  // levels; a chain of thousands must not draw a staircase
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const layers, Layers::load(*store));
   std::unordered_map<LayerId, std::vector<std::size_t>> children;
   for (std::size_t i = layers.list.size(); i-- > 0;) children[layers.list[i].parent].push_back(i);
@@ -137,31 +137,6 @@ Status print_tree(Options const& options, Context& context) {
   return Ok{};
 }
 
-Status create_layer(Options const& options, Context& context) {
-  LCFS_TRY(Store::check_layer_name(options.name));
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadWrite));
-  LayerId parent = 0;
-  if (!options.parent.empty()) {
-    LCFS_TRY_ASSIGN(parent, store->resolve_layer(options.parent));
-  }
-  LCFS_TRY(store->create_layer(options.name, parent));
-  return store->close();
-}
-
-// Each name on its own: one that fails does not keep the others from it.
-template <class Change>
-Status change_layers(Options const& options, Context& context, char const* what, Change const& change) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadWrite));
-  for (auto const& name : options.names) {
-    auto const id = store->resolve_layer(name);
-    auto done = id ? change(*store, *id) : Status{id.error()};
-    if (done) continue;
-    if (done.error().path.empty()) done.error().path = name;
-    context.exit = fail(context, what, done.error());
-  }
-  return store->close();
-}
-
 CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char const* name, char const* help,
               char const* example, Status (*run)(Options const&, Context&)) {
   auto* cmd = group.add_subcommand(name, help);
@@ -178,7 +153,7 @@ CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char
 
 void add_layer(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* group = app.add_subcommand("layer", "List, show, create, freeze and remove layers");
+  auto* group = app.add_subcommand("layer", "List, show, create, commit, freeze, rename, limit and remove layers");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs layer tree");
   auto const json = [&options](CLI::App* cmd) {
@@ -190,23 +165,7 @@ void add_layer(CLI::App& app, Context& context) {
   json(show);
   show->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
   json(add(*group, context, options, "tree", "Show which layer stands on which", "tree", print_tree));
-
-  auto* create = add(*group, context, options, "create", "Create a writable layer, empty or a clone",
-                     "create work --parent debian:12", create_layer);
-  create->add_option("--parent", options->parent, "Layer or image to clone; an open layer is frozen by it")
-      ->type_name("LAYER");
-  create->add_option("NAME", options->name, "Name of the new layer")->required();
-  auto* freeze =
-      add(*group, context, options, "freeze", "Make layers immutable, for ever", "freeze work",
-          [](Options const& o, Context& c) {
-            return change_layers(o, c, "layer freeze", [](Store& s, LayerId id) { return s.freeze_layer(id); });
-          });
-  freeze->add_option("LAYER", options->names, "Layers")->required();
-  auto* rm = add(*group, context, options, "rm", "Remove layers that nothing stands on", "rm work",
-                 [](Options const& o, Context& c) {
-                   return change_layers(o, c, "layer rm", [](Store& s, LayerId id) { return s.remove_layer(id); });
-                 });
-  rm->add_option("LAYER", options->names, "Layers")->required();
+  add_layer_changes(*group, context);
 }
 
 }  // namespace lcfs::cli

@@ -63,9 +63,11 @@ std::string escape_but(std::string_view bytes, bool keep_backslash) {
 // importer's errors are about an archive ("ARCHIVE: MEMBER"); fsck helps where the store is what is damaged.
 char const* advice(std::string_view what, Error const& error) {
   switch (error.code) {
-    case Errc::kBusy: return "wait for it to end, or use another store";
+    case Errc::kBusy:
+      return error.message.starts_with("in use") ? "wait for it to end, or use another store" : "";  // not: a layer is
     case Errc::kNoSpace: return "free space (lcfs image rm), or use a larger store";
-    case Errc::kCorrupt: return what == "import" && error.path.find(": ") != std::string::npos ? "" : "run lcfs fsck -n";
+    case Errc::kCorrupt:
+      return what == "import" && error.path.find(": ") != std::string::npos ? "" : "run lcfs fsck -n";
     default: return "";
   }
 }
@@ -86,6 +88,7 @@ bool is_utf8(std::string_view bytes) {
 }
 
 int fail(Context const& context, std::string_view what, Error const& error) {
+  if (context.forwarded) return context.exit;
   auto line = fmt::format("lcfs: {}: {}", what, escape_controls(error.text()));
   if (char const* then = advice(what, error); *then != '\0') line += fmt::format("; {}", then);
   context.io.err << line << '\n';

@@ -22,6 +22,7 @@ std::string escape_controls(std::string_view bytes);
 bool is_utf8(std::string_view bytes);
 
 // "lcfs: WHAT: WHERE: WHY; what to do" to standard error, and kFailed.
+// Of a command that a server has run, only what that returned.
 int fail(Context const& context, std::string_view what, Error const& error);
 // A warning in the same form, without the advice.
 void warn(Context const& context, std::string_view what, std::string_view words);

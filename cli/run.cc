@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/fd_stream.h"
 #include "cli/print.h"
 #include "cli/units.h"
 #include "format/layout.h"
@@ -75,17 +77,27 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   add_extract(*app, context);
   add_df(*app, context);
   add_fsck(*app, context);
+  add_mount(*app, context);
+  add_umount(*app, context);
+  add_sync(*app, context);
+  add_grow(*app, context);
+  add_stats(*app, context);
   return app;
 }
 
-int run(std::vector<std::string> args, Io io) {
+int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   Context context{io};
   if (args.empty()) args.emplace_back("lcfs");
+  context.args = args;
+  context.served = served;
+  if (is_mount_helper(base_name(args.front()))) return run_mount_helper(args, context);
   expand_link_name(args);
   auto const app = make_app(context);
   int const code = parse(*app, args, context);
   io.out.flush();
   if (io.out) return code;
+  // A program of its own would have got SIGPIPE, which says nothing.
+  if (auto const* out = dynamic_cast<FdStream const*>(&io.out); out != nullptr && out->error() == EPIPE) return kPipe;
   io.err << "lcfs: standard output: cannot write\n";
   return args.size() > 1 && args[1] == "fsck" ? int{kFsckOperation} : int{kFailed};
 }
@@ -93,11 +105,14 @@ int run(std::vector<std::string> args, Io io) {
 Io process_io() {
   std::ios::sync_with_stdio(false);
   std::cin.tie(nullptr);
-  return Io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1, [](char const* name) -> std::optional<std::string> {
-              char const* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-              if (value == nullptr) return std::nullopt;
-              return value;
-            }};
+  Io io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1, [](char const* name) -> std::optional<std::string> {
+          char const* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+          if (value == nullptr) return std::nullopt;
+          return value;
+        }};
+  io.out_fd = STDOUT_FILENO;
+  io.err_fd = STDERR_FILENO;
+  return io;
 }
 
 }  // namespace lcfs::cli

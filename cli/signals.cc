@@ -5,14 +5,17 @@ namespace lcfs::cli {
 namespace {
 
 std::atomic<bool> stop_wanted{false};
+std::atomic<bool> waiting{false};  // a StopOnSignal lives that waits for signals
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
 void want_stop(int) { stop_wanted.store(true, std::memory_order_relaxed); }
 
 }  // namespace
 
-StopOnSignal::StopOnSignal() {
+StopOnSignal::StopOnSignal(Io const& io) : stop_(io.stop != nullptr ? io.stop : &stop_wanted) {
+  if (io.stop != nullptr) return;
   stop_wanted.store(false);
+  waiting.store(true);
   struct sigaction action {};
   action.sa_handler = want_stop;
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits comes back with EINTR
@@ -27,9 +30,11 @@ StopOnSignal::StopOnSignal() {
 }
 
 StopOnSignal::~StopOnSignal() {
+  if (stop_ != &stop_wanted) return;
   for (auto const& saved : saved_) sigaction(saved.number, &saved.action, nullptr);
+  waiting.store(false);
 }
 
-std::atomic<bool>& StopOnSignal::stop() const { return stop_wanted; }
+std::atomic<bool> const* StopOnSignal::active() { return waiting ? &stop_wanted : nullptr; }
 
 }  // namespace lcfs::cli

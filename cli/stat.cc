@@ -102,7 +102,7 @@ Status show(Layer& layer, std::string const& path, Options const& options, Io co
 }
 
 Status run_stat(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context.io, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   for (auto const& path : options.paths) {

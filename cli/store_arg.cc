@@ -37,11 +37,21 @@ std::string store_path(Io const& io, std::string const& given) {
   return (geteuid() == 0 ? std::string{"/var/lib"} : data_home(io)) + "/lcfs/store.lcfs";
 }
 
-Result<std::unique_ptr<Store>> open_store(Io const& io, std::string const& given, Access access) {
-  auto const path = store_path(io, given);
+bool is_served(Context const& context, std::string const& path) {
+  if (context.served == nullptr) return false;
+  auto const meant = mount::store_identity(path);
+  return meant && *meant == context.served->identity;
+}
+
+Result<StoreUse> open_store(Context& context, std::string const& given, Access access) {
+  auto const path = store_path(context.io, given);
+  if (is_served(context, path)) return StoreUse{context.served->serving.store};
   auto device = open_device(path, access);
   if (!device) {
     auto error = std::move(device).error();
+    if (error.code == Errc::kBusy) {
+      LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
+    }
     if (error.sys == ENOENT)
       return Error{Errc::kNotFound,
                    "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE names another", 0,
@@ -51,8 +61,9 @@ Result<std::unique_ptr<Store>> open_store(Io const& io, std::string const& given
   OpenOptions options;
   options.read_only = access != Access::kReadWrite;
   auto store = Store::open(*std::move(device), options);
-  if (!store && store.error().path.empty()) store.error().path = path;
-  return store;
+  if (store) return StoreUse{*std::move(store)};
+  if (store.error().path.empty()) store.error().path = path;
+  return std::move(store).error();
 }
 
 }  // namespace lcfs::cli

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes and times between text and numbers.
+// Sizes (format/size_text.h) and times between text and numbers.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "format/records.h"
-#include "format/result.h"
+#include "format/size_text.h"
 
 namespace lcfs::cli {
 
-// "10G", "512MiB", "4k", "4096", "1.5T": powers of 1024 (K M G T P E, also with B or iB behind, any case); powers of
-// 1000 do not exist here.  Errors: kInvalid.
-Result<std::uint64_t> parse_size(std::string_view text);
-
-// "512 B", "4.0 KiB", "10 GiB": three digits.
-std::string size_text(std::uint64_t bytes);
+using lcfs::parse_size;
+using lcfs::size_text;
 
 // "2024-05-01T10:00:00Z", and with a blank and no zone for people; "-" for 0.
 std::string time_text(std::int64_t ns);

@@ -44,6 +44,13 @@ class BlockDevice final : public FdDevice {
   Status release(std::uint64_t offset, std::uint64_t length) override { return check_effect(offset, length); }
   [[nodiscard]] bool always_backed() const override { return true; }
 
+  Status refresh_size() override {
+    std::uint64_t bytes = 0;
+    if (::ioctl(fd(), BLKGETSIZE64, &bytes) != 0) return failed(kNoOffset, "cannot read its size", errno);
+    grow_size(bytes);
+    return Ok{};
+  }
+
   Status resize(std::uint64_t) override {
     return Error{Errc::kUnsupported, "the size of a block device is given", 0, name(), kNoOffset};
   }

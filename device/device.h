@@ -55,6 +55,9 @@ class Device {
   // True when the whole range is always backed, so reserve and release do nothing.
   [[nodiscard]] virtual bool always_backed() const = 0;
 
+  // The size may have changed beneath (a volume that was extended): looks again.  size() never gets smaller by it.
+  virtual Status refresh_size() { return {}; }
+
   // Grows or shrinks the address space (files, memory); kUnsupported where the size is given.
   virtual Status resize(std::uint64_t new_size) = 0;
 

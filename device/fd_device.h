@@ -9,6 +9,7 @@
 
 #include "device/checks.h"
 #include "device/device.h"
+#include "format/layout.h"
 
 namespace lcfs {
 
@@ -37,6 +38,10 @@ class FdDevice : public Device {
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] bool writable() const { return writable_; }
+  // To whole blocks of `size`, unless it is that large already.
+  void grow_size(std::uint64_t size) {
+    if (size / kBlockSize * kBlockSize > this->size()) set_size(size / kBlockSize * kBlockSize);
+  }
   void set_size(std::uint64_t size) { size_.store(size, std::memory_order_release); }
 
  private:

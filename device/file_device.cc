@@ -104,6 +104,13 @@ class FileDevice final : public FdDevice {
 
   [[nodiscard]] bool always_backed() const override { return false; }
 
+  Status refresh_size() override {
+    struct stat st {};
+    if (::fstat(fd(), &st) != 0) return failed(kNoOffset, "cannot examine", errno);
+    grow_size(static_cast<std::uint64_t>(st.st_size));
+    return Ok{};
+  }
+
   Status resize(std::uint64_t new_size) override {
     if (!writable()) return read_only_error(name(), kNoOffset);
     LCFS_TRY(check_new_size(name(), new_size));

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 
 #include "engine/store_impl.h"
@@ -88,8 +89,13 @@ Status StoreImpl::checkpoint(bool force) {
     cp_running = true;
     target = cp_requested;  // everybody who asked until now is served by this one
   }
+  auto const begin = std::chrono::steady_clock::now();
   Status const result = do_checkpoint(force);
+  auto const ns = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
+  checkpoints.fetch_add(1, std::memory_order_relaxed);
+  checkpoint_ns.fetch_add(ns, std::memory_order_relaxed);
   Lock lock(cp_mu);
+  if (ns > checkpoint_max_ns.load(std::memory_order_relaxed)) checkpoint_max_ns.store(ns, std::memory_order_relaxed);
   cp_running = false;
   cp_done = target;
   cp_result = result;
@@ -100,6 +106,7 @@ Status StoreImpl::checkpoint(bool force) {
 Status StoreImpl::do_checkpoint(bool force) {
   LCFS_TRY(check_writable());
   std::vector<Handover> taken;
+  std::vector<LayerId> waiting;  // for what this checkpoint writes
   SuperblockInfo next;
   {
     Lock lock(super_mu);
@@ -109,6 +116,7 @@ Status StoreImpl::do_checkpoint(bool force) {
   std::uint64_t flush_barrier = 0;
   {
     WriteLock structure(mu);
+    bury();
     std::vector<std::shared_ptr<LayerImpl>> dirty;
     {
       Lock lock(dirty_mu);
@@ -121,21 +129,16 @@ Status StoreImpl::do_checkpoint(bool force) {
       tree.set_generation(building);
       for (auto const& layer : dirty) {
         LCFS_TRY_ASSIGN(Handover h, layer->hand_over());
-        auto record = layer_record(h.id);
-        if (!record || record->state == LayerState::kDying) continue;  // removed meanwhile: it has nothing durable
-        record->root = h.root;
-        layer_blocks += h.own_blocks - record->own_blocks;
-        record->own_blocks = h.own_blocks;
-        record->used_blocks = h.used_blocks;
-        record->inodes = h.inodes;
-        LCFS_TRY(put_layer_record(*record));
-        LCFS_TRY(add_runs(h.id, std::move(h.allocated)));
-        freed.insert(freed.end(), h.freed.begin(), h.freed.end());
-        LCFS_TRY(remove_runs(h.id, std::move(h.freed)));
-        taken.push_back(std::move(h));
+        LCFS_TRY_ASSIGN(bool const live, take_over(h, freed));
+        if (live) taken.push_back(std::move(h));
       }
       return reclaim(freed);
     };
+    taken = std::exchange(early, {});
+    {
+      Lock lock(layers_mu);
+      waiting.assign(unwritten.begin(), unwritten.end());
+    }
     if (auto ok = hand_over(); !ok) return fail(std::move(ok).error());
     queue_nodes(tree.seal());
     store_tree_blocks =
@@ -148,6 +151,7 @@ Status StoreImpl::do_checkpoint(bool force) {
     space.pend(std::move(freed), building);
 
     next.slot ^= 1;
+    next.total_blocks = space.total();
     next.generation = building;
     next.store_root = tree.root();
     next.store_tree_blocks = store_tree_blocks;
@@ -188,9 +192,14 @@ Status StoreImpl::do_checkpoint(bool force) {
     if (h.data.layer) h.data.layer->written(h.data);
   }
   {
+    Lock lock(layers_mu);
+    for (LayerId const id : waiting) unwritten.erase(id);
+  }
+  {
     Lock lock(super_mu);
     super = next;
   }
+  frees.fetch_add(1);
   auto free_now = space.take_pending(next.generation);
   std::vector<Extent> bare;
   if (options.discard) {

@@ -200,13 +200,17 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
 }
 
 Status Store::remove_image(ImageId id, std::string_view name) {
+  std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     LCFS_TRY(impl_->end_structure_change(impl_->remove_image_locked(id, name), before));
+    noted = impl_->last_noted();
   }
-  return impl_->checkpoint(false);
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
 }
 
 }  // namespace lcfs

@@ -31,6 +31,7 @@ struct ImportTransaction::Impl {
   std::map<std::string, LayerId> by_name;
   std::vector<NewImage> images;
   bool committed = false;
+  std::uint64_t noted = 0;
 
   Result<std::string> free_name(Digest const& chain_id) const;
   Status insert();
@@ -72,7 +73,7 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   if (auto it = impl_->by_chain.find(meta.chain_id); it != impl_->by_chain.end()) return it->second;
 
   Impl::Stacked s;
-  s.info.id = store.next_id.fetch_add(1);
+  s.info.id = s.info.serve_id = store.next_id.fetch_add(1);
   s.info.parent = parent;
   s.info.state = LayerState::kFrozen;
   s.info.has_digests = true;
@@ -186,14 +187,19 @@ Status ImportTransaction::Impl::insert() {
     for (auto const& image : images) LCFS_TRY(store.put_image_locked(image));
     return {};
   };
-  return store.end_structure_change(put(), before);
+  LCFS_TRY(store.end_structure_change(put(), before));
+  for (auto const& entry : stacked) store.note(LayerEvent::kCreated, entry.second.info);
+  noted = store.last_noted();
+  return {};
 }
 
 Status ImportTransaction::commit() {
   LCFS_TRY(impl_->insert());
   impl_->committed = true;
   for (auto& [id, s] : impl_->stacked) s.layer.reset();
-  return impl_->store.checkpoint(false);
+  LCFS_TRY(impl_->store.checkpoint(false));
+  impl_->store.tell(impl_->noted);
+  return {};
 }
 
 std::string ImportTransaction::layer_name(LayerId id) const {

@@ -2,6 +2,7 @@
 // The frame around every changing operation of a layer: reserve, lock, mark dirty, do, account.
 #pragma once
 
+#include <cerrno>
 #include <utility>
 
 #include "engine/layer_impl.h"
@@ -28,12 +29,15 @@ template <class Op>
 auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
   using R = decltype(op());
   for (int tries = 0;; ++tries) {
+    bool quota = false, unflushed = false;
     {
       WriteLock lock(mu_);
       if (auto ok = begin_change(); !ok) return R(std::move(ok).error());
-      auto promise = Reservation::make(store_.space, blocks, urgency);
-      if (promise) {
-        space_.set_payer(&*promise);
+      unflushed = !dirty_files_.empty();
+      auto promised = promise(blocks, urgency);
+      quota = !promised && promised.error().sys == EDQUOT;
+      if (promised) {
+        space_.set_payer(&*promised);
         std::uint64_t const before = tree_.changes();
         R result = end_change(op(), before);
         bool const again = !result && result.error().code == Errc::kNoSpace && tree_.changes() == before && tries < 2;
@@ -41,11 +45,15 @@ auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
           if (result && !spill_if_large()) return R(store_.fail(Error{Errc::kIo, "cannot write nodes"}));
           return result;
         }
-      } else if (promise.error().code != Errc::kNoSpace || tries >= 2) {
-        return R(std::move(promise).error());
+        quota = result.error().sys == EDQUOT;
+      } else if (promised.error().code != Errc::kNoSpace || tries >= 2) {
+        return R(std::move(promised).error());
       }
     }
-    if (auto ok = store_.make_room(); !ok) return R(std::move(ok).error());
+    // Unflushed files have generous promises, small ones above all; placing their data turns them into less, at little cost.  At
+    // the layer's own limit nothing else helps.
+    bool const flush = quota || (tries == 0 && unflushed);
+    if (auto ok = flush ? flush_now(std::nullopt) : store_.make_room(); !ok) return R(std::move(ok).error());
   }
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers: reading and changing file data.  Placing it is layer_flush.cc's.
-#include <fmt/format.h>
+// Layers: changing file data.  Reading it is layer_read.cc's, placing it layer_flush.cc's.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -8,189 +7,9 @@
 #include <cstring>
 
 #include "engine/layer_change.h"
-#include "format/hash.h"
+#include "engine/layer_pages.h"
 
 namespace lcfs {
-
-namespace {
-
-constexpr std::uint64_t round_down(std::uint64_t v) { return v & ~std::uint64_t{kBlockSize - 1}; }
-constexpr std::uint64_t round_up(std::uint64_t v) { return round_down(v + kBlockSize - 1); }
-constexpr std::uint64_t kWindowPages = 64;
-// Metadata of one window of dirty pages, worst case: its extents in two leaves, copied and split, and the branches above.
-constexpr std::uint64_t kWindowBlocks = 40;
-constexpr std::uint64_t kFileBlocks = 48;  // inode, inline data and their paths
-
-}  // namespace
-
-// ---------------------------------------------------------------------------------------------------------------
-// Reading
-
-Status LayerImpl::read_extent(Inode inode, ExtentInfo const& extent, std::uint64_t extent_offset, std::uint64_t offset,
-                              std::span<std::byte> into) const {
-  // `into` lies inside the extent; whole blocks are read, because checksums are of whole blocks.
-  std::uint64_t const first = (offset - extent_offset) / kBlockSize;
-  std::uint64_t const last = (offset + into.size() - 1 - extent_offset) / kBlockSize;
-  std::uint64_t const bytes = (last - first + 1) * kBlockSize;
-  bool const direct = offset % kBlockSize == 0 && into.size() == bytes &&
-                      reinterpret_cast<std::uintptr_t>(into.data()) % kBlockSize == 0;
-  AlignedBuffer bounce;
-  std::span<std::byte> blocks = into;
-  if (!direct) {
-    bounce = AlignedBuffer(bytes);
-    blocks = bounce.span();
-  }
-  LCFS_TRY(store_.device.read((extent.block + first) * kBlockSize, blocks));
-  if (store_.options.verify_data) {
-    for (std::uint64_t i = first; i <= last; ++i) {
-      if (crc32c(blocks.subspan((i - first) * kBlockSize, kBlockSize)) != extent.checksums[i].get()) {  // I6
-        return Error{Errc::kCorrupt,
-                     fmt::format("data checksum of layer {}, inode {}, file offset {} does not match", id_, inode,
-                                 extent_offset + i * kBlockSize),
-                     EIO, store_.device.name(), (extent.block + i) * kBlockSize};
-      }
-    }
-  }
-  if (!direct) std::memcpy(into.data(), blocks.data() + (offset - extent_offset - first * kBlockSize), into.size());
-  return {};
-}
-
-// What the tree has, without the pages in memory; gaps are zeroes.
-Status LayerImpl::read_base(Inode inode, std::uint64_t offset, std::span<std::byte> into) const {
-  std::uint64_t const end = offset + into.size();
-  Tree::Cursor c(tree_);
-  LCFS_TRY(c.seek({inode, kInline, 0}));
-  if (c.valid() && c.key() == Key{inode, kInline, 0}) {
-    std::memset(into.data(), 0, into.size());
-    auto const value = c.value();
-    if (offset < value.size()) std::memcpy(into.data(), value.data() + offset, std::min<std::size_t>(into.size(), value.size() - offset));
-    return {};
-  }
-  if (offset != 0) {
-    LCFS_TRY(c.seek_floor({inode, kExtent, offset}));
-    if (!c.valid() || c.key().inode != inode || c.key().kind != kExtent) LCFS_TRY(c.seek({inode, kExtent, offset}));
-  }
-  std::uint64_t done = offset;  // everything below is filled in
-  while (c.valid() && c.key().inode == inode && c.key().kind == kExtent && c.key().offset < end && done < end) {
-    std::uint64_t const at = c.key().offset;
-    LCFS_TRY_ASSIGN(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()));
-    std::uint64_t const stop = at + std::uint64_t{extent.count} * kBlockSize;
-    if (stop > done) {
-      std::uint64_t const low = std::max(at, done), high = std::min(stop, end);
-      if (low > done) std::memset(into.data() + (done - offset), 0, low - done);
-      LCFS_TRY(read_extent(inode, extent, at, low, into.subspan(low - offset, high - low)));
-      done = high;
-    }
-    LCFS_TRY(c.next());
-  }
-  if (done < end) std::memset(into.data() + (done - offset), 0, end - done);
-  return {};
-}
-
-Status LayerImpl::read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const {
-  std::uint64_t const end = offset + into.size();
-  auto const* f = peek(inode);
-  for (std::uint64_t at = offset; at < end;) {
-    auto part = [&](std::uint64_t from, std::uint64_t to) { return into.subspan(from - offset, to - from); };
-    if (f == nullptr) return read_base(inode, at, part(at, end));
-    auto it = f->pages.lower_bound(at / kBlockSize);
-    if (it == f->pages.end() || it->first * kBlockSize >= end) return read_base(inode, at, part(at, end));
-    std::uint64_t const page_at = it->first * kBlockSize;
-    if (page_at > at) {
-      LCFS_TRY(read_base(inode, at, part(at, page_at)));
-      at = page_at;
-    }
-    std::uint64_t const page_end = std::min(end, page_at + kBlockSize);
-    Page const& page = *it->second;
-    if (!page.whole()) LCFS_TRY(read_base(inode, at, part(at, page_end)));
-    std::uint64_t const low = std::max(at, page_at + page.low), high = std::min(page_end, page_at + page.high);
-    if (low < high) std::memcpy(part(low, high).data(), page.bytes.data() + (low - page_at), high - low);
-    at = page_end;
-  }
-  return {};
-}
-
-Result<std::size_t> LayerImpl::read(Inode inode, std::uint64_t offset, std::span<std::byte> into) {
-  ReadLock lock(mu_);
-  LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
-  if (S_ISDIR(info.mode)) return fs_error(EISDIR);
-  if (!S_ISREG(info.mode)) return fs_error(EINVAL);
-  if (offset >= info.size || into.empty()) return std::size_t{0};
-  auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), info.size - offset));
-  LCFS_TRY(read_locked(inode, offset, into.first(n)));
-  return n;
-}
-
-// Where mapped data at or behind `offset` begins; *end: where that stretch ends.
-Result<std::optional<std::uint64_t>> LayerImpl::next_extent(Inode inode, std::uint64_t offset, std::uint64_t* end) const {
-  Tree::Cursor c(tree_);
-  LCFS_TRY(c.seek({inode, kInline, 0}));
-  if (c.valid() && c.key() == Key{inode, kInline, 0}) {
-    *end = kBlockSize;
-    return offset < kBlockSize ? std::optional(offset) : std::nullopt;
-  }
-  LCFS_TRY(c.seek_floor({inode, kExtent, offset}));
-  if (!c.valid() || c.key().inode != inode || c.key().kind != kExtent) LCFS_TRY(c.seek({inode, kExtent, offset}));
-  while (c.valid() && c.key().inode == inode && c.key().kind == kExtent) {
-    LCFS_TRY_ASSIGN(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()));
-    *end = c.key().offset + std::uint64_t{extent.count} * kBlockSize;
-    if (*end > offset) return std::optional(std::max(offset, c.key().offset));
-    LCFS_TRY(c.next());
-  }
-  return std::optional<std::uint64_t>{};
-}
-
-Result<std::uint64_t> LayerImpl::seek(Inode inode, std::uint64_t offset, Whence whence) {
-  ReadLock lock(mu_);
-  LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
-  if (!S_ISREG(info.mode)) return fs_error(EINVAL);
-  if (offset >= info.size) return fs_error(ENXIO);
-  FileState const* const f = peek(inode);
-  // The next stretch of data from `at` on: in memory or mapped, whichever comes first.
-  auto data_from = [&](std::uint64_t at, std::uint64_t* end) LCFS_NO_TSA -> Result<std::optional<std::uint64_t>> {
-    LCFS_TRY_ASSIGN(auto start, next_extent(inode, at, end));
-    if (f != nullptr) {
-      auto it = f->pages.lower_bound(at / kBlockSize);
-      if (it != f->pages.end()) {
-        std::uint64_t const begin = std::max(at, it->first * kBlockSize);
-        if (!start || begin < *start) {
-          start = begin;
-          *end = (it->first + 1) * kBlockSize;
-        }
-      }
-    }
-    return start;
-  };
-  std::uint64_t end = 0;
-  if (whence == Whence::kData) {
-    LCFS_TRY_ASSIGN(auto const start, data_from(offset, &end));
-    if (!start || *start >= info.size) return fs_error(ENXIO);
-    return *start;
-  }
-  for (std::uint64_t at = offset; at < info.size; at = end) {
-    LCFS_TRY_ASSIGN(auto const start, data_from(at, &end));
-    if (!start || *start > at) return at;
-  }
-  return info.size;
-}
-
-Result<std::vector<Layer::Run>> LayerImpl::runs(Inode inode) {
-  ReadLock lock(mu_);
-  LCFS_TRY(load(inode));
-  std::vector<Run> out;
-  LCFS_TRY(scan(tree_, {inode, kExtent, 0}, {inode, kExtent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const e, parse_extent(key, value, store_.space.total()));
-    Run const run{key.offset, e.block * kBlockSize, std::uint64_t{e.count} * kBlockSize, e.owner};
-    if (!out.empty() && out.back().owner == run.owner && out.back().file_offset + out.back().length == run.file_offset &&
-        out.back().device_offset + out.back().length == run.device_offset) {
-      out.back().length += run.length;
-    } else {
-      out.push_back(run);
-    }
-    return true;
-  }));
-  return out;
-}
 
 // ---------------------------------------------------------------------------------------------------------------
 // Pages
@@ -201,10 +20,11 @@ void LayerImpl::count_dirty(std::int64_t pages) {
 }
 
 // Promises what flushing pages [first, last] may take, for those not yet promised.
-Result<std::uint64_t> LayerImpl::promise_pages(FileState& f, std::uint64_t first, std::uint64_t last) {
+// small: it will stand in the leaf, so there are no extents to be recorded; outgrow_inline() makes up for it.
+Status LayerImpl::promise_pages(FileState& f, std::uint64_t first, std::uint64_t last, bool small) {
   std::uint64_t need = f.dirty_pages == 0 && f.windows.empty() ? kFileBlocks : 0;
   std::vector<std::uint64_t> windows;
-  for (std::uint64_t w = first / kWindowPages; w <= last / kWindowPages; ++w) {
+  for (std::uint64_t w = first / kWindowPages; w <= last / kWindowPages && !small; ++w) {
     if (!f.windows.contains(w)) windows.push_back(w);
   }
   need += windows.size() * kWindowBlocks;
@@ -214,11 +34,11 @@ Result<std::uint64_t> LayerImpl::promise_pages(FileState& f, std::uint64_t first
   }
   need += fresh;
   if (need != 0) {
-    LCFS_TRY_ASSIGN(Reservation more, Reservation::make(store_.space, need, Urgency::kOrdinary));
+    LCFS_TRY_ASSIGN(Reservation more, promise(need, Urgency::kOrdinary));
     more.give(f.promise, need);
   }
   f.windows.insert(windows.begin(), windows.end());
-  return need;
+  return {};
 }
 
 Status LayerImpl::fill_page(Inode inode, std::uint64_t number, Page& page) const {
@@ -237,6 +57,7 @@ Result<Page*> LayerImpl::page_for_write(Inode inode, FileState& f, std::uint64_t
   auto it = f.pages.find(number);
   if (it == f.pages.end() || it->second->writing) {
     auto fresh = std::make_shared<Page>();
+    fresh->number = number;
     if (it != f.pages.end()) {  // being written: constant until then, so the change goes to a copy
       std::memcpy(fresh->bytes.data(), it->second->bytes.data(), kBlockSize);
       fresh->high = kBlockSize;
@@ -281,8 +102,10 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
   if (data.empty()) return {};
   if (offset > kMaxFileSize || data.size() > kMaxFileSize - offset) return fs_error(EFBIG);
   std::uint64_t const end = offset + data.size();
+  LCFS_TRY(outgrow_inline(inode, info, end));
   auto& f = make_state(inode);
-  LCFS_TRY(promise_pages(f, offset / kBlockSize, (end - 1) / kBlockSize));
+  bool const small = std::max(info.size, end) <= kInlineMax && info.blocks == 0;
+  LCFS_TRY(promise_pages(f, offset / kBlockSize, (end - 1) / kBlockSize, small));
   for (std::uint64_t at = offset; at < end;) {
     std::uint64_t const number = at / kBlockSize;
     auto const low = static_cast<std::uint32_t>(at % kBlockSize);
@@ -302,6 +125,7 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
 Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) {
   // Bounded pieces: a piece's promise and its dirty pages stay within what one flush takes.
   constexpr std::size_t kPiece = 4u << 20;
+  writes_.fetch_add(1, std::memory_order_relaxed);
   std::size_t done = 0;
   do {
     auto const part = data.subspan(done, std::min(kPiece, data.size() - done));
@@ -317,6 +141,7 @@ Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset, std::spa
       return std::move(ok).error();
     }
     done += part.size();
+    written_bytes_.fetch_add(part.size(), std::memory_order_relaxed);
     if (file_full) LCFS_TRY(flush_now(inode));
     if (store_.dirty_bytes.load() > store_.options.dirty_data) {
       // Mostly ours, or spread over many layers that nobody flushes?
@@ -331,12 +156,23 @@ Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset, std::spa
   return done;
 }
 
-// Inline data becomes a dirty page, because the file outgrows it.
+// Before a file grows to `size`: what stood in its leaf, or would have, becomes a page with all its promises, while that can
+// still be refused for want of room.
+Status LayerImpl::outgrow_inline(Inode inode, InodeInfo const& info, std::uint64_t size) {
+  if (info.size == 0 || info.size > kInlineMax || size <= kInlineMax) return {};
+  LCFS_TRY(inline_to_page(inode));
+  auto* f = state(inode);
+  if (f == nullptr || f->dirty_pages == 0) return {};
+  dirty_files_.insert(inode);
+  return promise_pages(*f, 0, 0, false);
+}
+
+// Inline data becomes a dirty page.
 Status LayerImpl::inline_to_page(Inode inode) {
   LCFS_TRY_ASSIGN(auto const found, tree_.get({inode, kInline, 0}));
   if (!found) return {};
   auto& f = make_state(inode);
-  LCFS_TRY(promise_pages(f, 0, 0));
+  LCFS_TRY(promise_pages(f, 0, 0, false));
   LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, 0, 0, 0));
   LCFS_TRY(fill_page(inode, 0, *page));
   return {};
@@ -345,10 +181,7 @@ Status LayerImpl::inline_to_page(Inode inode) {
 // Sets info.size; the caller stores info.
 Status LayerImpl::do_truncate(Inode inode, InodeInfo& info, std::uint64_t size) {
   if (size > info.size) {
-    if (size > kInlineMax) {
-      LCFS_TRY(inline_to_page(inode));
-      if (auto* f = state(inode); f != nullptr && f->dirty_pages != 0) dirty_files_.insert(inode);
-    }
+    LCFS_TRY(outgrow_inline(inode, info, size));
     info.size = size;
     return {};
   }
@@ -376,7 +209,7 @@ Status LayerImpl::do_truncate(Inode inode, InodeInfo& info, std::uint64_t size) 
 Status LayerImpl::zero_range(Inode inode, std::uint64_t begin, std::uint64_t end) {
   auto& f = make_state(inode);
   std::uint64_t const number = begin / kBlockSize;
-  LCFS_TRY(promise_pages(f, number, number));
+  LCFS_TRY(promise_pages(f, number, number, false));
   auto const low = static_cast<std::uint32_t>(begin - number * kBlockSize);
   auto const high = static_cast<std::uint32_t>(end - number * kBlockSize);
   LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, number, low, high));
@@ -384,53 +217,6 @@ Status LayerImpl::zero_range(Inode inode, std::uint64_t begin, std::uint64_t end
   std::memset(page->bytes.data() + low, 0, high - low);
   dirty_files_.insert(inode);
   return {};
-}
-
-Status LayerImpl::allocate(Inode inode, Allocate how, std::uint64_t offset, std::uint64_t length) {
-  if (length == 0) return fs_error(EINVAL);
-  if (offset > kMaxFileSize || length > kMaxFileSize - offset) return fs_error(EFBIG);
-  bool const removes = how == Allocate::kPunchHole;
-  return change(kOperationBlocks, removes ? Urgency::kEmergency : Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
-    LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
-    if (!S_ISREG(info.mode)) return fs_error(ENODEV);
-    std::uint64_t const end = offset + length;
-    bool const extends = how == Allocate::kExtend || how == Allocate::kZeroRange;
-    if (how == Allocate::kExtend || how == Allocate::kKeepSize) {
-      // Holes stay holes, there are no unwritten extents; what can be promised is that the room is there now.
-      LCFS_TRY_ASSIGN(Reservation const room,
-                      Reservation::make(store_.space, length / kBlockSize + 1, Urgency::kOrdinary));
-    } else {
-      std::uint64_t const stop = std::min(end, round_up(info.size));
-      auto zero_part = [&](std::uint64_t from, std::uint64_t to) LCFS_NO_TSA -> Status {
-        if (from >= to) return {};
-        std::uint64_t data_end = 0;
-        LCFS_TRY_ASSIGN(auto const mapped, next_extent(inode, round_down(from), &data_end));
-        auto const* f = state(inode);
-        bool const in_memory = f != nullptr && f->pages.contains(from / kBlockSize);
-        if (in_memory || (mapped && *mapped < round_up(to))) return zero_range(inode, from, to);
-        return {};
-      };
-      std::uint64_t const first = round_up(offset), last = round_down(stop);
-      if (offset < stop) {
-        if (first > last) {
-          LCFS_TRY(zero_part(offset, stop));  // inside one block
-        } else {
-          LCFS_TRY(zero_part(offset, first));
-          LCFS_TRY(zero_part(last, stop));
-          if (first < last) {
-            if (auto* f = state(inode)) drop_pages(*f, first / kBlockSize, last / kBlockSize);
-            LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, first, last));
-            info.blocks -= removed;
-            if (first == 0) LCFS_TRY(tree_.erase({inode, kInline, 0}));
-          }
-        }
-      }
-    }
-    if (extends && end > info.size) LCFS_TRY(do_truncate(inode, info, end));
-    info.ctime = now_timestamp();
-    if (how != Allocate::kExtend && how != Allocate::kKeepSize) info.mtime = info.ctime;
-    return store(inode, info);
-  });
 }
 
 }  // namespace lcfs

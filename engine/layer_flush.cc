@@ -71,11 +71,11 @@ Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks, s
     Key const key = c.key();
     LCFS_TRY_ASSIGN(auto const before, parse_extent(key, c.value(), store_.space.total()));
     if (key.offset + std::uint64_t{before.count} * kBlockSize == offset && before.block + before.count == blocks.start &&
-        before.owner == id_ && before.count < kMaxExtentBlocks) {
+        before.owner == id() && before.count < kMaxExtentBlocks) {
       auto const n = std::min<std::size_t>(kMaxExtentBlocks - before.count, blocks.count);
       words.assign(before.checksums.begin(), before.checksums.end());
       for (std::size_t i = 0; i < n; ++i) words.emplace_back(sums[i]);
-      encode_extent({before.block, id_, static_cast<std::uint32_t>(words.size()), words}, record);
+      encode_extent({before.block, id(), static_cast<std::uint32_t>(words.size()), words}, record);
       LCFS_TRY(tree_.put(key, record));
       done = n;
     }
@@ -84,7 +84,7 @@ Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks, s
     auto const n = std::min<std::size_t>(kMaxExtentBlocks, blocks.count - done);
     words.clear();
     for (std::size_t i = 0; i < n; ++i) words.emplace_back(sums[done + i]);
-    encode_extent({blocks.start + done, id_, static_cast<std::uint32_t>(n), words}, record);
+    encode_extent({blocks.start + done, id(), static_cast<std::uint32_t>(n), words}, record);
     LCFS_TRY(tree_.put({inode, kExtent, offset + done * kBlockSize}, record));
     done += n;
   }
@@ -94,9 +94,17 @@ Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks, s
 // A small file's data goes into its leaf.  False: it is not small.
 Result<bool> LayerImpl::flush_inline(Inode inode, FileState& f) {
   if (f.attr.size > kInlineMax || f.attr.blocks != 0) return false;
-  std::vector<std::byte> data(f.attr.size);
-  if (!data.empty()) LCFS_TRY(read_locked(inode, 0, data));
-  while (!data.empty() && data.back() == std::byte{0}) data.pop_back();
+  std::vector<std::byte> bytes;
+  std::span<std::byte const> data;
+  auto const page = f.pages.find(0);
+  if (page != f.pages.end() && page->second->low == 0 && page->second->high >= f.attr.size) {
+    data = page->second->bytes.span().first(f.attr.size);
+  } else if (f.attr.size != 0) {
+    bytes.resize(f.attr.size);
+    LCFS_TRY(read_locked(inode, 0, bytes));
+    data = bytes;
+  }
+  while (!data.empty() && data.back() == std::byte{0}) data = data.first(data.size() - 1);
   if (data.empty()) {
     LCFS_TRY(tree_.erase({inode, kInline, 0}));
   } else {
@@ -113,7 +121,7 @@ Status LayerImpl::flush_run(Inode inode, FileState& f, std::uint64_t first, std:
     LCFS_TRY_ASSIGN(Extent const blocks, space_.allocate_data(pages.size() - done));
     std::uint64_t const offset = (first + done) * kBlockSize;
     LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, offset, offset + blocks.count * kBlockSize));
-    IoBatch::Piece piece{blocks.start * kBlockSize, inode, first + done, {}};
+    IoBatch::Piece piece{blocks.start * kBlockSize, inode, {}};
     std::vector<std::uint32_t> sums;
     sums.reserve(blocks.count);
     for (std::uint64_t i = 0; i < blocks.count; ++i) {
@@ -152,7 +160,12 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
     if (small) return {};
     LCFS_TRY_ASSIGN(auto const was_inline, tree_.get({inode, kInline, 0}));
     if (was_inline) {  // it outgrew its leaf
-      LCFS_TRY(inline_to_page(inode));
+      auto const page = f->pages.find(0);  // there since then: who made the file grow promised room for it
+      if (page != f->pages.end() && !page->second->writing) {
+        LCFS_TRY(fill_page(inode, 0, *page->second));
+      } else {
+        LCFS_TRY(inline_to_page(inode));
+      }
       LCFS_TRY(tree_.erase({inode, kInline, 0}));
     }
     auto it = f->pages.begin();
@@ -242,9 +255,9 @@ void LayerImpl::written(IoBatch const& batch) {
   for (auto const& piece : batch.pieces) {
     auto* f = state(piece.inode);
     if (f == nullptr) continue;
-    for (std::size_t i = 0; i < piece.pages.size(); ++i) {
-      auto it = f->pages.find(piece.first_page + i);
-      if (it != f->pages.end() && it->second == piece.pages[i]) f->pages.erase(it);
+    for (auto const& page : piece.pages) {
+      auto it = f->pages.find(page->number);
+      if (it != f->pages.end() && it->second == page) f->pages.erase(it);
     }
     drop_state_if_idle(piece.inode);
   }

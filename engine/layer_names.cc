@@ -41,18 +41,22 @@ Result<std::optional<DirentInfo>> LayerImpl::find_entry(Inode directory, std::st
 
 Result<Attr> LayerImpl::lookup(Inode directory, std::string_view name) {
   ReadLock lock(mu_);
-  LCFS_TRY(load_dir(directory));
   Inode inode = directory;
+  bool const dots = name == "." || name == "..";
+  if (dots) LCFS_TRY(load_dir(directory));
   if (name == "..") {
     LCFS_TRY_ASSIGN(inode, parent_locked(directory));
-  } else if (name != ".") {
+  } else if (!dots) {
     Record hold;
     LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
-    if (!entry) return fs_error(ENOENT);
+    if (!entry) {
+      LCFS_TRY(load_dir(directory));  // only a directory has entries: who found one knows
+      return fs_error(ENOENT);
+    }
     inode = entry->inode;
   }
   LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
-  return Attr{inode, info};
+  return shown(inode, info);
 }
 
 Result<Inode> LayerImpl::parent_of(Inode directory) {
@@ -88,6 +92,18 @@ Result<std::string> LayerImpl::readlink(Inode inode) {
   return std::string(reinterpret_cast<char const*>(found->value.data()), found->value.size());
 }
 
+// Where the entry of a new name goes; EEXIST if it is there.
+Result<Key> LayerImpl::free_entry(Inode directory, std::string_view name) const {
+  auto match = [&](Key const& key, Bytes value) -> Result<bool> {
+    LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
+    return d.name == name;
+  };
+  LCFS_TRY_ASSIGN(auto const p, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
+  if (p.found) return fs_error(EEXIST);
+  if (!p.free) return fs_error(ENOSPC);
+  return *p.free;
+}
+
 // Puts the entry and the child's back-reference.  The directory's size and times are the caller's.
 Status LayerImpl::add_entry(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) {
   auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
@@ -105,6 +121,10 @@ Status LayerImpl::remove_entry(Inode directory, std::string_view name, Inode ino
   Key const entry_key = hold.key;
   hold = {};
   LCFS_TRY(tree_.erase_range(entry_key, entry_key, nullptr));
+  return remove_back_reference(directory, name, inode);
+}
+
+Status LayerImpl::remove_back_reference(Inode directory, std::string_view name, Inode inode) {
   auto match = [&](Key const& key, Bytes value) -> Result<bool> {
     LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
     return p.directory == directory && p.name == name;
@@ -119,10 +139,7 @@ Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNod
   LCFS_TRY(check_name(name));
   LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
   if (dir.nlink == 0) return fs_error(ENOENT);
-  Record hold;
-  LCFS_TRY_ASSIGN(auto const there, find_entry(directory, name, hold));
-  if (there) return fs_error(EEXIST);
-  hold = {};
+  LCFS_TRY_ASSIGN(Key const entry_key, free_entry(directory, name));
   bool const is_dir = S_ISDIR(node.mode);
   if (is_dir && dir.nlink >= kMaxLinks) return fs_error(EMLINK);
   InodeInfo info;
@@ -138,8 +155,11 @@ Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNod
   info.size = target.size();
   info.atime = info.mtime = info.ctime = info.btime = now_timestamp();
   Inode const inode = store_.next_inode.fetch_add(1);
-  LCFS_TRY(add_entry(directory, name, inode, info.mode));
-  LCFS_TRY(tree_.put({inode, kInode, 0}, encode_inode(info)));
+  LCFS_TRY(tree_.put(entry_key, as_bytes(encode_dirent({inode, dirent_type(info.mode), name}))));
+  // Numbers only grow, and those of other layers are never put into this tree: new records stand behind all others.
+  LCFS_TRY(tree_.append({inode, kInode, 0}, encode_inode(info)));
+  LCFS_TRY(tree_.append({inode, kParent, parent_key(store_.hash_seed, directory, name)}, as_bytes(encode_parent({directory, name}))));
+  LCFS_TRY(put_new_xattrs(inode, node));
   if (!target.empty()) LCFS_TRY(tree_.put({inode, kInline, 0}, as_bytes(target)));
   ++inodes_;
   ++dir.size;
@@ -155,7 +175,8 @@ Result<Attr> LayerImpl::create(Inode directory, std::string_view name, NewNode c
     default: return fs_error(EINVAL);
   }
   if ((node.mode & ~(static_cast<std::uint32_t>(S_IFMT) | 07777u)) != 0) return fs_error(EINVAL);
-  return change(kOperationBlocks, Urgency::kOrdinary,
+  LCFS_TRY(check_new_xattrs(node));
+  return change(new_node_blocks(node), Urgency::kOrdinary,
                 [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, node, {}); });
 }
 
@@ -163,15 +184,17 @@ Result<Attr> LayerImpl::symlink(Inode directory, std::string_view name, std::str
   if (target.empty()) return fs_error(ENOENT);
   if (target.size() > kMaxSymlink) return fs_error(ENAMETOOLONG);
   if (target.find('\0') != std::string_view::npos) return fs_error(EINVAL);
+  LCFS_TRY(check_new_xattrs(node));
   NewNode n = node;
   n.mode = S_IFLNK | 0777;
-  return change(kOperationBlocks, Urgency::kOrdinary,
+  return change(new_node_blocks(node), Urgency::kOrdinary,
                 [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, n, target); });
 }
 
 Result<Attr> LayerImpl::tmpfile(NewNode const& node) {
   if (!S_ISREG(node.mode)) return fs_error(EINVAL);
-  return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
+  LCFS_TRY(check_new_xattrs(node));
+  return change(new_node_blocks(node), Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
     InodeInfo info;
     info.mode = node.mode & (S_IFMT | 07777u);
     info.uid = node.uid;
@@ -179,9 +202,16 @@ Result<Attr> LayerImpl::tmpfile(NewNode const& node) {
     info.atime = info.mtime = info.ctime = info.btime = now_timestamp();
     Inode const inode = store_.next_inode.fetch_add(1);
     LCFS_TRY(tree_.put({inode, kInode, 0}, encode_inode(info)));
+    LCFS_TRY(put_new_xattrs(inode, node));
     LCFS_TRY(tree_.put({0, kOrphan, inode}, {}));
     ++inodes_;
-    ++make_state(inode).opens;
+    auto& f = make_state(inode);
+    f.linkable = true;
+    if (holding_) {
+      hold(f);
+    } else {
+      ++f.opens;
+    }
     return Attr{inode, info};
   });
 }
@@ -192,6 +222,8 @@ Result<Attr> LayerImpl::link(Inode inode, Inode directory, std::string_view name
     LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
     if (S_ISDIR(info.mode)) return fs_error(EPERM);
     if (info.nlink >= kMaxLinks) return fs_error(EMLINK);
+    auto* const f = state(inode);
+    if (info.nlink == 0 && (f == nullptr || !f->linkable)) return fs_error(ENOENT);
     LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
     if (dir.nlink == 0) return fs_error(ENOENT);
     Record hold;
@@ -199,14 +231,19 @@ Result<Attr> LayerImpl::link(Inode inode, Inode directory, std::string_view name
     if (there) return fs_error(EEXIST);
     hold = {};
     LCFS_TRY(add_entry(directory, name, inode, info.mode));
-    if (info.nlink == 0) LCFS_TRY(tree_.erase({0, kOrphan, inode}));
+    if (info.nlink == 0) {
+      LCFS_TRY(tree_.erase({0, kOrphan, inode}));
+      f->linkable = false;
+      unhold(*f);
+    }
     ++info.nlink;
     info.ctime = now_timestamp();
     LCFS_TRY(store(inode, info));
+    if (f != nullptr) drop_state_if_idle(inode);
     ++dir.size;
     dir.mtime = dir.ctime = info.ctime;
     LCFS_TRY(store(directory, dir));
-    return Attr{inode, info};
+    return shown(inode, info);
   });
 }
 
@@ -218,13 +255,17 @@ Status LayerImpl::do_unlink(Inode directory, std::string_view name, bool want_di
   LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
   if (!entry) return fs_error(ENOENT);
   Inode const inode = entry->inode;
+  Key const entry_key = hold.key;
   hold = {};
   LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
   bool const is_dir = S_ISDIR(info.mode);
   if (want_directory && !is_dir) return fs_error(ENOTDIR);
   if (!want_directory && is_dir) return fs_error(EISDIR);
   if (is_dir && info.size != 0) return fs_error(ENOTEMPTY);
-  LCFS_TRY(remove_entry(directory, name, inode));
+  LCFS_TRY(tree_.erase_range(entry_key, entry_key, nullptr));
+  // With its last name goes the inode, and all its records with it.
+  bool const goes = (is_dir || info.nlink == 1) && !kept_alive(inode);
+  if (!goes) LCFS_TRY(remove_back_reference(directory, name, inode));
   auto const now = now_timestamp();
   --dir.size;
   if (is_dir) --dir.nlink;
@@ -246,12 +287,12 @@ Status LayerImpl::rmdir(Inode directory, std::string_view name) {
                 [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, true); });
 }
 
-Status LayerImpl::rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) {
+Status LayerImpl::rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how, Owner whiteout) {
   return change(2 * kOperationBlocks, Urgency::kOrdinary,
-                [&]() LCFS_NO_TSA -> Status { return do_rename(from, name, to, new_name, how); });
+                [&]() LCFS_NO_TSA -> Status { return do_rename(from, name, to, new_name, how, whiteout); });
 }
 
-Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how) {
+Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how, Owner whiteout) {
   for (auto const n : {name, new_name}) {
     if (n == "." || n == "..") return fs_error(EBUSY);
     LCFS_TRY(check_name(n));
@@ -324,34 +365,66 @@ Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::st
     LCFS_TRY(replaced_info.nlink == 0 ? unlinked(replaced, replaced_info) : store(replaced, replaced_info));
   }
   if (how == Rename::kWhiteout) {
-    NewNode const whiteout{S_IFCHR, moved_info.uid, moved_info.gid, 0};
-    LCFS_TRY(new_inode(from, name, whiteout, {}));
+    LCFS_TRY(new_inode(from, name, NewNode{S_IFCHR, whiteout.uid, whiteout.gid, 0}, {}));
   }
   return {};
 }
 
-Status LayerImpl::readdir(Inode directory, std::uint64_t cookie, std::function<bool(DirEntry const&)> const& take) {
-  // In batches, so that the lock is not held while the caller works; cookies make them seamless.
-  constexpr std::size_t kBatch = 128;
-  std::vector<DirEntry> batch;
-  for (;;) {
-    batch.clear();
-    {
-      ReadLock lock(mu_);
-      LCFS_TRY(load_dir(directory));
-      if (cookie == ~0ull) return {};
-      LCFS_TRY(scan(tree_, {directory, kDirent, cookie + 1}, {directory, kDirent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-        LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
-        batch.push_back({d.inode, d.type, std::string(d.name), key.offset});
-        return batch.size() < kBatch;
-      }));
-    }
-    for (auto const& entry : batch) {
-      if (!take(entry)) return {};
-    }
-    if (batch.size() < kBatch) return {};
-    cookie = batch.back().cookie;
+// ---------------------------------------------------------------------------------------------------------------
+// Listing
+
+// At most `most` entries behind `cookie`.
+Status LayerImpl::list(Inode directory, std::uint64_t cookie, std::size_t most, bool attrs, std::vector<Listed>& into) const {
+  ReadLock lock(mu_);
+  Tree::Cursor cursor(tree_);
+  LCFS_TRY_ASSIGN(InodeInfo const info, load_near(cursor, directory));
+  if (!S_ISDIR(info.mode)) return fs_error(ENOTDIR);
+  if (cookie == ~0ull) return {};
+  into.reserve(most);
+  LCFS_TRY(cursor.seek_near({directory, kDirent, cookie + 1}));
+  while (into.size() < most && cursor.valid() && cursor.key().inode == directory && cursor.key().kind == kDirent) {
+    Key const key = cursor.key();
+    LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, cursor.value()));
+    into.push_back({{d.inode, d.type, std::string(d.name), key.offset}, {}});
+    LCFS_TRY(cursor.next());
   }
+  if (!attrs) return {};
+  // Entries come in the order of their hashes; files that were made together stand together: by number, a leaf tells of many.
+  std::vector<Listed*> by_inode;
+  by_inode.reserve(into.size());
+  for (auto& l : into) by_inode.push_back(&l);
+  std::sort(by_inode.begin(), by_inode.end(), [](Listed const* a, Listed const* b) { return a->entry.inode < b->entry.inode; });
+  for (auto* l : by_inode) {
+    LCFS_TRY_ASSIGN(InodeInfo const of_entry, load_near(cursor, l->entry.inode));
+    l->attr = shown(l->entry.inode, of_entry);
+  }
+  return {};
+}
+
+// In batches, so that the lock is not held while the caller works; cookies make them seamless.  Small ones first: a server's
+// reply may hold only a few.
+template <class Take>
+Status LayerImpl::walk(Inode directory, std::uint64_t cookie, bool attrs, Take const& take) const {
+  constexpr std::size_t kFirst = 32, kMost = 256;
+  std::vector<Listed> batch;
+  for (std::size_t most = kFirst;; most = std::min(most * 2, kMost)) {
+    batch.clear();
+    LCFS_TRY(list(directory, cookie, most, attrs, batch));
+    for (auto const& l : batch) {
+      if (!take(l)) return {};
+    }
+    if (batch.size() < most) return {};
+    cookie = batch.back().entry.cookie;
+  }
+}
+
+Status LayerImpl::readdir(Inode directory, std::uint64_t cookie, std::function<bool(DirEntry const&)> const& take) {
+  return walk(directory, cookie, false, [&](Listed const& l) { return take(l.entry); });
+}
+
+Status LayerImpl::readdir_attrs(Inode directory, std::uint64_t cookie,
+                                std::function<bool(DirEntry const&, Attr const&)> const& take) {
+  return walk(directory, cookie, true, [&](Listed const& l) { return take(l.entry, l.attr); });
 }
 
 }  // namespace lcfs

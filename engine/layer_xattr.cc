@@ -9,15 +9,17 @@ namespace lcfs {
 
 namespace {
 constexpr std::uint64_t kChunkMask = 0xff;
+constexpr std::uint64_t kXattrBlocks = 16;  // a leaf, its copy, and a split of each
 }
 
-Result<std::optional<Key>> LayerImpl::find_xattr(Inode inode, std::string_view name, std::optional<Key>* free) const {
+Result<std::optional<Key>> LayerImpl::find_xattr(Tree::Cursor& cursor, Inode inode, std::string_view name,
+                                                 std::optional<Key>* free) const {
   if (name.empty() || name.size() > kMaxName) return fs_error(ERANGE);
   auto match = [&](Key const& key, Bytes value) -> Result<bool> {
     LCFS_TRY_ASSIGN(auto const x, parse_xattr(key, value));
     return x.name == name;
   };
-  LCFS_TRY_ASSIGN(auto const p, probe(tree_, {inode, kXattr, xattr_key(store_.hash_seed, name)}, kXattrProbeStep, match));
+  LCFS_TRY_ASSIGN(auto const p, probe(cursor, {inode, kXattr, xattr_key(store_.hash_seed, name)}, kXattrProbeStep, match));
   if (free != nullptr) *free = p.free;
   return p.found ? std::optional(p.found->key) : std::nullopt;
 }
@@ -40,8 +42,10 @@ Result<std::string> LayerImpl::xattr_value(Key const& key) const {
 
 Result<std::string> LayerImpl::getxattr(Inode inode, std::string_view name) {
   ReadLock lock(mu_);
-  LCFS_TRY(load(inode));
-  LCFS_TRY_ASSIGN(auto const key, find_xattr(inode, name, nullptr));
+  // Attributes stand behind their inode, mostly in the same leaf: one way down the tree tells that there are none.
+  Tree::Cursor cursor(tree_);
+  LCFS_TRY(load_near(cursor, inode));
+  LCFS_TRY_ASSIGN(auto const key, find_xattr(cursor, inode, name, nullptr));
   if (!key) return fs_error(ENODATA);
   return xattr_value(*key);
 }
@@ -61,13 +65,16 @@ Result<std::vector<std::string>> LayerImpl::listxattr(Inode inode) {
 
 Status LayerImpl::put_xattr(Inode inode, std::string_view name, std::string_view value, XattrMode mode) {
   if (value.size() > kMaxXattr) return fs_error(E2BIG);
-  std::optional<Key> free;
-  LCFS_TRY_ASSIGN(auto const there, find_xattr(inode, name, &free));
+  std::optional<Key> free, there;
+  {
+    Tree::Cursor cursor(tree_);
+    LCFS_TRY_ASSIGN(there, find_xattr(cursor, inode, name, &free));
+  }
   if (there && mode == XattrMode::kCreate) return fs_error(EEXIST);
   if (!there && mode == XattrMode::kReplace) return fs_error(ENODATA);
   if (!there && !free) return fs_error(ENOSPC);
   Key key = there ? *there : *free;
-  if (there) LCFS_TRY(tree_.erase_range(key, {inode, kXattr, key.offset | kChunkMask}, nullptr));
+  if (there) LCFS_TRY(erase_xattr(key));
   XattrInfo first;
   first.name = name;
   first.value_size = static_cast<std::uint32_t>(value.size());
@@ -78,6 +85,33 @@ Status LayerImpl::put_xattr(Inode inode, std::string_view name, std::string_view
     ++key.offset;
     LCFS_TRY(tree_.put(key, as_bytes(value.substr(0, kXattrChunk))));
   }
+  return {};
+}
+
+Status LayerImpl::erase_xattr(Key const& key) {
+  return tree_.erase_range(key, {key.inode, kXattr, key.offset | kChunkMask}, nullptr);
+}
+
+Status LayerImpl::check_new_xattrs(NewNode const& node) {
+  if (node.xattrs.size() > kMaxNewXattrs) return fs_error(E2BIG);
+  for (auto const& x : node.xattrs) {
+    if (x.first.empty() || x.first.size() > kMaxName) return fs_error(ERANGE);
+    if (x.second.size() > kMaxXattr) return fs_error(E2BIG);
+  }
+  return {};
+}
+
+std::uint64_t LayerImpl::new_node_blocks(NewNode const& node) {
+  std::uint64_t blocks = kOperationBlocks;
+  for (auto const& x : node.xattrs) {
+    // Its chunks fill leaves, three or more to one; the first may stand elsewhere than the last.
+    blocks += kXattrBlocks + x.second.size() / kXattrChunk * 2 * kNodeBlocks;
+  }
+  return blocks;
+}
+
+Status LayerImpl::put_new_xattrs(Inode inode, NewNode const& node) {
+  for (auto const& x : node.xattrs) LCFS_TRY(put_xattr(inode, x.first, x.second, XattrMode::kAny));
   return {};
 }
 
@@ -93,9 +127,13 @@ Status LayerImpl::setxattr(Inode inode, std::string_view name, std::string_view 
 Status LayerImpl::removexattr(Inode inode, std::string_view name) {
   return change(kOperationBlocks, Urgency::kEmergency, [&]() LCFS_NO_TSA -> Status {
     LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
-    LCFS_TRY_ASSIGN(auto const key, find_xattr(inode, name, nullptr));
+    std::optional<Key> key;
+    {
+      Tree::Cursor cursor(tree_);
+      LCFS_TRY_ASSIGN(key, find_xattr(cursor, inode, name, nullptr));
+    }
     if (!key) return fs_error(ENODATA);
-    LCFS_TRY(tree_.erase_range(*key, {inode, kXattr, key->offset | kChunkMask}, nullptr));
+    LCFS_TRY(erase_xattr(*key));
     info.ctime = now_timestamp();
     return store(inode, info);
   });

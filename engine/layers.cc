@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers as things: create, freeze, remove, list.
+// Layers as things: list, create, freeze, rename, limit, remove.  Committing is commit.cc's.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,10 +9,9 @@
 
 namespace lcfs {
 
-Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take) const {
+Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take, LayerId from) const {
   // Batches: a callback that is slow must not hold up a checkpoint, and memory does not follow the number of layers.
   constexpr std::size_t kBatch = 256;
-  LayerId from = 1;
   for (;;) {
     std::vector<LayerInfo> batch;
     {
@@ -42,19 +41,26 @@ Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take) 
   }
 }
 
+Result<LayerInfo> Store::find_layer(std::string_view name) const {
+  ReadLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(auto const hit, impl_->find_name(name));
+  if (!hit || hit->type != NameType::kLayer) return Error{Errc::kNotFound, fmt::format("no layer '{}'", name), ENOENT};
+  return impl_->layer_record(hit->id);
+}
+
 Result<LayerInfo> Store::layer_info(LayerId id) const {
   ReadLock lock(impl_->mu);
-  LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(id));
-  if (info.state == LayerState::kDying) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT};
-  return info;
+  return impl_->live_record(id);
 }
 
 Result<std::shared_ptr<Layer>> Store::layer(LayerId id) {
   std::shared_ptr<LayerImpl> object;
   bool open = false;
-  {
+  while (!object) {
+    LCFS_TRY(impl_->wait_written(id));
     ReadLock lock(impl_->mu);
-    LCFS_TRY_ASSIGN(LayerInfo const info, impl_->layer_record(id));
+    LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
+    if (impl_->is_unwritten(id)) continue;  // a commit froze it in between
     LCFS_TRY_ASSIGN(object, impl_->layer_object(info));
     open = info.state == LayerState::kOpen;
   }
@@ -62,29 +68,80 @@ Result<std::shared_ptr<Layer>> Store::layer(LayerId id) {
   return std::shared_ptr<Layer>(std::move(object));
 }
 
-Status Store::freeze_layer(LayerId id) {
-  std::shared_ptr<LayerImpl> object;
-  {
-    ReadLock lock(impl_->mu);
-    LCFS_TRY_ASSIGN(LayerInfo const info, impl_->layer_record(id));
-    if (info.state == LayerState::kFrozen) return {};
-    LCFS_TRY_ASSIGN(object, impl_->layer_object(info));
-  }
-  LCFS_TRY(object->freeze());  // writes data: not under the structure lock (I8)
-  WriteLock lock(impl_->mu);
-  LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(id));
-  if (info.state != LayerState::kOpen) return {};
-  LCFS_TRY(impl_->begin_structure_change());
-  std::uint64_t const before = impl_->tree.changes();
-  info.state = LayerState::kFrozen;
-  info.frozen_ns = now_ns();
-  return impl_->end_structure_change(impl_->put_layer_record(info), before);
+std::shared_ptr<LayerImpl> StoreImpl::known_object(LayerId id) const {
+  Lock lock(layers_mu);
+  auto const it = layers.find(id);
+  return it == layers.end() ? nullptr : it->second.lock();
 }
 
-Result<LayerId> Store::create_layer(std::string_view name, LayerId parent) {
-  LCFS_TRY(check_layer_name(name));
-  if (parent != 0) LCFS_TRY(freeze_layer(parent));
+Result<LayerSpace> Store::layer_space(LayerId id) const {
+  std::shared_ptr<LayerImpl> object;
   LayerInfo info;
+  {
+    ReadLock lock(impl_->mu);
+    if (auto const removed = impl_->removed_in_use.find(id); removed != impl_->removed_in_use.end()) object = removed->second.lock();
+    if (!object) {
+      LCFS_TRY_ASSIGN(info, impl_->live_record(id));
+      object = impl_->known_object(id);
+    }
+  }
+  if (object) return object->space_now();
+  return LayerSpace{info.own_blocks, 0, info.quota_blocks, info.used_blocks, info.inodes};
+}
+
+LayerIo Store::layer_io(LayerId id) const {
+  auto const object = impl_->known_object(id);
+  return object ? object->io() : LayerIo{};
+}
+
+Status StoreImpl::wait_written(LayerId id) {
+  while (is_unwritten(id)) LCFS_TRY(checkpoint(false));
+  return {};
+}
+
+bool StoreImpl::is_unwritten(LayerId id) const {
+  Lock lock(layers_mu);
+  return unwritten.contains(id);
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Changing
+
+Status StoreImpl::freeze(LayerId id) {
+  std::shared_ptr<LayerImpl> object;
+  {
+    ReadLock lock(mu);
+    LCFS_TRY_ASSIGN(LayerInfo const info, layer_record(id));
+    if (info.state == LayerState::kFrozen) return {};
+    LCFS_TRY_ASSIGN(object, layer_object(info));
+  }
+  LCFS_TRY(object->freeze(id));  // writes data: not under the structure lock (I8)
+  WriteLock lock(mu);
+  LCFS_TRY_ASSIGN(LayerInfo info, layer_record(id));
+  if (info.state != LayerState::kOpen) return {};
+  LCFS_TRY(begin_structure_change());
+  std::uint64_t const before = tree.changes();
+  info.state = LayerState::kFrozen;
+  info.frozen_ns = now_ns();
+  info.quota_blocks = 0;
+  LCFS_TRY(end_structure_change(put_layer_record(info), before));
+  note(LayerEvent::kChanged, object->snapshot(info));
+  return {};
+}
+
+Status Store::freeze_layer(LayerId id) {
+  LCFS_TRY(impl_->freeze(id));
+  std::uint64_t const noted = impl_->last_noted();
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
+}
+
+Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, LayerOptions const& options) {
+  LCFS_TRY(check_layer_name(name));
+  if (parent != 0) LCFS_TRY(impl_->freeze(parent));
+  LayerInfo info;
+  std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->begin_structure_change());
@@ -92,24 +149,26 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent) {
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Result<LayerId> {
       LCFS_TRY_ASSIGN(auto const taken, impl_->find_name(name));
       if (taken) return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST};
-      info.id = impl_->next_id.fetch_add(1);
+      LayerInfo record;
+      if (parent != 0) {
+        LCFS_TRY_ASSIGN(record, impl_->layer_record(parent));
+        if (record.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone", ENOENT};
+      }
+      info.id = info.serve_id = impl_->next_id.fetch_add(1);
       info.name = name;
       info.state = LayerState::kOpen;
       info.created_ns = now_ns();
       info.parent = parent;
+      info.quota_blocks = options.quota_blocks;
       if (parent != 0) {
-        LCFS_TRY_ASSIGN(LayerInfo from, impl_->layer_record(parent));
-        if (from.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone", ENOENT};
-        LCFS_TRY_ASSIGN(auto object, impl_->layer_object(from));
-        from = object->snapshot(from);
+        // A parent that was frozen just now has counters that its record does not have yet.
+        LCFS_TRY_ASSIGN(auto object, impl_->layer_object(record));
+        LayerInfo const from = object->snapshot(record);
         info.root = from.root;
         info.root_inode = from.root_inode;
         info.used_blocks = from.used_blocks;
         info.inodes = from.inodes;
-        ++from.children;
-        // A parent that was frozen just now has counters that its record does not have yet: only `children` changes here.
-        LCFS_TRY_ASSIGN(LayerInfo record, impl_->layer_record(parent));
-        record.children = from.children;
+        ++record.children;
         LCFS_TRY(impl_->put_layer_record(record));
         LCFS_TRY(impl_->put_layer_record(info));
       } else {
@@ -126,10 +185,68 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent) {
     };
     auto made = impl_->end_structure_change(make(), before);
     if (!made) return made;
+    // The parent's data may still be on its way to the device.
+    if (parent != 0) {
+      Lock table(impl_->layers_mu);
+      impl_->unwritten.insert(info.id);
+    }
+    impl_->note(LayerEvent::kCreated, info);
+    noted = impl_->last_noted();
   }
   LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
   return info.id;
 }
+
+Status Store::rename_layer(LayerId id, std::string_view new_name) {
+  LCFS_TRY(check_layer_name(new_name));
+  std::uint64_t noted = 0;
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(LayerInfo const old, impl_->live_record(id));
+    if (old.name == new_name) return {};
+    LCFS_TRY(impl_->begin_structure_change());
+    std::uint64_t const before = impl_->tree.changes();
+    LayerInfo info = old;
+    info.name = new_name;
+    auto rename = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      LCFS_TRY(impl_->put_name(new_name, id, NameType::kLayer));
+      LCFS_TRY(impl_->erase_name(old.name));
+      return impl_->put_layer_record(info);
+    };
+    LCFS_TRY(impl_->end_structure_change(rename(), before));
+    impl_->note(LayerEvent::kRenamed, old, info);
+    noted = impl_->last_noted();
+  }
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
+}
+
+Status Store::set_quota(LayerId id, std::uint64_t blocks) {
+  std::uint64_t noted = 0;
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
+    if (info.state != LayerState::kOpen) {
+      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen: it can't grow, so it has no quota", info.name), EROFS};
+    }
+    if (info.quota_blocks == blocks) return {};
+    LCFS_TRY(impl_->begin_structure_change());
+    std::uint64_t const before = impl_->tree.changes();
+    info.quota_blocks = blocks;
+    LCFS_TRY(impl_->end_structure_change(impl_->put_layer_record(info), before));
+    if (auto const object = impl_->known_object(id)) object->set_quota(blocks);
+    impl_->note(LayerEvent::kChanged, info);
+    noted = impl_->last_noted();
+  }
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Removing
 
 Status StoreImpl::remove_layer_locked(LayerInfo info) {
   if (info.children != 0) {
@@ -142,18 +259,11 @@ Status StoreImpl::remove_layer_locked(LayerInfo info) {
   }
   LCFS_TRY(erase_name(info.name));
   if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
+  LayerInfo parent;
   if (info.parent != 0) {
-    LCFS_TRY_ASSIGN(LayerInfo parent, layer_record(info.parent));
+    LCFS_TRY_ASSIGN(parent, layer_record(info.parent));
     --parent.children;
     LCFS_TRY(put_layer_record(parent));
-  }
-  {
-    Lock lock(layers_mu);
-    auto it = layers.find(info.id);
-    if (it != layers.end()) {
-      if (auto object = it->second.lock()) object->discard();
-      layers.erase(it);
-    }
   }
   LayerInfo dead;
   dead.id = info.id;
@@ -161,21 +271,69 @@ Status StoreImpl::remove_layer_locked(LayerInfo info) {
   dead.own_blocks = info.own_blocks;
   dead.created_ns = info.created_ns;
   LCFS_TRY(put_layer_record(dead));
-  dying.push_back(info.id);
   --layer_count;
+  note(LayerEvent::kRemoved, info);
+
+  std::shared_ptr<LayerImpl> object;
+  {
+    Lock lock(layers_mu);
+    if (auto it = layers.find(info.id); it != layers.end()) {
+      object = it->second.lock();
+      layers.erase(it);
+    }
+  }
+  if (object) {
+    Lock lock(dirty_mu);
+    auto const waits = std::find(dirty_layers.begin(), dirty_layers.end(), object);
+    // Nobody can find it any more: who has it now is all who ever will.
+    if (object.use_count() == 1 + (waits != dirty_layers.end() ? 1 : 0)) {
+      if (waits != dirty_layers.end()) dirty_layers.erase(waits);
+    } else {
+      removed_in_use.emplace(info.id, object);
+    }
+  }
+  if (removed_in_use.contains(info.id)) {
+    // It goes on, and so must what it inherits: its parent counts as in use as long.  bury() comes when it is let go.
+    std::shared_ptr<LayerImpl> base;
+    if (parent.id != 0) {
+      LCFS_TRY_ASSIGN(base, layer_object(parent));
+    }
+    object->removed(std::move(base));
+    return {};
+  }
+  if (object) object->discard();
+  dying.push_back(info.id);
   return {};
 }
 
+void StoreImpl::bury() {
+  for (;;) {
+    std::vector<Gone> list;
+    {
+      Lock lock(gone_mu);
+      list.swap(released);
+    }
+    if (list.empty()) return;
+    for (auto& g : list) {
+      if (removed_in_use.erase(g.id) != 0) dying.push_back(g.id);
+    }
+    // The end of the list lets go of bases, which may be the next to go.
+  }
+}
+
 Status Store::remove_layer(LayerId id) {
+  std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
-    LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(id));
-    if (info.state == LayerState::kDying) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT};
+    LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     LCFS_TRY(impl_->end_structure_change(impl_->remove_layer_locked(std::move(info)), before));
+    noted = impl_->last_noted();
   }
-  return impl_->checkpoint(false);
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
 }
 
 }  // namespace lcfs

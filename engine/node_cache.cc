@@ -5,12 +5,19 @@
 
 namespace lcfs {
 
+namespace {
+constexpr std::size_t kShards = 16;
+std::size_t nodes_per_shard(std::uint64_t bytes) { return std::max<std::size_t>(4, bytes / kNodeSize / kShards); }
+}  // namespace
+
 NodeCache::NodeCache(Device& device, std::uint64_t total_blocks, std::array<std::uint8_t, 8> store,
                      std::uint64_t capacity_bytes)
     : device_(device),
       total_blocks_(total_blocks),
       store_(store),
-      per_shard_(std::max<std::size_t>(4, capacity_bytes / kNodeSize / std::tuple_size_v<decltype(shards_)>)) {}
+      per_shard_(nodes_per_shard(capacity_bytes)) {
+  static_assert(std::tuple_size_v<decltype(shards_)> == kShards);
+}
 
 Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exact_level) {
   std::uint64_t const block = ptr.block.get();
@@ -28,7 +35,8 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
     }
     ++s.misses;
   }
-  if (block < kReservedBlocks || block > total_blocks_ - kNodeBlocks) {
+  std::uint64_t const total = total_blocks_.load(std::memory_order_relaxed);
+  if (block < kReservedBlocks || block > total - kNodeBlocks) {
     return Error{Errc::kCorrupt, "pointer to a node outside the store", 0, device_.name(), block * kBlockSize};
   }
   auto node = std::make_shared<Node>(block);
@@ -40,7 +48,8 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
   expect.max_level = level;
   expect.exact_level = exact_level;
   expect.store = store_;
-  if (auto ok = check_node(node->bytes.span(), expect, total_blocks_); !ok) {
+  if (auto ok = check_node(node->bytes.span(), expect, total); !ok) {
+    failures_.fetch_add(1, std::memory_order_relaxed);
     Error e = std::move(ok).error();
     e.path = device_.name();
     e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
@@ -93,14 +102,32 @@ void NodeCache::unpin(std::uint64_t block) {
 }
 
 void NodeCache::evict(Shard& s) {
-  while (s.lru.size() > per_shard_) {
+  while (s.lru.size() > per_shard_.load(std::memory_order_relaxed)) {
     s.entries.erase(s.lru.back());
     s.lru.pop_back();
   }
 }
 
+void NodeCache::set_capacity(std::uint64_t bytes) {
+  per_shard_.store(nodes_per_shard(bytes), std::memory_order_relaxed);
+  for (auto& s : shards_) {
+    Lock lock(s.mu);
+    evict(s);
+  }
+}
+
+void NodeCache::drop_clean() {
+  for (auto& s : shards_) {
+    Lock lock(s.mu);
+    for (std::uint64_t const block : s.lru) s.entries.erase(block);
+    s.lru.clear();
+  }
+}
+
 NodeCache::Stats NodeCache::stats() const {
   Stats out;
+  out.limit = per_shard_.load(std::memory_order_relaxed) * kShards * kNodeSize;
+  out.failures = failures_.load(std::memory_order_relaxed);
   for (auto const& s : shards_) {
     Lock lock(s.mu);
     out.hits += s.hits;

@@ -52,8 +52,13 @@ class NodeCache {
 
   [[nodiscard]] std::array<std::uint8_t, 8> const& store() const { return store_; }
 
+  // Pointers up to there are good from now on.
+  void set_total(std::uint64_t total_blocks) { total_blocks_.store(total_blocks, std::memory_order_relaxed); }
+  void set_capacity(std::uint64_t bytes);  // what is over goes at once
+  void drop_clean();
+
   struct Stats {
-    std::uint64_t hits = 0, misses = 0, nodes = 0;
+    std::uint64_t hits = 0, misses = 0, nodes = 0, limit = 0 /* bytes */, failures = 0 /* checks failed */;
   };
   [[nodiscard]] Stats stats() const;
 
@@ -73,9 +78,10 @@ class NodeCache {
   void evict(Shard& s) LCFS_REQUIRES(s.mu);
 
   Device& device_;
-  std::uint64_t const total_blocks_;
+  std::atomic<std::uint64_t> total_blocks_;
   std::array<std::uint8_t, 8> const store_;
-  std::size_t const per_shard_;
+  std::atomic<std::size_t> per_shard_;
+  std::atomic<std::uint64_t> failures_{0};
   std::array<Shard, 16> shards_;
 };
 

@@ -16,12 +16,12 @@ struct Probe {
 };
 
 // base: probe 0's key; step: distance of probes.  match(key, value) -> Result<bool>.  Looks at kProbes keys at most.
+// The cursor may stand anywhere; near `base` it saves the way down.
 template <class Match>
-Result<Probe> probe(Tree const& tree, Key const& base, std::uint64_t step, Match const& match) {
+Result<Probe> probe(Tree::Cursor& cursor, Key const& base, std::uint64_t step, Match const& match) {
   Probe out;
   Key const last{base.inode, base.kind, base.offset + (kProbes - 1) * step};
-  Tree::Cursor cursor(tree);
-  LCFS_TRY(cursor.seek(base));
+  LCFS_TRY(cursor.seek_near(base));
   Key expected = base;
   bool free_left = true;
   for (; cursor.valid() && cursor.key() <= last; ) {
@@ -47,6 +47,12 @@ Result<Probe> probe(Tree const& tree, Key const& base, std::uint64_t step, Match
   }
   if (!out.free && free_left) out.free = expected;
   return out;
+}
+
+template <class Match>
+Result<Probe> probe(Tree const& tree, Key const& base, std::uint64_t step, Match const& match) {
+  Tree::Cursor cursor(tree);
+  return probe(cursor, base, step, match);
 }
 
 }  // namespace lcfs

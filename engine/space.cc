@@ -137,7 +137,7 @@ SpaceMap::SpaceMap(Device& device, std::uint64_t total_blocks, std::vector<Exten
     if (e.start > at) runs.add({at, e.start - at});
     at = std::max(at, e.end());
   }
-  if (at < total_) runs.add({at, total_ - at});
+  if (at < total_blocks) runs.add({at, total_blocks - at});
 }
 
 std::uint64_t SpaceMap::available(Urgency urgency) const {
@@ -246,7 +246,9 @@ void SpaceMap::pend(std::vector<Extent> extents, std::uint64_t generation) {
 std::vector<Extent> SpaceMap::take_pending(std::uint64_t durable) {
   Lock lock(mu_);
   std::vector<Extent> out;
-  while (!pending_.empty() && pending_.begin()->first < durable) {
+  // A list of generation g holds what checkpoints before g may name: g <= p is free of pin p.
+  std::uint64_t const last = pins_.empty() ? durable : std::min(durable, *pins_.begin() + 1);
+  while (!pending_.empty() && pending_.begin()->first < last) {
     auto const& list = pending_.begin()->second;
     out.insert(out.end(), list.begin(), list.end());
     pending_.erase(pending_.begin());
@@ -254,6 +256,25 @@ std::vector<Extent> SpaceMap::take_pending(std::uint64_t durable) {
   for (auto const& e : out) pending_blocks_ -= e.count;
   normalize(out);
   return out;
+}
+
+void SpaceMap::pin(std::uint64_t generation) {
+  Lock lock(mu_);
+  pins_.insert(generation);
+}
+
+void SpaceMap::unpin(std::uint64_t generation) {
+  Lock lock(mu_);
+  if (auto it = pins_.find(generation); it != pins_.end()) pins_.erase(it);
+}
+
+void SpaceMap::grow(std::uint64_t total_blocks) {
+  Lock lock(mu_);
+  std::uint64_t const old = total();
+  if (total_blocks <= old) return;
+  (device_.always_backed() ? backed_ : bare_).add({old, total_blocks - old});
+  emergency_ = emergency_for(total_blocks);
+  total_.store(total_blocks, std::memory_order_relaxed);
 }
 
 void SpaceMap::withhold(std::vector<Extent> const& extents, std::uint64_t generation) {
@@ -295,6 +316,17 @@ void SpaceMap::trim() {
 SpaceMap::Counts SpaceMap::counts() const {
   Lock lock(mu_);
   return {backed_.blocks() + bare_.blocks(), pending_blocks_, promised_, emergency_};
+}
+
+Status Quota::promise(std::uint64_t n, Urgency urgency) {
+  std::uint64_t const before = promised_.fetch_add(n, std::memory_order_relaxed);
+  std::uint64_t const limit = limit_.load(std::memory_order_relaxed), own = own_.load(std::memory_order_relaxed);
+  if (limit == 0 || urgency == Urgency::kEmergency || n == 0 || own + before + n <= limit) return {};
+  promised_.fetch_sub(n, std::memory_order_relaxed);
+  return Error{Errc::kNoSpace,
+               fmt::format("the layer's quota is used up: {} KiB wanted, {} KiB of {} KiB owned, {} KiB promised", n * 4, own * 4,
+                           limit * 4, before * 4),
+               EDQUOT, {}, kNoOffset};
 }
 
 // ---------------------------------------------------------------------------------------------------------------

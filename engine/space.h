@@ -18,6 +18,7 @@
 // Threads: all functions lock mu_; it is held across Device::reserve (fallocate, no data I/O), never across reads or writes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -91,6 +92,11 @@ class SpaceMap {
   void pend(std::vector<Extent> extents, std::uint64_t generation) LCFS_EXCLUDES(mu_);
   // Generation `durable` is on the device: takes out what nothing names any more.  The caller may discard it, then give_back().
   std::vector<Extent> take_pending(std::uint64_t durable) LCFS_EXCLUDES(mu_);
+  // While a generation is pinned, blocks that were freed later stay pending: it may name them.
+  void pin(std::uint64_t generation) LCFS_EXCLUDES(mu_);
+  void unpin(std::uint64_t generation) LCFS_EXCLUDES(mu_);
+  // The store has `total_blocks` now; the new ones are free.
+  void grow(std::uint64_t total_blocks) LCFS_EXCLUDES(mu_);
   // At opening: blocks that only the older slot still names.
   void withhold(std::vector<Extent> const& extents, std::uint64_t generation) LCFS_EXCLUDES(mu_);
 
@@ -101,7 +107,7 @@ class SpaceMap {
     std::uint64_t free = 0, pending = 0, promised = 0, emergency = 0;
   };
   [[nodiscard]] Counts counts() const LCFS_EXCLUDES(mu_);
-  [[nodiscard]] std::uint64_t total() const { return total_; }
+  [[nodiscard]] std::uint64_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
   Status back(std::uint64_t blocks) LCFS_REQUIRES(mu_);  // until backed_ holds that many, or kNoSpace
@@ -109,35 +115,59 @@ class SpaceMap {
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
 
   Device& device_;
-  std::uint64_t const total_;
-  std::uint64_t const emergency_;
+  std::atomic<std::uint64_t> total_;  // grows only
   mutable Mutex mu_;
+  std::uint64_t emergency_ LCFS_GUARDED_BY(mu_);
   FreeRuns backed_ LCFS_GUARDED_BY(mu_);
   FreeRuns bare_ LCFS_GUARDED_BY(mu_);
   std::uint64_t promised_ LCFS_GUARDED_BY(mu_) = 0;
   std::map<std::uint64_t, std::vector<Extent>> pending_ LCFS_GUARDED_BY(mu_);  // by generation
   std::uint64_t pending_blocks_ LCFS_GUARDED_BY(mu_) = 0;
+  std::multiset<std::uint64_t> pins_ LCFS_GUARDED_BY(mu_);  // generations
+};
+
+// What one layer may take of a store: a limit on the blocks it owns plus what is promised to it.
+// Threads: promises are made and given back under the layer's lock; the numbers may be read without it.
+class Quota {
+ public:
+  // kNoSpace with EDQUOT if it goes beyond the limit; kEmergency (removals) may.
+  Status promise(std::uint64_t n, Urgency urgency);
+  void unpromise(std::uint64_t n) { promised_.fetch_sub(n, std::memory_order_relaxed); }
+  void set_limit(std::uint64_t blocks) { limit_.store(blocks, std::memory_order_relaxed); }  // 0: none
+  void set_own(std::uint64_t blocks) { own_.store(blocks, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t promised() const { return promised_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> limit_{0}, own_{0}, promised_{0};
 };
 
 // A promise that is given back when it goes out of scope, less what was used.
 class Reservation {
  public:
   Reservation() = default;
-  static Result<Reservation> make(SpaceMap& space, std::uint64_t blocks, Urgency urgency) {
-    LCFS_TRY(space.promise(blocks, urgency));
+  // quota: of the layer it is for, if any; it must outlive the promise.
+  static Result<Reservation> make(SpaceMap& space, std::uint64_t blocks, Urgency urgency, Quota* quota = nullptr) {
+    if (quota != nullptr) LCFS_TRY(quota->promise(blocks, urgency));
+    if (auto ok = space.promise(blocks, urgency); !ok) {
+      if (quota != nullptr) quota->unpromise(blocks);
+      return std::move(ok).error();
+    }
     Reservation r;
     r.space_ = &space;
+    r.quota_ = quota;
     r.left_ = blocks;
     r.urgency_ = urgency;
     return r;
   }
   ~Reservation() { reset(); }
   Reservation(Reservation&& o) noexcept
-      : space_(o.space_), left_(std::exchange(o.left_, 0)), urgency_(o.urgency_) {}
+      : space_(o.space_), quota_(o.quota_), left_(std::exchange(o.left_, 0)), urgency_(o.urgency_) {}
   Reservation& operator=(Reservation&& o) noexcept {
     if (this != &o) {
       reset();
       space_ = o.space_;
+      quota_ = o.quota_;
       left_ = std::exchange(o.left_, 0);
       urgency_ = o.urgency_;
     }
@@ -146,21 +176,28 @@ class Reservation {
   [[nodiscard]] std::uint64_t left() const { return left_; }
   [[nodiscard]] Urgency urgency() const { return urgency_; }
   // `n` of it became real blocks (SpaceMap::allocate took them off the promise).
-  void used(std::uint64_t n) { left_ -= n < left_ ? n : left_; }
+  void used(std::uint64_t n) {
+    n = n < left_ ? n : left_;
+    left_ -= n;
+    if (quota_ != nullptr) quota_->unpromise(n);
+  }
   // Moves n blocks of the promise into another.
   void give(Reservation& to, std::uint64_t n) {
     n = n < left_ ? n : left_;
     left_ -= n;
     to.space_ = space_;
+    to.quota_ = quota_;
     to.left_ += n;
   }
   void reset() {
     if (left_ != 0) space_->unpromise(left_);
+    if (left_ != 0 && quota_ != nullptr) quota_->unpromise(left_);
     left_ = 0;
   }
 
  private:
   SpaceMap* space_ = nullptr;
+  Quota* quota_ = nullptr;
   std::uint64_t left_ = 0;
   Urgency urgency_ = Urgency::kOrdinary;
 };
@@ -175,6 +212,8 @@ class OwnerSpace {
   OwnerSpace& operator=(OwnerSpace const&) = delete;
 
   [[nodiscard]] std::uint64_t owner() const { return owner_; }
+  // What is taken from now on is another's.  Nothing may be left to take over (take_allocated, take_freed, take_net).
+  void set_owner(std::uint64_t owner) { owner_ = owner; }
 
   // Who pays for what is taken from now on (nullptr: ordinary free space).
   void set_payer(Reservation* payer) { payer_ = payer; }

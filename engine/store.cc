@@ -180,8 +180,8 @@ Status check_disjoint(std::vector<Extent>& used, Device const& device) {
 
 StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
                      std::vector<Extent> const& used)
-    : device_owner(std::move(device_in)),
-      device(*device_owner),
+    : meter(std::make_unique<MeteredDevice>(std::move(device_in))),
+      device(*meter),
       options(options_in),
       uuid(super_in.uuid),
       hash_seed(super_in.hash_seed),
@@ -201,7 +201,12 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
   tree.set_generation(super_in.generation + 1);
 }
 
-StoreImpl::~StoreImpl() = default;
+StoreImpl::~StoreImpl() {
+  // What still holds layers lets go while all that they need is there.
+  dirty_layers.clear();
+  early.clear();
+  while (!released.empty()) auto const list = std::exchange(released, {});
+}
 
 Store::Store(std::unique_ptr<StoreImpl> impl) : impl_(std::move(impl)) {}
 Store::~Store() {
@@ -281,6 +286,16 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
 
 Status Store::close() {
   if (!impl_->options.read_only) {
+    {
+      // Removed layers that are still in use end here, so that their blocks are free in the store that is left.
+      WriteLock lock(impl_->mu);
+      impl_->bury();
+      for (auto const& [id, weak] : impl_->removed_in_use) {
+        if (auto const object = weak.lock()) object->discard();
+        impl_->dying.push_back(id);
+      }
+      impl_->removed_in_use.clear();
+    }
     LCFS_TRY(impl_->checkpoint(false));
     impl_->space.trim();
   }
@@ -301,6 +316,81 @@ std::optional<Error> Store::failure() const {
 
 Device& Store::device() { return impl_->device; }
 
+// ---------------------------------------------------------------------------------------------------------------
+// Size, pins, statistics
+
+Status Store::grow(std::uint64_t new_size) {
+  LCFS_TRY(impl_->check_writable());
+  Lock one(impl_->grow_mu);
+  auto& device = impl_->device;
+  LCFS_TRY(device.refresh_size());
+  std::uint64_t const blocks = (new_size == 0 ? device.size() : new_size) / kBlockSize;
+  std::uint64_t const total = impl_->space.total();
+  auto refuse = [&](std::string why) { return Error{Errc::kInvalid, std::move(why), EINVAL, device.name(), kNoOffset}; };
+  if (blocks < total) return refuse(fmt::format("the store has {} bytes, and a store can only grow", total * kBlockSize));
+  if (blocks > kMaxStoreBlocks) return refuse(fmt::format("{} bytes are more than the format can hold", new_size));
+  if (blocks == total) return {};
+  if (blocks * kBlockSize > device.size()) LCFS_TRY(device.resize(blocks * kBlockSize));
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY(impl_->begin_structure_change());
+    impl_->cache.set_total(blocks);
+    impl_->space.grow(blocks);
+  }
+  // Its first flush makes the device's new size durable before a superblock counts on it.
+  return impl_->checkpoint(false);
+}
+
+CheckpointPin::CheckpointPin(CheckpointPin&& o) noexcept
+    : store_(std::exchange(o.store_, nullptr)), generation_(std::exchange(o.generation_, 0)) {}
+
+CheckpointPin& CheckpointPin::operator=(CheckpointPin&& o) noexcept {
+  if (this != &o) {
+    reset();
+    store_ = std::exchange(o.store_, nullptr);
+    generation_ = std::exchange(o.generation_, 0);
+  }
+  return *this;
+}
+
+void CheckpointPin::reset() {
+  if (store_ != nullptr) store_->space.unpin(generation_);
+  store_ = nullptr;
+  generation_ = 0;
+}
+
+CheckpointPin Store::pin() {
+  // Under the lock that the end of a checkpoint takes before it frees anything: what is in force can't be freed in between.
+  Lock lock(impl_->super_mu);
+  impl_->space.pin(impl_->super.generation);
+  return {impl_.get(), impl_->super.generation};
+}
+
+Store::Stats Store::stats() const {
+  auto const get = [](std::atomic<std::uint64_t> const& n) { return n.load(std::memory_order_relaxed); };
+  auto const cache = impl_->cache.stats();
+  auto const& meter = *impl_->meter;
+  Stats s;
+  s.cache_bytes = cache.nodes * kNodeSize;
+  s.cache_limit = cache.limit;
+  s.cache_hits = cache.hits;
+  s.cache_misses = cache.misses;
+  s.dirty_bytes = get(impl_->dirty_bytes);
+  s.device_reads = get(meter.reads);
+  s.device_read_bytes = get(meter.read_bytes);
+  s.device_writes = get(meter.writes);
+  s.device_written_bytes = get(meter.written_bytes);
+  s.device_flushes = get(meter.flushes);
+  s.checkpoints = get(impl_->checkpoints);
+  s.checkpoint_ns = get(impl_->checkpoint_ns);
+  s.checkpoint_max_ns = get(impl_->checkpoint_max_ns);
+  s.checksum_failures = cache.failures + get(impl_->data_failures);
+  return s;
+}
+
+void Store::set_node_cache_limit(std::uint64_t bytes) { impl_->cache.set_capacity(bytes); }
+void Store::drop_caches() { impl_->cache.drop_clean(); }
+
 SpaceReport Store::space() const {
   SpaceReport r;
   ReadLock lock(impl_->mu);
@@ -320,6 +410,12 @@ Result<LayerInfo> StoreImpl::layer_record(LayerId id) const {
   return parse_layer(found->key, found->value, space.total());
 }
 
+Result<LayerInfo> StoreImpl::live_record(LayerId id) const {
+  LCFS_TRY_ASSIGN(LayerInfo info, layer_record(id));
+  if (info.state == LayerState::kDying) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
+  return info;
+}
+
 Status StoreImpl::put_layer_record(LayerInfo const& info) {
   return tree.put({info.id, kLayer, 0}, as_bytes(encode_layer(info)));
 }
@@ -335,12 +431,15 @@ Status StoreImpl::begin_structure_change() {
 Result<std::shared_ptr<LayerImpl>> StoreImpl::layer_object(LayerInfo const& info) {
   if (info.state == LayerState::kDying) return Error{Errc::kNotFound, "layer is removed", ENOENT, device.name(), kNoOffset};
   Lock lock(layers_mu);
-  // Layers that nobody holds any more leave their slot behind; swept now and then, so the table follows the work (I7).
-  if (layers.size() % 1024 == 1023) std::erase_if(layers, [](auto const& entry) { return entry.second.expired(); });
   auto& slot = layers[info.id];
   if (auto known = slot.lock()) return known;
   auto made = std::make_shared<LayerImpl>(*this, info);
   slot = made;
+  // Layers that nobody holds any more leave their slot behind; swept when the table has doubled, so that it follows the work (I7).
+  if (layers.size() > sweep_at) {
+    std::erase_if(layers, [](auto const& entry) { return entry.second.expired(); });
+    sweep_at = std::max<std::size_t>(1024, 2 * layers.size());
+  }
   return made;
 }
 

@@ -41,7 +41,44 @@ struct Target {
   ImageId image = 0;
 };
 
+struct LayerOptions {
+  std::uint64_t quota_blocks = 0;  // see Store::set_quota()
+};
+
+// Who wants to know what becomes of layers.  Called one at a time, in the order of the changes, before the changing function
+// returns, when the change is durable (a freeze: when it can be seen).  No engine lock is held: callbacks may use the store; what
+// they change themselves is told when they have returned.  Whoever calls a changing function must not hold a lock that a callback
+// takes, for the callback may come from another thread's call that this one waits for.
+class LayerEvents {
+ public:
+  virtual ~LayerEvents() = default;
+  virtual void created(LayerInfo const& layer) = 0;   // also by an import
+  virtual void removed(LayerInfo const& layer) = 0;   // as it was; also with an image
+  virtual void renamed(LayerInfo const& before, LayerInfo const& after) = 0;
+  virtual void committed(LayerInfo const& frozen, LayerInfo const& running) = 0;
+  virtual void changed(LayerInfo const& layer) = 0;   // frozen, or another quota
+};
+
 struct StoreImpl;
+
+// While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is overwritten: the device
+// can be read beneath the running store.  Blocks freed meanwhile stay pending, so a pin costs space; a store that has no other
+// answers kNoSpace.  They come back with the first checkpoint after its end.  Ends before the store does.
+class CheckpointPin {
+ public:
+  CheckpointPin() = default;
+  ~CheckpointPin() { reset(); }
+  CheckpointPin(CheckpointPin&& o) noexcept;
+  CheckpointPin& operator=(CheckpointPin&& o) noexcept;
+  [[nodiscard]] std::uint64_t generation() const { return generation_; }  // 0: pins nothing
+  void reset();
+
+ private:
+  friend class Store;
+  CheckpointPin(StoreImpl* store, std::uint64_t generation) : store_(store), generation_(generation) {}
+  StoreImpl* store_ = nullptr;
+  std::uint64_t generation_ = 0;
+};
 
 class Store {
  public:
@@ -52,7 +89,8 @@ class Store {
 
   ~Store();  // like a crash: what is not checkpointed is gone; close() first
 
-  // Checkpoints and ends all use.
+  // Checkpoints and ends all use: Layer objects that are still held answer nothing useful any more and must be released
+  // before the Store is destroyed.
   Status close();
   // Everything done before the call is durable when it returns.  Waiters share one checkpoint.
   Status checkpoint();
@@ -64,16 +102,61 @@ class Store {
   [[nodiscard]] std::optional<Error> failure() const;
 
   // Layers.  Callbacks return false to stop; they must not call back into the store.
-  Status for_each_layer(std::function<bool(LayerInfo const&)> const& take) const;  // in id order; dying ones left out
+  // In id order, from `from` on; dying ones left out.
+  Status for_each_layer(std::function<bool(LayerInfo const&)> const& take, LayerId from = 1) const;
   Result<LayerInfo> layer_info(LayerId id) const;
+  // The layer of exactly this name.  kNotFound; images and digests are resolve()'s.
+  Result<LayerInfo> find_layer(std::string_view name) const;
   // The files of a layer.  The same object for the same layer while anybody holds it.
   Result<std::shared_ptr<Layer>> layer(LayerId id);
   // A writable layer, an O(1) clone of `parent` (0: an empty tree).  An open parent is frozen by it.
-  Result<LayerId> create_layer(std::string_view name, LayerId parent);
+  Result<LayerId> create_layer(std::string_view name, LayerId parent, LayerOptions const& options = {});
   Status freeze_layer(LayerId id);
-  // kBusy if it has children or an image stands on it.  Its name is gone at once; its blocks come back with the next checkpoints.
+  // Freezes what is in the open layer `running` now as a layer called `name`, and `running` goes on: under a new id, which is
+  // returned, with its name, serve_id, quota, its Layer object and all that is open in it.  The frozen layer has the old id
+  // (it owns the blocks), a serve_id of its own, no quota, and is the new one's parent.  What was written before the call is in
+  // both.  Files that are open but have no name are in both too, in the frozen one for good.  Costs what flushing the unwritten
+  // data costs, whatever the size of the tree.  Operations on `running` go on meanwhile; none fails.  Durable.
+  // kNotFound, kReadOnly (it is frozen), kExists, kInvalid (name).
+  Result<LayerId> commit_layer(LayerId running, std::string_view name);
+  // kNotFound, kExists, kInvalid (name).  Durable.
+  Status rename_layer(LayerId id, std::string_view new_name);
+  // kBusy if it has children or an image stands on it.  Its name is gone at once, durably.  A Layer object that is in use goes on
+  // working, also for writing, until the last pointer to it is released (or close()); then its blocks come back with the next
+  // checkpoints.  After a crash they come back when the store is opened.
+  // Removed layers in use are not listed; their blocks still count among SpaceReport::layers.
   Status remove_layer(LayerId id);
+  // Most blocks that the open layer may own, what is promised to its operations and dirty data included; 0: no limit.  What would go
+  // beyond answers kNoSpace with EDQUOT; removing always works.  Promises are worst cases, so the last MiB below the quota may not
+  // be had.  A quota below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
+  Status set_quota(LayerId id, std::uint64_t blocks);
+  // Live numbers, also of a removed layer in use.
+  Result<LayerSpace> layer_space(LayerId id) const;
+  // Since its object was made; zeroes if it has none.
+  [[nodiscard]] LayerIo layer_io(LayerId id) const;
   std::optional<LayerId> find_chain(Digest const& chain_id) const;  // frozen layer with this chain id
+
+  // Who is told of changes of layers from now on; null: nobody.  Not while changes are under way.
+  void set_events(LayerEvents* events);
+
+  // Makes the store larger, to `new_size` bytes or, 0, to what its device has.  A file is made longer first; a block device has to be.
+  // kInvalid: smaller than it is.  kUnsupported: the block device is too small.  Durable.
+  Status grow(std::uint64_t new_size);
+
+  // Keeps the newest durable checkpoint readable on the device.
+  [[nodiscard]] CheckpointPin pin();
+
+  struct Stats {
+    std::uint64_t cache_bytes = 0, cache_limit = 0, cache_hits = 0, cache_misses = 0;  // of tree nodes
+    std::uint64_t dirty_bytes = 0;                                                      // file data that has no place yet
+    std::uint64_t device_reads = 0, device_read_bytes = 0, device_writes = 0, device_written_bytes = 0, device_flushes = 0;
+    std::uint64_t checkpoints = 0, checkpoint_ns = 0, checkpoint_max_ns = 0;
+    std::uint64_t checksum_failures = 0;  // nodes and data
+  };
+  [[nodiscard]] Stats stats() const;  // since the store was opened; counters are read one by one, not at one instant
+  void set_node_cache_limit(std::uint64_t bytes);
+  // Forgets all clean nodes: memory is short.
+  void drop_caches();
 
   // Images
   Status for_each_image(std::function<bool(ImageDetails const&)> const& take) const;

@@ -9,20 +9,26 @@
 //   dirty_mu     which layers changed since the last hand-over, and the generation being built
 //   writeback_mu nodes sealed and waiting to be written
 //   flush_mu     data writes under way outside checkpoints
+//   gone_mu      layers whose last object went; taken by ~LayerImpl, under any of the above
 //   SpaceMap, NodeCache: their own, innermost
+// events_mu orders what listeners are told: the queue is filled under mu, and emptied, by one thread at a time, under no other lock.
 // cp_mu orders checkpoints; it is taken with no other lock held, and none is waited for while it is held.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/layer_impl.h"
+#include "engine/metered_device.h"
 #include "engine/node_cache.h"
 #include "engine/space.h"
 #include "engine/store.h"
@@ -31,14 +37,22 @@
 
 namespace lcfs {
 
+struct LayerEvent {
+  enum Kind : std::uint8_t { kCreated, kRemoved, kRenamed, kCommitted, kChanged };
+  Kind kind = kChanged;
+  std::uint64_t number = 0;
+  LayerInfo one{};
+  LayerInfo two{};  // kRenamed: after; kCommitted: the running layer
+};
+
 struct StoreImpl {
   StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
             std::vector<Extent> const& used);
   ~StoreImpl();
 
   // Constant after construction
-  std::unique_ptr<Device> const device_owner;
-  Device& device;
+  std::unique_ptr<MeteredDevice> const meter;
+  Device& device;  // *meter
   OpenOptions const options;
   Uuid const uuid;
   std::array<std::uint8_t, 16> const hash_seed;
@@ -50,6 +64,10 @@ struct StoreImpl {
   std::atomic<std::uint64_t> next_inode;
   std::atomic<std::uint64_t> dirty_bytes{0};  // unflushed file data of all layers
   std::atomic<bool> failed{false};
+  std::atomic<std::uint64_t> frees{0};  // checkpoints that began to give freed blocks back: readers without a lock compare
+  std::atomic<std::uint64_t> checkpoints{0}, checkpoint_ns{0}, checkpoint_max_ns{0}, data_failures{0};  // statistics
+
+  Mutex grow_mu;  // one at a time; taken first of all
 
   mutable SharedMutex mu;
   OwnerSpace store_space LCFS_GUARDED_BY(mu);
@@ -60,9 +78,30 @@ struct StoreImpl {
   std::uint64_t image_count LCFS_GUARDED_BY(mu) = 0;
   std::vector<LayerId> dying LCFS_GUARDED_BY(mu);  // layers whose runs are being given back
   bool structure_dirty LCFS_GUARDED_BY(mu) = false;
+  // Removed while their objects were in use: their records say dying, but they go on, and their runs follow them, until the objects go.
+  std::unordered_map<LayerId, std::weak_ptr<LayerImpl>> removed_in_use LCFS_GUARDED_BY(mu);
+  std::vector<Handover> early LCFS_GUARDED_BY(mu);  // handed over by commits since the last checkpoint, which writes it
 
   mutable Mutex layers_mu;
   std::unordered_map<LayerId, std::weak_ptr<LayerImpl>> layers LCFS_GUARDED_BY(layers_mu);
+  std::size_t sweep_at LCFS_GUARDED_BY(layers_mu) = 1024;
+
+  // Frozen by a commit whose data is not on the device yet: the running layer's object knows it, others must wait.
+  std::unordered_set<LayerId> unwritten LCFS_GUARDED_BY(layers_mu);
+
+  mutable Mutex gone_mu;
+  struct Gone {
+    LayerId id = 0;
+    std::shared_ptr<LayerImpl> base{};  // what it held; let go outside its destructor, so that nothing recurses
+  };
+  std::vector<Gone> released LCFS_GUARDED_BY(gone_mu);
+
+  Mutex events_mu;
+  std::condition_variable events_cv;
+  LayerEvents* listener LCFS_GUARDED_BY(events_mu) = nullptr;
+  std::deque<LayerEvent> events LCFS_GUARDED_BY(events_mu);
+  std::uint64_t noted LCFS_GUARDED_BY(events_mu) = 0;
+  std::optional<std::thread::id> telling LCFS_GUARDED_BY(events_mu);
 
   Mutex dirty_mu;
   std::uint64_t generation LCFS_GUARDED_BY(dirty_mu);  // the one being built
@@ -103,6 +142,7 @@ struct StoreImpl {
 
   // store.cc --------------------------------------------------------------------------------------------------
   Result<LayerInfo> layer_record(LayerId id) const LCFS_REQUIRES_SHARED(mu);
+  Result<LayerInfo> live_record(LayerId id) const LCFS_REQUIRES_SHARED(mu);  // kNotFound too if it is dying
   Status put_layer_record(LayerInfo const& info) LCFS_REQUIRES(mu);
   Result<std::shared_ptr<LayerImpl>> layer_object(LayerInfo const& info);
   // Before a change of the store tree; after it a failure half-way is fatal (fail()).
@@ -113,6 +153,13 @@ struct StoreImpl {
     if (!result && tree.changes() != changes_before) return fail(std::move(result).error());
     return result;
   }
+
+  // events.cc -------------------------------------------------------------------------------------------------
+  void note(LayerEvent::Kind kind, LayerInfo const& one, LayerInfo const& two = {}) LCFS_EXCLUDES(events_mu);
+  std::uint64_t last_noted() LCFS_EXCLUDES(events_mu);
+  // Until all that was noted up to number `until` is told (not from within a callback: then its caller goes on with it).  What a
+  // thread noted, and all before, is durable once its own checkpoint is.
+  void tell(std::uint64_t until) LCFS_EXCLUDES(mu, events_mu);
 
   // names.cc --------------------------------------------------------------------------------------------------
   struct NameHit {
@@ -127,7 +174,17 @@ struct StoreImpl {
   Status put_digest(Digest const& digest, std::uint64_t id, NameType type) LCFS_REQUIRES(mu);
   Status erase_digest(Digest const& digest, NameType type) LCFS_REQUIRES(mu);
 
-  // layers.cc, images.cc --------------------------------------------------------------------------------------
+  // layers.cc, images.cc, commit.cc --------------------------------------------------------------------------------------
+  // A handover's counters, runs and, unless it is removed, root go into the layer's record; what it freed goes to `freed`.
+  // False: the layer is gone, and the handover with it.
+  Result<bool> take_over(Handover& h, std::vector<Extent>& freed) LCFS_REQUIRES(mu);
+  // Frozen data that a commit left to a checkpoint is on the device when it returns.
+  Status wait_written(LayerId id) LCFS_EXCLUDES(mu);
+  bool is_unwritten(LayerId id) const LCFS_EXCLUDES(layers_mu);
+  Status freeze(LayerId id) LCFS_EXCLUDES(mu);  // not durable yet
+  std::shared_ptr<LayerImpl> known_object(LayerId id) const LCFS_EXCLUDES(layers_mu);  // null: nobody has it
+  // Layers whose last object went since: their runs may be given back.
+  void bury() LCFS_REQUIRES(mu);
   // Takes the layer's name and tree away; its runs follow in reclaim().
   Status remove_layer_locked(LayerInfo info) LCFS_REQUIRES(mu);
   Status remove_image_locked(ImageId id, std::string_view name) LCFS_REQUIRES(mu);

@@ -37,7 +37,11 @@ NodePtr Tree::pointer_to(NodeRef const& node) const {
   return p;
 }
 
-Result<NodeRef> Tree::root_node() const { return cache_.get(root_, kMaxLevel, false); }
+Result<NodeRef> Tree::root_node() const {
+  // Every way down begins here: kept at hand, it costs no look into the cache that all layers share.
+  if (top_ && top_->block == root_.block.get()) return top_;
+  return cache_.get(root_, kMaxLevel, false);
+}
 
 Result<NodeRef> Tree::child(NodeRef const& parent, std::uint32_t index) const {
   auto const r = parent->read();
@@ -70,6 +74,7 @@ Result<NodeRef> Tree::copy(NodeRef const& node) {
 void Tree::drop(NodeRef const& node) {
   used_delta_ -= kNodeBlocks;
   if (last_leaf_ == node) last_leaf_ = nullptr;
+  if (top_ == node) top_ = nullptr;
   if (node->read().header().owner.get() != space_.owner()) return;  // inherited: not ours to free (I3)
   bool const was_dirty = dirty_.erase(node->block) != 0;
   Extent const blocks{node->block, kNodeBlocks};
@@ -82,9 +87,11 @@ void Tree::drop(NodeRef const& node) {
 
 Result<NodeRef> Tree::writable_root() {
   LCFS_TRY_ASSIGN(NodeRef node, root_node());
-  if (node->dirty) return node;
-  LCFS_TRY_ASSIGN(node, copy(node));
-  root_ = pointer_to(node);
+  if (!node->dirty) {
+    LCFS_TRY_ASSIGN(node, copy(node));
+    root_ = pointer_to(node);
+  }
+  top_ = node;
   return node;
 }
 
@@ -117,6 +124,10 @@ Status Tree::Cursor::descend(Key const& key) {
   leaf_ = nullptr;
   if (tree_->empty()) return {};
   LCFS_TRY_ASSIGN(NodeRef node, tree_->root_node());
+  return descend_from(std::move(node), key);
+}
+
+Status Tree::Cursor::descend_from(NodeRef node, Key const& key) {
   while (!node->read().leaf()) {
     std::uint32_t const i = node->read().child_for(key);
     path_.push_back({node, i});
@@ -163,10 +174,38 @@ Status Tree::Cursor::move_left() {
 
 Status Tree::Cursor::seek(Key const& key) {
   LCFS_TRY(descend(key));
+  return settle(key);
+}
+
+// In the leaf that could hold `key`: the first record that is not below it, which may stand in the next one.
+Status Tree::Cursor::settle(Key const& key) {
   if (!leaf_) return {};
   index_ = leaf_->read().lower_bound(key);
   while (leaf_ && index_ >= leaf_->read().count()) LCFS_TRY(move_right());
   return {};
+}
+
+Status Tree::Cursor::seek_near(Key const& key) {
+  if (leaf_) {
+    auto const leaf = leaf_->read();
+    std::uint32_t const n = leaf.count();
+    if (n != 0 && !(key < leaf.key(0)) && !(leaf.key(n - 1) < key)) {
+      index_ = leaf.lower_bound(key);
+      return {};
+    }
+  }
+  // The lowest branch on the way here that surely holds the place: where its last child ends it does not know.
+  while (!path_.empty()) {
+    auto const branch = path_.back().node->read();
+    if (!(key < branch.key(0)) && key < branch.key(branch.count() - 1)) break;
+    path_.pop_back();
+  }
+  if (path_.empty()) return seek(key);
+  NodeRef node = std::move(path_.back().node);
+  path_.pop_back();
+  leaf_ = nullptr;
+  LCFS_TRY(descend_from(std::move(node), key));
+  return settle(key);
 }
 
 Status Tree::Cursor::seek_floor(Key const& key) {
@@ -203,6 +242,7 @@ Result<NodeRef> Tree::split_child(NodeRef const& parent, std::uint32_t index, No
   LCFS_TRY_ASSIGN(NodeRef right, new_node(level_of(node)));
   NodeEditor left_edit = node->edit(), right_edit = right->edit();
   left_edit.move_tail(at, right_edit);
+  if (last_leaf_ == node) last_leaf_ = right;
   parent->edit().insert_child(index + 1, right->read().key(0), pointer_to(right));
   return right;
 }
@@ -228,6 +268,7 @@ Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf,
       LCFS_TRY_ASSIGN(NodeRef right, new_node(0));
       right->edit().insert(0, key, value);
       parent->edit().insert_child(index + 1, key, pointer_to(right));
+      if (last_leaf_ == leaf) last_leaf_ = right;
       return {};
     }
     LCFS_TRY_ASSIGN(NodeRef right, split_child(parent, index, leaf, middle_of(leaf->read())));
@@ -394,9 +435,10 @@ Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(K
       ++end;
     }
     ++changes_;
+    bool const more = end == leaf.count() && low != high;  // records of the range may stand in the next leaf
     leaf.erase(begin, end - begin);
     LCFS_TRY(fix_up(path, node));
-    if (empty()) return {};
+    if (empty() || !more) return {};
   }
 }
 
@@ -436,6 +478,7 @@ void Tree::abandon() {
   for (auto const& [block, node] : dirty_) cache_.forget(block);
   dirty_.clear();
   last_leaf_ = nullptr;
+  top_ = nullptr;
 }
 
 }  // namespace lcfs

@@ -51,6 +51,7 @@ class Tree {
     explicit Cursor(Tree const& tree) : tree_(&tree) {}
     Status seek(Key const& key);        // first record with key >= key
     Status seek_floor(Key const& key);  // last record with key <= key
+    Status seek_near(Key const& key);   // seek(), going up only as far as it must from where it stands
     Status next();
     [[nodiscard]] bool valid() const { return leaf_ != nullptr; }
     [[nodiscard]] Key key() const { return leaf_->read().key(index_); }
@@ -63,6 +64,8 @@ class Tree {
       std::uint32_t index;
     };
     Status descend(Key const& key);
+    Status descend_from(NodeRef node, Key const& key);
+    Status settle(Key const& key);
     Status move_right();
     Status move_left();
     Tree const* tree_;
@@ -73,7 +76,7 @@ class Tree {
 
   // Changing
   Status put(Key const& key, Bytes value);  // insert or replace
-  // Like put, for keys greater than any in the tree, one behind the other: no search.
+  // Like put, for keys greater than any in the tree: no search if the rightmost leaf is at hand and has room.
   Status append(Key const& key, Bytes value);
   Result<bool> erase(Key const& key);  // false: was not there
   // Erases all records in [low, high], telling each to `take` (may be null) before.
@@ -120,6 +123,7 @@ class Tree {
   std::uint64_t generation_ = 0;
   std::unordered_map<std::uint64_t, NodeRef> dirty_;
   NodeRef last_leaf_{};  // rightmost leaf while appending; dirty or null
+  NodeRef top_{};        // the root, since it was last changed; or null
   std::int64_t used_delta_ = 0;
   std::uint64_t changes_ = 0;
 };

@@ -21,6 +21,7 @@ using Inode = std::uint64_t;    // unique in the store, never reused
 struct Attr {
   Inode inode = 0;
   InodeInfo info{};
+  bool placed = true;  // false: some of its data has no blocks yet; info.blocks says what it will take, or a little more
 };
 
 // Where every block of the store is; blocks.  total == reserved + store_tree + layers + pending + free, always (I5).
@@ -54,6 +55,20 @@ struct LayerSizes {
   s.inherited = info.used_blocks - info.own_blocks;
   return s;
 }
+
+// A layer's space now, in blocks: what statfs() and quotas go by.
+struct LayerSpace {
+  std::uint64_t own = 0;       // blocks the layer owns
+  std::uint64_t promised = 0;  // what dirty data and operations under way may still take, worst case
+  std::uint64_t quota = 0;     // own + promised stay below; 0: no limit but the store's
+  std::uint64_t used = 0;      // blocks its tree reaches, own and inherited
+  std::uint64_t inodes = 0;
+};
+
+// Reads and writes of file data through the layer's object, since it was made.
+struct LayerIo {
+  std::uint64_t reads = 0, read_bytes = 0, writes = 0, written_bytes = 0;
+};
 
 // Nanoseconds since 1970, or SOURCE_DATE_EPOCH if the environment sets it.
 [[nodiscard]] std::int64_t now_ns();

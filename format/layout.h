@@ -118,7 +118,7 @@ enum Kind : std::uint8_t {
   kXattr = 0x04,   // (inode, kXattr, xattr key|chunk)   XattrRecord (chunk 0), bare bytes (chunks 1..)
   kInline = 0x05,  // (inode, kInline, 0)                file data of a small file, or a symlink's target
   kExtent = 0x06,  // (inode, kExtent, byte offset)      ExtentRecord
-  kOrphan = 0x07,  // (0, kOrphan, inode)                empty value: nlink is 0, removed when the layer is opened
+  kOrphan = 0x07,  // (0, kOrphan, inode)                empty value: nlink is 0, removed when an open layer is used again
   // store tree (owner 0)
   kLayer = 0x20,      // (layer, kLayer, 0)              LayerRecord
   kRun = 0x21,        // (layer, kRun, first block)      RunRecord: blocks the layer owns
@@ -257,11 +257,14 @@ struct LayerRecord {         // name_size bytes of name follow
   le64 diff_bytes;           // 0x60  size of the plain tar it was imported from, or 0
   Digest diff_id;            // 0x68
   Digest chain_id;           // 0x88
-  std::array<std::uint8_t, 24> reserved0;  // 0xa8  zero
+  le64 serve_id;             // 0xa8  the number it is served under, >= 1; 0 only when dying
+  le64 quota_blocks;         // 0xb0  most blocks it may own; 0: no limit.  Only while open
+  std::array<std::uint8_t, 8> reserved0;  // 0xb8  zero
 };
 static_assert(sizeof(LayerRecord) == 0xc0 && alignof(LayerRecord) == 1);
 static_assert(offsetof(LayerRecord, root) == 0x0c && offsetof(LayerRecord, root_inode) == 0x20);
 static_assert(offsetof(LayerRecord, diff_id) == 0x68 && offsetof(LayerRecord, chain_id) == 0x88);
+static_assert(offsetof(LayerRecord, serve_id) == 0xa8 && offsetof(LayerRecord, quota_blocks) == 0xb0);
 
 struct RunRecord {
   le64 count;  // 0x00  blocks, >= 1; runs never touch or overlap inside a layer

@@ -305,6 +305,10 @@ Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
                       fmt::format("{} children of a layer that is not frozen", r.children.get()));
   if (open && r.frozen_ns.get() != 0)
     return corrupt_at(offsetof(LayerRecord, frozen_ns), "an open layer has a time of freezing");
+  if ((r.serve_id.get() == 0) != dying)
+    return corrupt_at(offsetof(LayerRecord, serve_id), fmt::format("a {} layer with serve_id {}", dying ? "dying" : "live", r.serve_id.get()));
+  if (!open && r.quota_blocks.get() != 0)
+    return corrupt_at(offsetof(LayerRecord, quota_blocks), fmt::format("quota of {} blocks on a layer that is not open", r.quota_blocks.get()));
   return {};
 }
 
@@ -357,6 +361,8 @@ Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_b
   info.diff_bytes = r.diff_bytes.get();
   info.diff_id = r.diff_id;
   info.chain_id = r.chain_id;
+  info.serve_id = r.serve_id.get();
+  info.quota_blocks = r.quota_blocks.get();
   info.name = name;
   return info;
 }
@@ -379,6 +385,8 @@ std::string encode_layer(LayerInfo const& info) {
   r.diff_bytes.set(info.diff_bytes);
   r.diff_id = info.diff_id;
   r.chain_id = info.chain_id;
+  r.serve_id.set(info.serve_id);
+  r.quota_blocks.set(info.quota_blocks);
   return with_tail(r, info.name);
 }
 

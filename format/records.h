@@ -88,6 +88,8 @@ struct LayerInfo {
   std::uint64_t diff_bytes = 0;
   Digest diff_id{};
   Digest chain_id{};
+  std::uint64_t serve_id = 0;      // the number it is served under: FUSE node ids and file handles are made of it
+  std::uint64_t quota_blocks = 0;  // 0: none
   std::string name{};
 };
 Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_blocks);

@@ -104,7 +104,7 @@ void check_layers(LayerContext const& context, Options const& options, Counters&
     bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
                       parent_entry->info.root_inode == layer.info.root_inode;
     LayerCheck check(context, layer);
-    auto const result = check.run(same ? &parent->second : nullptr);
+    auto const result = check.run(parent != done.end() && parent_entry != nullptr ? &parent->second : nullptr, same);
     counters.inodes += result.inodes;
     counters.layer_nodes += result.node_blocks;
     counters.layer_data += result.data_blocks;
@@ -137,7 +137,7 @@ Result<Report> check(Device& device, Options const& options) {
     c.images = scan.images();
     for (auto const& layer : scan.layers())
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
-    check_layers({device, source, scan, superblock, findings, options.data, options.threads}, options, c);
+    check_layers({device, source, scan, superblock, findings, options.data, options.threads, !options.walk_all}, options, c);
     c.nodes_read = source.nodes_read();
   }
   report.errors = findings.errors();

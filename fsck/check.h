@@ -8,7 +8,8 @@
 // tree uses; the layer graph, names, images and their documents, digests; the sum of space; with `data` every data block.
 //
 // Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and the layer in hand (layer_check.h).
-// Time: reads every node once where the cache holds the working set; walks each layer's tree (layer_check.h says why).
+// Time: reads every node once where the cache holds the working set; of a layer it walks what differs from its parent, or all of
+// it if it is a base or something is wrong (layer_check.h).
 // A damaged node is told once, with what it hid; layers that share it are named.
 #pragma once
 
@@ -28,6 +29,7 @@ namespace lcfs::fsck {
 
 struct Options {
   bool data = true;                        // verify data checksums too
+  bool walk_all = false;                   // walks every layer's whole tree, also where what differs from its parent would do
   bool skip_checksum = false;              // fuzzing only: nodes and superblocks are read past their checksums
   unsigned threads = 2;                    // for data
   std::uint64_t node_cache = 64ull << 20;  // bytes

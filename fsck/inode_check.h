@@ -28,6 +28,11 @@ class InodeCheck {
 
   void take(Record const& record);
   void finish();                 // no more records
+  // The entries of the directory in hand are not taken one by one: so many it has.
+  void skip_entries(std::uint64_t entries, std::uint64_t subdirectories) {
+    now_.entries += entries;
+    now_.subdirectories += subdirectories;
+  }
   void gap() { now_.gap = true; }  // records are missing from here on
 
   [[nodiscard]] std::uint64_t inodes() const { return inodes_; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fsck/layer_delta.h"
 #include "fsck/paths.h"
 #include "fsck/tree_walk.h"
 
@@ -27,6 +28,7 @@ std::string LayerCheck::path(std::uint64_t inode) {
 }
 
 void LayerCheck::say(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text) {
+  said_ = true;
   if (at != kNoOffset && c_.findings.known(code, at)) return;  // before the path is looked up
   Finding f;
   f.code = code;
@@ -40,7 +42,34 @@ void LayerCheck::say(Code code, Severity severity, std::uint64_t inode, std::uin
   c_.findings.add(std::move(f));
 }
 
-LayerResult LayerCheck::run(LayerResult const* same_as_parent) {
+LayerResult LayerCheck::finish() {
+  data_.flush();
+  result_.sound = !said_;
+  return result_;
+}
+
+bool LayerCheck::run_delta(LayerResult const& parent) {
+  auto const* entry = c_.scan.layer(layer_.info.parent);
+  if (!c_.delta || !parent.sound || !parent.complete || entry == nullptr) return false;
+  LayerDelta delta(c_.source, c_.scan, c_.superblock, layer_, *entry);
+  if (!delta.sound()) return false;
+  auto const sum = [](std::uint64_t a, std::int64_t b) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(a) + b); };
+  result_.complete = true;
+  result_.inodes = sum(parent.inodes, delta.inodes());
+  result_.used_blocks = sum(parent.used_blocks, delta.used_blocks());
+  result_.last_inode = std::max(parent.last_inode, delta.last_inode());
+  for (auto const& u : delta.own()) (u.inode == 0 ? result_.node_blocks : result_.data_blocks) += u.count;
+  for (auto const& r : delta.new_data()) {
+    auto const extent = parse_extent(r.key, r.value, c_.superblock.total_blocks);
+    if (c_.data && extent) data_.add(*extent, r.key.inode, r.key.offset);
+  }
+  check_counters();
+  return true;
+}
+
+LayerResult LayerCheck::run(LayerResult const* parent, bool same) {
+  auto const* same_as_parent = same ? parent : nullptr;
+  if (parent != nullptr && !same && run_delta(*parent)) return finish();
   if (same_as_parent != nullptr) {
     result_ = *same_as_parent;
     result_.node_blocks = result_.data_blocks = 0;
@@ -52,8 +81,7 @@ LayerResult LayerCheck::run(LayerResult const* same_as_parent) {
   if (result_.complete && same_as_parent == nullptr) check_links();
   check_space();
   if (result_.complete) check_counters();
-  data_.flush();
-  return result_;
+  return finish();
 }
 
 void LayerCheck::walk() {
@@ -142,6 +170,7 @@ void LayerCheck::check_links() {
   links_.check(layer_.info.root_inode, [this](Code code, Key const& key, std::uint64_t about, std::string text) {
     auto const found = find_first(c_.source, layer_.info.root, key, {key.inode, key.kind, key.offset + 1});
     auto const at = found ? found->record.at : kNoOffset;
+    said_ = true;
     if (at != kNoOffset && c_.findings.known(code, at)) return;
     Finding f;
     f.code = code;
@@ -165,6 +194,9 @@ void LayerCheck::check_links() {
 void LayerCheck::check_space() {
   for (auto const& u : uses_) result_.used_blocks += u.count;
   find_overlaps(uses_, [this](Use const& first, Use const& second) {
+    // Data of an ancestor may be mapped by any number of files: the layer never frees it.
+    auto const inherited = [this](Use const& u) { return u.inode != 0 && u.owner != layer_.info.id; };
+    if (inherited(first) && inherited(second) && first.owner == second.owner) return;
     auto const what = [this](Use const& u) { return u.inode == 0 ? std::string{"a node"} : path(u.inode); };
     say(Code::kTwice, Severity::kError, second.inode, second.block * kBlockSize,
         fmt::format("blocks {}+{} of {} are also those of {}", second.block,

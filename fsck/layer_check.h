@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer: its tree as users see it, and its space.
 //
-// Every layer's whole tree is walked, shared nodes included: the logical checks (link counts, reachability, counters)
-// hold per layer.  What is shared is cheap: nodes come from the cache already checked, findings are told once, data is
-// read by the layer whose leaf names it, and a layer whose root is its parent's takes over the parent's result.
-// The cost is still layers times tree; walking only what differs from the parent is the way to go beyond that.
+// The logical checks (link counts, reachability, counters) hold per layer, so a whole walk visits a layer's whole tree, shared nodes
+// included.  A layer whose parent was found sound is looked at for what it changed first (layer_delta.h): if that is sound, so is
+// the layer, and it gets no walk of its own.  So the cost is that of the differences, in a store without damage.
 // Memory: about 120 bytes per inode and 32 per extent of the one layer in hand.
 #pragma once
 
@@ -28,6 +27,7 @@ struct LayerResult {
   std::uint64_t node_blocks = 0;  // of its own
   std::uint64_t data_blocks = 0;  // of its own
   std::uint64_t last_inode = 0;
+  bool sound = false;             // nothing at all was said of it
 };
 
 struct LayerContext {
@@ -38,18 +38,21 @@ struct LayerContext {
   Findings& findings;
   bool data = true;
   unsigned threads = 2;
+  bool delta = true;
 };
 
 class LayerCheck {
  public:
   LayerCheck(LayerContext const& context, LayerEntry const& layer);
-  // parent: the result of the layer's parent if that has the same root, to be taken over.
-  LayerResult run(LayerResult const* same_as_parent);
+  // parent: the result of the layer's parent, if there is one that it really stands on; same: it has the same root.
+  LayerResult run(LayerResult const* parent, bool same);
 
   [[nodiscard]] std::uint64_t data_blocks_checked() const { return data_.blocks_checked(); }
 
  private:
   void walk();
+  bool run_delta(LayerResult const& parent);
+  LayerResult finish();
   bool enter_node(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner);
   void damaged(Error const& error, NodePtr const& ptr, Key const& low, Key const& high);
   void take_orphan(Record const& r);
@@ -69,6 +72,7 @@ class LayerCheck {
   DataCheck data_;
   std::vector<Use> uses_;
   LayerResult result_{};
+  bool said_ = false;
 };
 
 }  // namespace lcfs::fsck

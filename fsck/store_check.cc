@@ -36,6 +36,7 @@ void StoreScan::check_counters() {
   for (auto const& r : runs_) blocks += r.count;
   counter(offsetof(Superblock, layer_blocks), "layer_blocks", sb_.layer_blocks, blocks);
 
+  std::unordered_map<std::uint64_t, std::uint64_t> served;  // serve_id -> layer
   for (auto const& l : layers_) {
     if (l.info.own_blocks != l.run_blocks)
       say(Code::kCounter, l.at + offsetof(LayerRecord, own_blocks),
@@ -43,6 +44,13 @@ void StoreScan::check_counters() {
     if (l.info.id >= sb_.next_id)
       say(Code::kCounter, slot + offsetof(Superblock, next_id),
           fmt::format("superblock: next_id {}, but there is layer {}", sb_.next_id, l.info.id), l.info.id);
+    if (l.info.serve_id >= sb_.next_id)
+      say(Code::kCounter, slot + offsetof(Superblock, next_id),
+          fmt::format("superblock: next_id {}, but a layer is served as {}", sb_.next_id, l.info.serve_id), l.info.id);
+    if (l.info.state == LayerState::kDying) continue;
+    if (auto const [first, fresh] = served.emplace(l.info.serve_id, l.info.id); !fresh)
+      say(Code::kGraph, l.at + offsetof(LayerRecord, serve_id),
+          fmt::format("serve_id {} is that of layer {} too", l.info.serve_id, first->second), l.info.id);
   }
   for (auto const& i : images_)
     if (i.info.id >= sb_.next_id)

@@ -139,6 +139,7 @@ class Importer {
   Importer(Store& store, ImportOptions const& options)
       : store_(store), options_(options), transaction_(store), meter_(options.progress) {
     common_.stop = options.stop;
+    common_.input = options.input;
     common_.free_bytes = store.space().free * kBlockSize;
   }
 
@@ -229,6 +230,7 @@ Result<ImportReport> import_archive(Store& store, ImportOptions const& options) 
 Result<std::vector<ListedImage>> list_archive(ImportOptions const& options) {
   Common common;
   common.stop = options.stop;
+  common.input = options.input;
   LCFS_TRY_ASSIGN(auto const plan, plan_options(options));
   LCFS_TRY_ASSIGN(auto opened, open_archive(options.source, common, {}));
   std::unique_ptr<StreamArchive> streamed;

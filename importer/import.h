@@ -27,6 +27,7 @@ struct Progress {
 
 struct ImportOptions {
   std::string source{};                     // path, or "-" for standard input
+  int input = 0;                            // the descriptor that "-" means; stays the caller's
   std::vector<std::string> names{};         // images wanted; empty: all
   std::string platform{};                   // "os/arch[/variant]"; empty: the host's, where there is a choice
   unsigned threads = 0;                     // layers received at the same time; 0: as many as there are cores (at most 8)

@@ -29,6 +29,7 @@ inline constexpr std::uint64_t kMaxLayerMetadata = std::uint64_t{1} << 30;
 struct Common {
   ChunkPool pool{};
   std::atomic<bool> const* stop = nullptr;          // null: never
+  int input = 0;                                    // what "-" means
   std::uint64_t max_plain = kMaxPlainLayer;         // tests make it small
   std::uint64_t free_bytes = ~std::uint64_t{0};     // of the store: what needs more is not even collected
 

@@ -199,7 +199,7 @@ Result<OpenedArchive> open_archive(std::string const& path, Common& common, std:
   OpenedArchive opened;
   bool const standard_input = path == "-";
   opened.name = standard_input ? "standard input" : path;
-  Fd fd(standard_input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  Fd fd(standard_input ? fcntl(common.input, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (fd.get() < 0) return in_member({errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno}, opened.name, "");
   struct stat st {};
   if (fstat(fd.get(), &st) != 0) return in_member({Errc::kIo, "cannot stat", errno}, opened.name, "");

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
 #include <map>
 #include <random>
 
@@ -33,6 +34,8 @@ State state_of(Store& store) {
   }));
   for (auto const& info : layers) {
     auto& files = out[info.name];
+    files["/"] = std::to_string(static_cast<int>(info.state)) + " serves " + std::to_string(info.serve_id) + " quota " +
+                 std::to_string(info.quota_blocks);
     auto layer = must(store.layer(info.id));
     std::vector<std::pair<std::string, Inode>> entries;
     must(layer->readdir(layer->root(), 0, [&](DirEntry const& e) {
@@ -49,6 +52,7 @@ State state_of(Store& store) {
     for (auto const& n : d.names) out["image " + n];
     return true;
   }));
+  out["store"]["blocks"] = std::to_string(store.space().total);
   return out;
 }
 
@@ -78,9 +82,10 @@ struct Life {
     auto store = must(Store::open(std::make_unique<SharedDevice>(recorder), options));
     promise(*store);
     std::vector<LayerId> open;
+    std::vector<std::shared_ptr<Layer>> removed;  // in use meanwhile
     int named = 0;
     for (int i = 0; i < steps; ++i) {
-      switch (open.empty() ? 0 : rng() % 8) {
+      switch (open.empty() ? 0 : rng() % 14) {
         case 0: {
           LayerId const parent = open.empty() || rng() % 2 ? 0 : open[rng() % open.size()];
           LayerId const id = must(store->create_layer("l" + std::to_string(named++), parent));
@@ -91,14 +96,38 @@ struct Life {
         case 1: import(*store, rng, named++); break;
         case 2: {
           LayerId const id = open[rng() % open.size()];
+          if (rng() % 2) removed.push_back(must(store->layer(id)));
           must(store->remove_layer(id));
           std::erase(open, id);
           break;
         }
+        case 3: case 4: {
+          LayerId& id = open[rng() % open.size()];
+          if (rng() % 2) {
+            auto const layer = must(store->layer(id));
+            write(*layer, rng);
+            id = must(store->commit_layer(id, "c" + std::to_string(named++)));
+            write(*layer, rng);
+            must(store->checkpoint());
+          } else {
+            id = must(store->commit_layer(id, "c" + std::to_string(named++)));
+          }
+          break;
+        }
+        case 5: must(store->rename_layer(open[rng() % open.size()], "r" + std::to_string(named++))); break;
+        case 6: must(store->set_quota(open[rng() % open.size()], 5000 + rng() % 100)); break;
+        case 7: must(store->grow(store->space().total * kBlockSize + (1u << 20))); break;
+        case 8:
+          if (removed.empty()) break;
+          write(*removed.back(), rng);
+          must(store->checkpoint());
+          if (rng() % 2) removed.pop_back();
+          break;
         default: write(*must(store->layer(open[rng() % open.size()])), rng); must(store->checkpoint());
       }
       promise(*store);
     }
+    removed.clear();
   }
 
  private:
@@ -188,9 +217,12 @@ class NoFlush final : public SharedDevice {
 }  // namespace
 
 TEST_CASE("crash: after any effect, whatever of the writes in flight arrived, a checkpoint stands, whole, and no promise is broken") {
-  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+  // LCFS_SEEDS=N: as many lives, for a long search.
+  char const* const many = std::getenv("LCFS_SEEDS");
+  std::uint64_t const seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 4;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     Life life(fresh_disk());
-    life.live(seed, 12);
+    life.live(seed, 16);
     std::size_t const effects = life.recorder->effects();
     CAPTURE(seed);
     for (std::size_t n = 0; n <= effects; ++n) {
@@ -239,7 +271,15 @@ TEST_CASE("fault: each effect refused in turn is told, the store stays clean, an
           std::string const data(300000, 'x');
           LCFS_TRY(layer->write(f.inode, 0, std::as_bytes(std::span{data.data(), data.size()})));
           LCFS_TRY(layer->fsync(f.inode));
-          LCFS_TRY(store->create_layer("b", id));
+          LCFS_TRY_ASSIGN(LayerId const running, store->create_layer("b", id));
+          LCFS_TRY_ASSIGN(auto const in_use, store->layer(running));
+          LCFS_TRY(in_use->create(in_use->root(), "g", {S_IFREG | 0644}));
+          LCFS_TRY_ASSIGN(LayerId const next, store->commit_layer(running, "snap"));
+          LCFS_TRY(store->rename_layer(running, "snapshot"));
+          LCFS_TRY(store->set_quota(next, 1000));
+          LCFS_TRY(store->grow(33u << 20));
+          LCFS_TRY(store->remove_layer(next));
+          LCFS_TRY(in_use->create(in_use->root(), "h", {S_IFREG | 0644}));
           return store->close();
         };
         auto const r = work();

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <array>
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "engine/layer.h"
@@ -27,7 +29,7 @@ struct File {
   std::uint32_t links = 0;
 };
 struct Model {
-  std::map<Inode, File> files{};
+  std::map<Inode, File> files{};  // links == 0: held though it has no name
   Inode root = 0;
 };
 
@@ -55,6 +57,16 @@ void check_same(Layer& layer, Model const& model) {
       return true;
     }));
     CHECK(entries == want.entries);
+    std::size_t told = 0;
+    must(layer.readdir_attrs(at, 0, [&](DirEntry const& e, Attr const& a) {
+      ++told;
+      CHECK(e.cookie >= 256);
+      CHECK(want.entries.at(e.name) == e.inode);
+      CHECK(a.inode == e.inode);
+      CHECK(a.info == must(layer.getattr(e.inode)).info);
+      return true;
+    }));
+    CHECK(told == want.entries.size());
     for (auto const& entry : want.entries) {
       std::string const& name = entry.first;
       Inode const inode = entry.second;
@@ -78,14 +90,37 @@ void check_same(Layer& layer, Model const& model) {
       for (auto const& [key, value] : f.xattrs) CHECK((must(layer.getxattr(inode, key)) == value));
     }
   }
+  for (auto const& [inode, f] : model.files) {
+    if (f.links != 0 || !S_ISREG(f.mode)) continue;
+    CHECK(must(layer.getattr(inode)).info.nlink == 0);
+    CHECK((read_all(layer, inode, f.data.size() + 1) == f.data));
+  }
 }
 
 class Driver {
  public:
   Driver(std::uint64_t seed) : rng_(seed) {}
 
+  // Below the layer, to copy from.
+  void set_base(Layer* layer, Model const* model) {
+    base_ = layer;
+    base_model_ = model;
+  }
+  // Held inodes go: one by one, or all at once.
+  void forget_all(Layer& layer, Model& m) {
+    bool const off = rng_() % 2 != 0;
+    if (off) must(layer.hold_unlinked(false));
+    std::erase_if(m.files, [&](auto const& file) {
+      must(layer.forget(file.first));
+      if (file.second.links != 0) return false;
+      CHECK(layer.getattr(file.first).error().to_errno() == ENOENT);
+      return true;
+    });
+    if (!off) must(layer.hold_unlinked(false));
+  }
+
   void step(Layer& layer, Model& m) {
-    switch (rng_() % 16) {
+    switch (rng_() % 21) {
       case 0: return make(layer, m, S_IFREG | 0644);
       case 1: return make(layer, m, S_IFDIR | 0755);
       case 2: return make(layer, m, rng_() % 2 ? S_IFIFO | 0600 : S_IFCHR | 0600);
@@ -98,6 +133,11 @@ class Driver {
       case 9: return punch(layer, m);
       case 10: return xattr(layer, m);
       case 11: return chmod(layer, m);
+      case 12: return collapse(layer, m);
+      case 13: return insert(layer, m);
+      case 14:
+      case 15: return copy(layer, m);
+      case 16: return rng_() % 2 != 0 ? make_tmpfile(layer, m) : forget(layer, m);
       default: return write(layer, m);
     }
   }
@@ -107,7 +147,7 @@ class Driver {
   Inode pick(Model const& m, std::uint32_t type) {
     std::vector<Inode> found;
     for (auto const& [inode, f] : m.files) {
-      if ((f.mode & S_IFMT) == type) found.push_back(inode);
+      if ((f.mode & S_IFMT) == type && (type == S_IFREG || f.links != 0)) found.push_back(inode);
     }
     return found.empty() ? 0 : found[rng_() % found.size()];
   }
@@ -134,6 +174,64 @@ class Driver {
     m.files[a.inode] = File{mode, {}, {}, {}, 1};
     m.files[dir].entries[n] = a.inode;
   }
+  void make_tmpfile(Layer& layer, Model& m) {
+    Attr const a = must(layer.tmpfile({S_IFREG | 0600, 1, 2, 0, {{"user.born", "unnamed"}}}));
+    m.files[a.inode] = File{S_IFREG | 0600, {}, {}, {{"user.born", "unnamed"}}, 0};
+    tmpfiles_.insert(a.inode);
+  }
+  void forget(Layer& layer, Model& m) {
+    Inode const inode = pick(m, rng_() % 4 == 0 ? S_IFDIR : S_IFREG);
+    if (inode == 0) return;
+    must(layer.forget(inode));
+    if (m.files[inode].links == 0) {
+      m.files.erase(inode);
+      CHECK(layer.getattr(inode).error().to_errno() == ENOENT);
+    }
+  }
+  // A file whose data may be collapsed or copied in whole blocks grows to some.
+  static std::uint64_t blocks(std::uint64_t v) { return v / kBlockSize * kBlockSize; }
+  void collapse(Layer& layer, Model& m) {
+    Inode const file = pick(m, S_IFREG);
+    if (file == 0) return;
+    std::string& data = m.files[file].data;
+    std::uint64_t const at = blocks(rng_() % (data.size() + 1)), n = blocks(rng_() % 40000) + kBlockSize;
+    expect(layer.allocate(file, Allocate::kCollapse, at + 1, n), EINVAL);
+    expect(layer.allocate(file, Allocate::kCollapse, at, n), at + n >= data.size() ? EINVAL : 0);
+    if (at + n < data.size()) data.erase(at, n);
+  }
+  void insert(Layer& layer, Model& m) {
+    Inode const file = pick(m, S_IFREG);
+    if (file == 0) return;
+    std::string& data = m.files[file].data;
+    std::uint64_t const at = blocks(rng_() % (data.size() + 1)), n = blocks(rng_() % 40000) + kBlockSize;
+    if (data.size() > 1000000) return;
+    expect(layer.allocate(file, Allocate::kInsert, at, n), at >= data.size() ? EINVAL : 0);
+    if (at < data.size()) data.insert(at, n, '\0');
+  }
+  void copy(Layer& layer, Model& m) {
+    bool const below = base_ != nullptr && rng_() % 3 == 0;
+    Inode const from = below ? pick(*base_model_, S_IFREG) : pick(m, S_IFREG), to = pick(m, S_IFREG);
+    if (from == 0 || to == 0) return;
+    std::string const source = below ? base_model_->files.at(from).data : m.files[from].data;
+    std::string& data = m.files[to].data;
+    std::uint64_t at = rng_() % (source.size() + 1), into = rng_() % (data.size() + 5000);
+    std::uint64_t n = rng_() % 3 == 0 ? ~0ull >> 2 : rng_() % 100000;
+    if (rng_() % 3 != 0) {  // often it can be shared
+      at = blocks(at);
+      into = blocks(into) + at % kBlockSize;
+    }
+    std::uint64_t const want = std::min(n, source.size() - at);
+    auto const r = below ? layer.copy_range(*base_, from, at, to, into, n) : layer.copy_range(from, at, to, into, n);
+    if (!below && from == to && at < into + want && into < at + want) {
+      REQUIRE_FALSE(r);
+      CHECK(r.error().to_errno() == EINVAL);
+      return;
+    }
+    CHECK(must(r) == want);
+    if (want == 0) return;
+    if (data.size() < into + want) data.resize(into + want);
+    data.replace(into, want, source, at, want);
+  }
   void make_symlink(Layer& layer, Model& m) {
     Inode const dir = pick(m, S_IFDIR);
     std::string const n = name(), target(1 + rng_() % 4000, 't');
@@ -148,13 +246,18 @@ class Driver {
     std::string const n = name();
     bool const there = m.files[dir].entries.contains(n);
     auto r = layer.link(file, dir, n);
+    if (m.files[file].links == 0 && !tmpfiles_.contains(file)) {
+      REQUIRE_FALSE(r);
+      CHECK(r.error().to_errno() == ENOENT);
+      return;
+    }
     REQUIRE(r.ok() == !there);
     if (there) return;
     m.files[dir].entries[n] = file;
     ++m.files[file].links;
   }
   void drop(Model& m, Inode inode) {
-    if (--m.files[inode].links == 0) m.files.erase(inode);
+    if (--m.files[inode].links == 0) tmpfiles_.erase(inode);
   }
   void remove(Layer& layer, Model& m) {
     Inode const dir = pick(m, S_IFDIR);
@@ -244,9 +347,9 @@ class Driver {
     if (file == 0) return;
     std::string& data = m.files[file].data;
     std::uint64_t const at = rng_() % (data.size() + 1000), n = 1 + rng_() % 30000;
-    bool const zero = rng_() % 2 != 0;
-    must(layer.allocate(file, zero ? Allocate::kZeroRange : Allocate::kPunchHole, at, n));
-    if (zero && data.size() < at + n) data.resize(at + n);
+    Allocate const how = std::array{Allocate::kZeroRange, Allocate::kPunchHole, Allocate::kZeroRangeKeepSize}[rng_() % 3];
+    must(layer.allocate(file, how, at, n));
+    if (how == Allocate::kZeroRange && data.size() < at + n) data.resize(at + n);
     for (std::uint64_t i = at; i < at + n && i < data.size(); ++i) data[i] = '\0';
   }
   void xattr(Layer& layer, Model& m) {
@@ -270,6 +373,9 @@ class Driver {
     m.files[file].mode = S_IFREG | *set.permissions;
   }
   std::mt19937_64 rng_;
+  Layer* base_ = nullptr;
+  Model const* base_model_ = nullptr;
+  std::set<Inode> tmpfiles_{};  // that have never been without FileState: they can be linked
 };
 
 }  // namespace
@@ -292,9 +398,14 @@ TEST_CASE("file API: random operations on a chain of layers do what the model do
       for (int round = 0; round < 4; ++round) {
         {
           auto layer = must(store->layer(ids.back()));
-          for (int i = 0; i < 150; ++i) driver.step(*layer, models.back());
+          auto base = depth > 0 ? must(store->layer(ids[ids.size() - 2])) : nullptr;
+          driver.set_base(base.get(), depth > 0 ? &models[models.size() - 2] : nullptr);
+          must(layer->hold_unlinked(true));
+          for (int i = 0; i < 200; ++i) driver.step(*layer, models.back());
           check_same(*layer, models.back());
           if (round == 1) store.check();
+          check_same(*layer, models.back());
+          driver.forget_all(*layer, models.back());
         }
         if (round == 2) store.reopen();
       }

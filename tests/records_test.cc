@@ -108,6 +108,7 @@ LayerInfo good_layer() {
   l.diff_bytes = 9;
   l.diff_id.fill(1);
   l.chain_id.fill(2);
+  l.serve_id = 7;
   l.name = "web";
   return l;
 }
@@ -237,6 +238,8 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
          {"root inode", with<std::uint64_t>(l, 0x20, 0), 0x20, "root inode 0"},
          {"own > used", with<std::uint64_t>(l, 0x28, 9), 0x28, "own_blocks 9 of 8 used"},
          {"used", with<std::uint64_t>(l, 0x30, kTotal + 1), 0x30, "used_blocks 10001"},
+         {"no serve_id", with<std::uint64_t>(l, 0xa8, 0), 0xa8, "live layer with serve_id 0"},
+         {"frozen with quota", with<std::uint64_t>(l, 0xb0, 9), 0xb0, "quota of 9 blocks"},
          {"digests without flag", with<std::uint8_t>(l, 9, 0), 0x68, "diff_id"},
          {"reserved", with<std::uint8_t>(l, 0xbf, 1), 0xbf, "reserved byte 0x1"},
          {"slash", with<std::uint8_t>(l, 0xc1, '/'), 0xc1, "a slash"}},
@@ -247,7 +250,20 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
   dying.own_blocks = 12;
   auto const d = encode_layer(dying);
   REQUIRE(parse_layer(key, bytes_of(d), kTotal));
-  check(parse, key, d, {{"tree", with<std::uint64_t>(d, 0xc, 16), 0xc, "has a tree"}}, {});
+  check(parse, key, d,
+        {{"tree", with<std::uint64_t>(d, 0xc, 16), 0xc, "has a tree"},
+         {"served", with<std::uint64_t>(d, 0xa8, 5), 0xa8, "dying layer with serve_id 5"},
+         {"dying with quota", with<std::uint64_t>(d, 0xb0, 1), 0xb0, "quota of 1 blocks"}},
+        {});
+  LayerInfo open = good_layer();
+  open.state = LayerState::kOpen;
+  open.children = 0;
+  open.frozen_ns = 0;
+  open.quota_blocks = 1000;
+  auto const o = encode_layer(open);
+  auto const quota = parse_layer(key, bytes_of(o), kTotal);
+  REQUIRE(quota);
+  CHECK(encode_layer(*quota) == o);
 }
 
 TEST_CASE("records: runs, images, names and digests") {

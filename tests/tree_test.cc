@@ -58,6 +58,16 @@ void check_same(Tree const& tree, Model const& model) {
     REQUIRE(std::equal(c.value().begin(), c.value().end(), it->second.begin(), it->second.end()));
   }
   CHECK(it == model.end());
+  // A cursor that goes from place to place finds what one from the root would.
+  std::mt19937_64 rng(model.size());
+  for (int i = 0; i < 50; ++i) {
+    Key const key{rng() % 62, static_cast<std::uint8_t>(rng() % 8), rng() % 42};
+    must(c.seek_near(key));
+    auto const want = model.lower_bound(key);
+    REQUIRE(c.valid() == (want != model.end()));
+    if (c.valid()) CHECK(c.key() == want->first);
+    if (c.valid() && rng() % 3 == 0) must(c.next());
+  }
 }
 
 Key random_key(std::mt19937_64& rng) {
@@ -175,6 +185,31 @@ TEST_CASE("tree: ascending appends fill leaves") {
   std::uint64_t n = 0;
   for (; c.valid(); must(c.next())) CHECK(c.key().inode == n++);
   CHECK(n == kRecords);
+}
+
+TEST_CASE("tree: appends between puts and erases keep the order") {
+  Ground ground;
+  OneTree t(ground, 1, NodePtr{});
+  Model model;
+  std::mt19937_64 rng(5);
+  for (std::uint64_t inode = 1; inode < 3000; ++inode) {
+    for (std::uint8_t kind = 1; kind < 3; ++kind) {
+      auto const value = value_of(rng);
+      must(t.tree.append({inode, kind, 0}, value));
+      model[{inode, kind, 0}] = value;
+    }
+    Key const key{inode - rng() % std::min<std::uint64_t>(inode, 40), static_cast<std::uint8_t>(1 + rng() % 4), 0};
+    if (rng() % 3 == 0) {
+      CHECK(must(t.tree.erase(key)) == (model.erase(key) != 0));
+    } else {
+      auto const value = value_of(rng);
+      must(t.tree.put(key, value));
+      model[key] = value;
+    }
+    if (rng() % 200 == 0) t.seal();
+    if (rng() % 100 == 0) check_same(t.tree, model);
+  }
+  check_same(t.tree, model);
 }
 
 TEST_CASE("tree: everything erased leaves no node, and all space comes back") {

@@ -17,7 +17,7 @@ class Installed(support.Case):
         subprocess.run(["cmake", "--install", os.environ["LCFS_BUILD"], "--prefix", "/usr"], check=True, stdout=subprocess.DEVNULL,
                        env=dict(os.environ, DESTDIR=self.path("root")))
         usr = self.path("root/usr")
-        for name in ["mkfs.lcfs", "fsck.lcfs"]:
+        for name in ["mkfs.lcfs", "fsck.lcfs", "mount.lcfs", "mount.fuse.lcfs"]:
             self.assertEqual(os.readlink(os.path.join(usr, "sbin", name)), "../bin/lcfs")
         subprocess.run([usr + "/sbin/mkfs.lcfs", "-q", "--size", "16M", self.store], check=True)
         subprocess.run([usr + "/sbin/fsck.lcfs", "-n", self.store], check=True, stdout=subprocess.DEVNULL)

@@ -62,6 +62,7 @@ class FaultyDevice final : public Device {
   Status reserve(std::uint64_t offset, std::uint64_t length) override;
   Status release(std::uint64_t offset, std::uint64_t length) override;
   [[nodiscard]] bool always_backed() const override { return below_.always_backed(); }
+  Status refresh_size() override { return below_.refresh_size(); }
   Status resize(std::uint64_t new_size) override;
 
  private:

@@ -55,7 +55,7 @@ std::uint64_t RawStore::free_probe(Records const& records, Key key, std::uint64_
 std::uint64_t RawStore::add_layer(std::string_view name, std::uint64_t parent) {
   auto const id = superblock.next_id++;
   auto& l = layers_[id];
-  l.info.id = id;
+  l.info.id = l.info.serve_id = id;
   l.info.name = name;
   l.info.parent = parent;
   if (parent == 0) {

@@ -70,6 +70,7 @@ class RecordingDevice final : public Device {
   Status reserve(std::uint64_t offset, std::uint64_t length) override { return below_.reserve(offset, length); }
   Status release(std::uint64_t offset, std::uint64_t length) override { return below_.release(offset, length); }
   [[nodiscard]] bool always_backed() const override { return below_.always_backed(); }
+  Status refresh_size() override { return below_.refresh_size(); }
   Status resize(std::uint64_t new_size) override;
 
   [[nodiscard]] std::vector<Effect> log() const;  // data is shared, not copied

@@ -24,6 +24,7 @@ class SharedDevice : public Device {
   Status reserve(std::uint64_t o, std::uint64_t n) override { return below_->reserve(o, n); }
   Status release(std::uint64_t o, std::uint64_t n) override { return below_->release(o, n); }
   [[nodiscard]] bool always_backed() const override { return below_->always_backed(); }
+  Status refresh_size() override { return below_->refresh_size(); }
   Status resize(std::uint64_t n) override { return below_->resize(n); }
 
  protected:

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands on a store that a server has: the client's side asks for them, the server's side runs them.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+
+#include "cli/fd_stream.h"
+#include "cli/serve.h"
+#include "cli/signals.h"
+#include "cli/store_arg.h"
+
+namespace lcfs::cli {
+namespace {
+
+// What a command may ask of its environment, LCFS_STORE aside.
+constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "NO_COLOR", "TERM", "COLUMNS"};
+
+// Read, where umask(2) would have to change it.
+mode_t current_umask() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("Umask:")) return static_cast<mode_t>(std::strtoul(line.c_str() + 6, nullptr, 8));
+  return 022;
+}
+
+mount::ControlCommand command_for(Context const& context, std::string const& path) {
+  mount::ControlCommand command;
+  command.args = context.args;
+  command.umask = current_umask();
+  // The server's user may have another default store than ours.
+  command.variables.emplace_back("LCFS_STORE", path);
+  if (context.io.env)
+    for (char const* name : kForwarded)
+      if (auto value = context.io.env(name)) command.variables.emplace_back(name, *std::move(value));
+  return command;
+}
+
+}  // namespace
+
+Result<bool> forward(Context& context, std::string const& path) {
+  auto const& io = context.io;
+  if (context.served != nullptr || io.out_fd < 0 || io.err_fd < 0) return false;
+  LCFS_TRY_ASSIGN(auto const store, mount::store_identity(path));
+  io.out.flush();
+  io.err.flush();
+  // A command that doesn't wait for signals just dies of them, and the server sees that.
+  auto const answer =
+      mount::control_call(mount::control_socket_paths(store, io.env), store.owner, command_for(context, path),
+                          {io.in_fd, io.out_fd, io.err_fd}, StopOnSignal::active());
+  if (!answer) {
+    auto error = answer.error();
+    if (error.path.empty()) error.path = path;
+    return error;
+  }
+  if (!*answer) return false;
+  context.exit = **answer;
+  return true;
+}
+
+int run_for_client(mount::ControlRequest& request, mount::Serving const& serving,
+                   mount::StoreIdentity const& identity) {
+  FdStream out(request.out.get(), &request.stop);
+  FdStream err(request.err.get(), &request.stop);
+  err << std::unitbuf;
+  Io io{out, err, isatty(request.err.get()) == 1, [&request](char const* name) { return request.variable(name); }};
+  io.in_fd = request.in.get();
+  io.stop = &request.stop;
+  ServedStore const served{serving, identity};
+  try {
+    return run(request.command.args, io, &served);
+  } catch (std::exception const& error) {  // no memory: the client's trouble, not that of all mounts
+    err << fmt::format("lcfs: {}\n", error.what());
+    return kFailed;
+  }
+}
+
+}  // namespace lcfs::cli

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a layer changed of its parent's tree: is the layer sound, given that the parent is?
+//
+// Only nodes that are not the parent's are looked at: equal pointers mean equal subtrees, which the parent's check has covered.
+// From them come the records that were added and removed, and each rule that a whole walk checks is checked as a difference:
+//   bounds    a shared subtree keeps to the bounds it has here (else its outermost keys are looked at)
+//   inodes    those with a changed record are checked whole, directories but for their entries, which are counted up and down
+//   links     added and removed entries and back references cancel out; link counts change as entries do
+//   reach     every directory that got another parent leads to the root
+//   space     own blocks are all among what was added; inherited ones are where the parent has them
+// It only ever says yes.  Whatever it is not sure of (damage, shapes it does not know, and all it finds wrong) gets a whole walk,
+// which tells what is wrong, in the words it has.
+// Cost: the changed nodes, the records of changed inodes, the depth of moved directories.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "fsck/inode_check.h"
+#include "fsck/node_source.h"
+#include "fsck/space.h"
+#include "fsck/store_scan.h"
+#include "fsck/tree_walk.h"
+
+namespace lcfs::fsck {
+
+class LayerDelta {
+ public:
+  LayerDelta(NodeSource& source, StoreScan const& scan, SuperblockInfo const& superblock, LayerEntry const& layer,
+             LayerEntry const& parent)
+      : source_(source), scan_(scan), sb_(superblock), layer_(layer.info), parent_(parent.info) {}
+
+  // The parent was found sound.  False: not surely sound, the rest means nothing.
+  bool sound();
+
+  [[nodiscard]] std::int64_t inodes() const { return inodes_; }            // more than the parent has
+  [[nodiscard]] std::int64_t used_blocks() const { return used_blocks_; }  // likewise
+  [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }   // of those added
+  [[nodiscard]] std::vector<Use>& own() { return own_; }                   // all that the layer owns in its tree
+  // Extents whose data no ancestor's check has read.  They live as long as this.
+  [[nodiscard]] std::vector<Record> const& new_data() const { return new_data_; }
+
+ private:
+  struct Pointer {
+    NodePtr ptr{};
+    Key low{}, high{};  // keys in [low, high); high == kMaxKey: no bound
+  };
+  struct Change {
+    Record record{};
+    bool added = false;
+  };
+  // One tree's nodes that the other lacks, level by level.
+  struct Side {
+    std::vector<Pointer> level{};  // of the level in hand, in key order
+    std::vector<Pointer> next{};
+    std::vector<NodeSource::Node> leaves{};
+    std::uint64_t nodes = 0;
+  };
+  bool compare_nodes();
+  std::optional<unsigned> enter_root(LayerInfo const& info, Side& side);
+  bool open(Side& side, Pointer const& p, unsigned level, bool ours);
+  bool within(Pointer const& p, unsigned level, Key const& low, Key const& high);
+  void compare_records(Side const& ours, Side const& theirs);
+  bool take(Change const& c);
+  bool take_extent(Change const& c, ExtentInfo const& extent);
+  bool check_inode(std::uint64_t inode);
+  bool check_entry_group(Record const& r, std::string_view name);
+  bool check_links(std::uint64_t inode);
+  bool check_reach(std::uint64_t directory);
+  [[nodiscard]] std::optional<Found> at(NodePtr const& root, Key const& key);
+  [[nodiscard]] std::optional<InodeInfo> inode_in(LayerInfo const& layer, std::uint64_t inode);
+  template <class Take>
+  void range(Key from, Key const& end, Take const& take);
+
+  NodeSource& source_;
+  StoreScan const& scan_;
+  SuperblockInfo const& sb_;
+  LayerInfo const& layer_;
+  LayerInfo const& parent_;
+  std::vector<NodeSource::Node> held_;  // leaves whose records are in changes_
+  std::vector<Change> changes_;
+  std::set<std::uint64_t> touched_;     // inodes to look at
+  std::set<std::uint64_t> moved_;       // directories with another parent
+  std::unordered_set<std::uint64_t> reached_;
+  std::map<std::tuple<std::uint64_t, std::uint64_t, std::string>, int> links_;  // child, directory, name: entries less back references
+  struct Counts {
+    std::int64_t named = 0;                  // entries that name it
+    std::int64_t entries = 0, subdirs = 0;   // entries that it has
+  };
+  std::unordered_map<std::uint64_t, Counts> counts_;  // changes
+  std::int64_t inodes_ = 0, used_blocks_ = 0;
+  std::uint64_t last_inode_ = 0;
+  std::vector<Use> own_;
+  std::vector<Record> new_data_;
+};
+
+}  // namespace lcfs::fsck

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <list>
+#include <system_error>
+#include <thread>
+
+#include "engine/sync.h"
+#include "mount/control.h"
+#include "mount/control_socket.h"
+#include "mount/control_wire.h"
+
+namespace lcfs::mount {
+namespace {
+
+constexpr auto kAnswerPatience = std::chrono::seconds(5);        // for a client to take its answer
+constexpr auto kNoDescriptors = std::chrono::milliseconds(100);  // before accept(2) is tried again when it can't be had
+
+// The directory of the socket, made if need be, and nobody else's: who can replace the socket gets our clients'
+// descriptors.
+Status prepare_directory(std::string const& socket) {
+  auto const directory = socket.substr(0, socket.rfind('/') + 1);
+  if (directory.empty()) return Error{Errc::kInvalid, "is no absolute path", 0, socket, kNoOffset};
+  mode_t const mode = directory == "/run/lcfs/" ? 0755 : 0700;
+  if (::mkdir(directory.c_str(), mode) != 0 && errno != EEXIST)
+    return io_error(directory, kNoOffset, "cannot make the directory of the control socket", errno);
+  Fd const opened = open_fd(directory.substr(0, directory.size() - 1), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  struct stat st {};
+  if (!opened || ::fstat(opened.get(), &st) != 0)
+    return io_error(directory, kNoOffset, "cannot open the directory of the control socket", errno);
+  if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+    return Error{Errc::kInvalid, "is no place for a control socket: others could replace it", 0, directory, kNoOffset};
+  return Ok{};
+}
+
+Result<Fd> try_bind(std::string const& path) {
+  Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!socket) return io_error(path, kNoOffset, "cannot make a socket", errno);
+  LCFS_TRY_ASSIGN(auto const address, socket_address(path));
+  (void)::fchmod(socket.get(), 0600);  // bind(2) takes the mode over
+  if (::bind(socket.get(), address.get(), sizeof address.address) != 0 || ::listen(socket.get(), 16) != 0)
+    return io_error(path, kNoOffset, "cannot listen", errno);
+  return socket;
+}
+
+bool somebody_listens(std::string const& path) {
+  Fd const socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  auto const address = socket_address(path);
+  if (!socket || !address) return false;
+  return ::connect(socket.get(), address->get(), sizeof address->address) == 0 || errno == EAGAIN;  // EAGAIN: a queue
+}
+
+Result<Fd> listen_at(std::string const& path) {
+  LCFS_TRY(prepare_directory(path));
+  auto socket = try_bind(path);
+  if (socket || socket.error().sys != EADDRINUSE) return socket;
+  if (somebody_listens(path)) return Error{Errc::kBusy, "another server listens there", 0, path, kNoOffset};
+  ::unlink(path.c_str());  // of a server that died: we have the store's lock
+  return try_bind(path);
+}
+
+bool root_and_us(uid_t uid) { return uid == 0 || uid == geteuid(); }
+
+struct Connection {
+  Fd socket{};
+  ControlRequest request{};
+  std::thread thread{};
+  bool asked = false;  // to stop; the accepting thread's own
+  std::atomic<bool> done{false};
+};
+
+void answer(int socket, ControlAnswer const& text) {
+  send_all(socket, encode_answer(text), {}, ControlClock::now() + kAnswerPatience);
+}
+
+ControlAnswer refusal(ControlRefusal why, std::string text) { return ControlAnswer{1, why, std::move(text)}; }
+
+}  // namespace
+
+struct ControlServer::Impl {
+  Impl(ControlServerOptions wanted, Runner runner) : options(std::move(wanted)), run(std::move(runner)) {}
+
+  // Constant after start().
+  ControlServerOptions options;
+  Runner run;
+  Fd listener{}, wake{};
+  struct stat bound {};  // the socket's name, so that nobody else's is removed
+  std::thread accepter{};
+
+  mutable Mutex mu;
+  std::list<Connection> connections LCFS_GUARDED_BY(mu);  // the accepting thread alone adds and removes
+  Counts counts LCFS_GUARDED_BY(mu);
+  bool stopping LCFS_GUARDED_BY(mu) = false;
+
+  void notify() const {
+    std::uint64_t const one = 1;
+    (void)!::write(wake.get(), &one, sizeof one);
+  }
+
+  // The accepting thread.
+
+  void accept_all() {
+    while (!is_stopping()) {
+      wait_for_events();
+      reap();
+      accept_some();
+    }
+    refuse_waiting();
+    while (running() != 0) {
+      wait_for_events();
+      reap();
+    }
+  }
+
+  bool is_stopping() const {
+    Lock const lock(mu);
+    return stopping;
+  }
+
+  std::size_t running() const {
+    Lock const lock(mu);
+    return connections.size();
+  }
+
+  // Until a client comes, a command ends, a client goes away, or the server stops.
+  void wait_for_events() {
+    std::vector<pollfd> wanted{{wake.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
+    std::vector<Connection*> watched;
+    {
+      Lock const lock(mu);
+      if (stopping) wanted[1].fd = -1;
+      for (auto& connection : connections) {
+        if (connection.asked || connection.done) continue;
+        wanted.push_back({connection.socket.get(), POLLRDHUP, 0});
+        watched.push_back(&connection);
+      }
+    }
+    if (::poll(wanted.data(), wanted.size(), -1) < 0) return;
+    std::uint64_t count = 0;
+    (void)!::read(wake.get(), &count, sizeof count);
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+      if ((wanted[i + 2].revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0) continue;
+      watched[i]->asked = true;
+      watched[i]->request.stop = true;
+    }
+  }
+
+  void reap() {
+    std::list<Connection> ended;
+    {
+      Lock const lock(mu);
+      for (auto at = connections.begin(); at != connections.end();) {
+        auto const here = at++;
+        if (here->done) ended.splice(ended.end(), connections, here);
+      }
+    }
+    for (auto& connection : ended) connection.thread.join();
+  }
+
+  void accept_some() {
+    for (;;) {
+      Fd socket{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+      if (!socket) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+          std::this_thread::sleep_for(kNoDescriptors);  // the client stays in the queue
+        if (errno != ECONNABORTED && errno != EINTR) return;
+        continue;
+      }
+      take(std::move(socket));
+    }
+  }
+
+  void refuse_waiting() {
+    for (;;) {
+      Fd const socket{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+      if (!socket) return;
+      refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
+    }
+  }
+
+  void refuse(int socket, ControlRefusal why, std::string text) {
+    answer(socket, refusal(why, std::move(text)));
+    Lock const lock(mu);
+    ++counts.refused;
+  }
+
+  void take(Fd socket) {
+    auto const peer = peer_of(socket.get());
+    bool const allowed = peer && (options.allow ? options.allow(peer->uid) : root_and_us(peer->uid));
+    if (!allowed)
+      return refuse(socket.get(), ControlRefusal::kNotAllowed,
+                    fmt::format("the server takes commands of root and of its own user (uid {}) only", geteuid()));
+    if (running() >= options.connections)
+      return refuse(socket.get(), ControlRefusal::kTooMany,
+                    fmt::format("the server has {} commands to run already; try again", options.connections));
+    std::list<Connection> fresh(1);
+    auto& connection = fresh.front();
+    connection.socket = std::move(socket);
+    connection.request.pid = peer->pid;
+    connection.request.uid = peer->uid;
+    Lock const lock(mu);
+    if (stopping)
+      return answer(connection.socket.get(), refusal(ControlRefusal::kStopping, "the store is being unmounted"));
+    try {
+      connection.thread = std::thread([this, &connection] { serve(connection); });
+    } catch (std::system_error const&) {
+      ++counts.refused;
+      answer(connection.socket.get(), refusal(ControlRefusal::kTooMany, "the server cannot make a thread; try again"));
+      return;
+    }
+    connections.splice(connections.end(), fresh);
+  }
+
+  // A connection's own thread.
+
+  void serve(Connection& connection) {
+    auto const text = receive_and_run(connection);
+    {
+      Lock const lock(mu);  // first: who has an answer finds itself counted
+      ++(!text ? counts.dropped : text->refusal == ControlRefusal::kNone ? counts.commands : counts.refused);
+    }
+    if (text) answer(connection.socket.get(), *text);
+    ::shutdown(connection.socket.get(), SHUT_RDWR);  // closed by the accepting thread, which may be polling it
+    connection.done = true;
+    notify();
+  }
+
+  // Nothing: there is nobody to answer.
+  std::optional<ControlAnswer> receive_and_run(Connection& connection) {
+    int const socket = connection.socket.get();
+    auto const deadline = ControlClock::now() + options.patience;
+    auto& request = connection.request;
+    Incoming incoming;
+    std::array<std::byte, kControlHeader> head{};
+    if (receive_all(socket, std::span{head}.first(1), incoming, deadline) != Received::kAll) return std::nullopt;
+    bool const on_first_byte = incoming.descriptors.size() == kControlDescriptors && !incoming.too_many;
+    if (receive_all(socket, std::span{head}.subspan(1), incoming, deadline) != Received::kAll) return std::nullopt;
+    auto const known = decode_head(head);
+    if (!known)
+      return refusal(known.error().code == Errc::kUnsupported ? ControlRefusal::kVersion : ControlRefusal::kMalformed,
+                     known.error().message);
+    std::vector<std::byte> payload(known->length);
+    if (receive_all(socket, payload, incoming, deadline) != Received::kAll) return std::nullopt;
+    if (!on_first_byte || incoming.descriptors.size() != kControlDescriptors || incoming.too_many)
+      return refusal(
+          ControlRefusal::kMalformed,
+          fmt::format("control message: it brings {}{} descriptors; {} are wanted", incoming.descriptors.size(),
+                      incoming.too_many ? " or more" : "", kControlDescriptors));
+    auto command = decode_command(payload);
+    if (!command) return refusal(ControlRefusal::kMalformed, command.error().message);
+    request.command = *std::move(command);
+    request.in = std::move(incoming.descriptors[0]);
+    request.out = std::move(incoming.descriptors[1]);
+    request.err = std::move(incoming.descriptors[2]);
+    request.cwd = std::move(incoming.descriptors[3]);
+    return run_there(request);
+  }
+
+  // In the client's working directory and with its umask: this thread's own, and that of threads it makes.
+  ControlAnswer run_there(ControlRequest& request) {
+    if (::unshare(CLONE_FS) != 0 || ::fchdir(request.cwd.get()) != 0)
+      return refusal(ControlRefusal::kMalformed,
+                     fmt::format("control message: cannot work in the client's directory: {}", error_text(errno)));
+    ::umask(request.command.umask);
+    ControlAnswer ran{run(request), ControlRefusal::kNone, {}};
+    // A reader of the client's output must see its end when the client ends.
+    for (Fd* fd : {&request.in, &request.out, &request.err, &request.cwd}) *fd = Fd{};
+    return ran;
+  }
+
+  static std::string error_text(int sys) { return Error{Errc::kIo, {}, sys, {}, kNoOffset}.text(); }
+};
+
+ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<ControlServer>> ControlServer::start(ControlServerOptions options, Runner run) {
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(run));
+  LCFS_TRY_ASSIGN(impl->listener, listen_at(impl->options.socket));
+  impl->wake = Fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  bool const known = ::lstat(impl->options.socket.c_str(), &impl->bound) == 0;
+  if (!impl->wake || !known) {
+    ::unlink(impl->options.socket.c_str());
+    return io_error(impl->options.socket, kNoOffset, "cannot start the control server", errno);
+  }
+  // Signals are for the threads that wait for them; SIGPIPE for none: a client's broken pipe is its own.
+  sigset_t all{}, before{};
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  impl->accepter = std::thread([&server = *impl] { server.accept_all(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
+}
+
+ControlServer::~ControlServer() { stop(); }
+
+void ControlServer::stop() {
+  {
+    Lock const lock(impl_->mu);
+    if (impl_->stopping) return;
+    impl_->stopping = true;
+    struct stat now {};
+    auto const& path = impl_->options.socket;
+    if (::lstat(path.c_str(), &now) == 0 && now.st_dev == impl_->bound.st_dev && now.st_ino == impl_->bound.st_ino)
+      ::unlink(path.c_str());
+    for (auto& connection : impl_->connections) {
+      connection.request.stop = true;
+      ::shutdown(connection.socket.get(), SHUT_RD);  // one that is still to send something will not be heard
+    }
+  }
+  impl_->notify();
+  impl_->accepter.join();
+}
+
+ControlServer::Counts ControlServer::counts() const {
+  Lock const lock(impl_->mu);
+  auto counts = impl_->counts;
+  counts.running = impl_->connections.size();
+  return counts;
+}
+
+std::string const& ControlServer::socket() const { return impl_->options.socket; }
+
+std::optional<std::string> ControlRequest::variable(std::string_view name) const {
+  for (auto const& [known, value] : command.variables)
+    if (known == name) return value;
+  return std::nullopt;
+}
+
+}  // namespace lcfs::mount

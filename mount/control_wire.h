@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bytes of the control socket; control.h is their specification.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "mount/control.h"
+
+namespace lcfs::mount {
+
+struct ControlAnswer {
+  int exit_code = 0;
+  ControlRefusal refusal = ControlRefusal::kNone;
+  std::string text{};
+};
+
+struct ControlHead {
+  std::uint32_t version = 0;
+  std::uint32_t length = 0;  // of the payload; within its bound
+};
+
+// A header and its payload.  kInvalid if it can't be sent: too long, a 0 inside.
+Result<std::string> encode_command(ControlCommand const& command);
+std::string encode_answer(ControlAnswer const& answer);
+
+// Errors: kInvalid (magic, length), kUnsupported (version).
+Result<ControlHead> decode_head(std::span<std::byte const, kControlHeader> bytes);
+// Of a payload.  Errors: kInvalid.
+Result<ControlCommand> decode_command(std::span<std::byte const> payload);
+Result<ControlAnswer> decode_answer(std::span<std::byte const> payload);
+
+}  // namespace lcfs::mount

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mount/options.h"
+
+#include <fmt/format.h>
+#include <sys/mount.h>
+
+#include <array>
+#include <charconv>
+
+#include "format/size_text.h"
+
+namespace lcfs::mount {
+namespace {
+
+Error invalid(std::string message) { return Error{Errc::kInvalid, std::move(message), 0, {}, kNoOffset}; }
+
+// Words for one flag of mount(2): one sets it, the other clears it.
+struct VfsWord {
+  char const* sets;
+  char const* clears;
+  unsigned long flag;
+};
+constexpr std::array kVfsWords{
+    VfsWord{"ro", "rw", MS_RDONLY},           VfsWord{"nosuid", "suid", MS_NOSUID},
+    VfsWord{"nodev", "dev", MS_NODEV},        VfsWord{"noexec", "exec", MS_NOEXEC},
+    VfsWord{"sync", "async", MS_SYNCHRONOUS}, VfsWord{"dirsync", "nodirsync", MS_DIRSYNC},
+    VfsWord{"noatime", "atime", MS_NOATIME},  VfsWord{"nodiratime", "diratime", MS_NODIRATIME},
+};
+
+bool vfs_word(std::string_view word, VfsFlags& flags) {
+  for (auto const& known : kVfsWords) {
+    if (word == known.sets) {
+      flags.set |= known.flag;
+      flags.cleared &= ~known.flag;
+      return true;
+    }
+    if (word == known.clears) {
+      flags.cleared |= known.flag;
+      flags.set &= ~known.flag;
+      return true;
+    }
+  }
+  return false;
+}
+
+// The VFS never sees the other two: the server moves times of access.
+bool atime_word(std::string_view word, MountOptions& options) {
+  if (word == "relatime")
+    options.atime = Atime::kRelative;
+  else if (word == "strictatime" || word == "atime")
+    options.atime = Atime::kAlways;
+  else if (word == "noatime" || word == "norelatime" || word == "nostrictatime")
+    options.atime = Atime::kNever;
+  else
+    return false;
+  vfs_word(word == "noatime" ? "noatime" : "atime", options.vfs);
+  return true;
+}
+
+// What mount(8) and fstab(5) keep for themselves, and what FUSE shows of a mount that is there (a remount gives it
+// back).
+bool ignored(std::string_view key) {
+  if (key.starts_with("x-") || key.starts_with("X-")) return true;
+  for (char const* word : {"defaults",
+                           "_netdev",
+                           "nofail",
+                           "auto",
+                           "noauto",
+                           "user",
+                           "users",
+                           "nouser",
+                           "nousers",
+                           "owner",
+                           "noowner",
+                           "group",
+                           "nogroup",
+                           "comment",
+                           "loud",
+                           "silent",
+                           "lazytime",
+                           "nolazytime",
+                           "default_permissions",
+                           "user_id",
+                           "group_id",
+                           "max_read",
+                           "rootmode",
+                           "blksize",
+                           "fd",
+                           "subtype",
+                           "fsname",
+                           "uhelper",
+                           "helper"})
+    if (key == word) return true;
+  return false;
+}
+
+struct Item {
+  std::string_view key{}, value{};
+  bool has_value = false;
+};
+
+Result<std::uint64_t> size_of(Item const& item) {
+  auto size = parse_size(item.value);
+  if (!size) return invalid(fmt::format("mount option {}: {}", item.key, size.error().message));
+  return size;
+}
+
+Result<unsigned> number_of(Item const& item, unsigned most) {
+  unsigned number = 0;
+  auto const* const end = item.value.data() + item.value.size();
+  auto const [at, error] = std::from_chars(item.value.data(), end, number);
+  if (error != std::errc{} || at != end || number < 1 || number > most)
+    return invalid(fmt::format("mount option {}: \"{}\" is no number from 1 to {}", item.key, item.value, most));
+  return number;
+}
+
+Status set_transport(Item const& item, MountOptions& options) {
+  if (item.value == "auto")
+    options.transport = TransportKind::kAuto;
+  else if (item.value == "dev")
+    options.transport = TransportKind::kDev;
+  else if (item.value == "uring")
+    options.transport = TransportKind::kUring;
+  else
+    return invalid(fmt::format("mount option transport: \"{}\" is none of auto, dev, uring", item.value));
+  return Ok{};
+}
+
+Status set_control(Item const& item, MountOptions& options) {
+  if (item.value != "yes" && item.value != "no")
+    return invalid(fmt::format("mount option control: \"{}\" is neither yes nor no", item.value));
+  options.control = item.value == "yes";
+  return Ok{};
+}
+
+// Options with a value.  False: there is none of that name.
+Result<bool> set_value(Item const& item, MountOptions& options) {
+  if (item.key == "layer") {
+    if (item.value.empty()) return invalid("mount option layer: needs a name");
+    options.layer = item.value;
+  } else if (item.key == "transport") {
+    LCFS_TRY(set_transport(item, options));
+  } else if (item.key == "control") {
+    LCFS_TRY(set_control(item, options));
+  } else if (item.key == "threads") {
+    LCFS_TRY_ASSIGN(options.threads, number_of(item, 256));
+  } else if (item.key == "checkpoint") {
+    LCFS_TRY_ASSIGN(options.checkpoint, number_of(item, 3600));
+  } else if (item.key == "node_cache") {
+    LCFS_TRY_ASSIGN(options.node_cache, size_of(item));
+  } else if (item.key == "dirty") {
+    LCFS_TRY_ASSIGN(options.dirty_data, size_of(item));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool set_flag(std::string_view word, MountOptions& options) {
+  if (word == "clone_fd" || word == "no_clone_fd")
+    options.clone_fd = word == "clone_fd";
+  else if (word == "writeback" || word == "no_writeback")
+    options.writeback = word == "writeback";
+  else if (word == "no_pseudo")
+    options.pseudo = false;
+  else if (word == "no_verify")
+    options.verify_data = false;
+  else if (word == "allow_other")
+    options.allow_other = true;
+  else if (word == "remount")
+    options.remount = true;
+  else
+    return atime_word(word, options) || vfs_word(word, options.vfs);
+  return true;
+}
+
+Status parse_item(std::string_view text, bool sloppy, MountOptions& options) {
+  auto const equals = text.find('=');
+  Item const item{text.substr(0, equals), equals == std::string_view::npos ? "" : text.substr(equals + 1),
+                  equals != std::string_view::npos};
+  if (ignored(item.key)) return Ok{};
+  LCFS_TRY_ASSIGN(bool const known_value, set_value(item, options));
+  if (known_value) return Ok{};
+  if (set_flag(item.key, options)) {
+    if (!item.has_value) return Ok{};
+    return invalid(fmt::format("mount option {}: takes no value", item.key));
+  }
+  if (sloppy) return Ok{};
+  return invalid(fmt::format("unknown mount option \"{}\"", text));
+}
+
+}  // namespace
+
+bool MountOptions::read_only() const { return vfs.has(MS_RDONLY); }
+
+Status parse_options(std::string_view list, bool sloppy, MountOptions& options) {
+  MountOptions parsed = options;
+  while (!list.empty()) {
+    auto const comma = list.find(',');
+    auto const item = list.substr(0, comma);
+    list.remove_prefix(comma == std::string_view::npos ? list.size() : comma + 1);
+    if (!item.empty()) LCFS_TRY(parse_item(item, sloppy, parsed));
+  }
+  options = std::move(parsed);
+  return Ok{};
+}
+
+std::string vfs_text(MountOptions const& options) {
+  std::string text = options.read_only() ? "ro" : "rw";
+  text += options.vfs.has(MS_NOSUID) ? ",nosuid" : ",suid";
+  text += options.vfs.has(MS_NODEV) ? ",nodev" : ",dev";
+  for (auto const& word : kVfsWords)
+    if (word.flag != MS_RDONLY && word.flag != MS_NOSUID && word.flag != MS_NODEV && options.vfs.has(word.flag))
+      text += fmt::format(",{}", word.sets);
+  return text;
+}
+
+unsigned long vfs_flags_of(std::string_view shown) {
+  VfsFlags flags;
+  while (!shown.empty()) {
+    auto const comma = shown.find(',');
+    auto const word = shown.substr(0, comma);
+    shown.remove_prefix(comma == std::string_view::npos ? shown.size() : comma + 1);
+    if (word == "relatime")  // what mountinfo says where neither noatime nor strictatime was asked for
+      flags.set |= MS_RELATIME;
+    else
+      vfs_word(word, flags);
+  }
+  return flags.set;
+}
+
+}  // namespace lcfs::mount

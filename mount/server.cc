@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mount/server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "mount/log.h"
+#include "mount/memory_pressure.h"
+#include "mount/mount.h"
+#include "mount/report.h"
+#include "mount/session.h"
+
+namespace lcfs::mount {
+namespace {
+
+constexpr unsigned kCheckpointSeconds = 5;
+constexpr auto kIdle = std::chrono::seconds(60);
+constexpr auto kDetachPatience = std::chrono::seconds(10);
+constexpr auto kLockPatience = std::chrono::seconds(10);  // umount(8) returns before the last server has flushed
+
+// The lock may still be held by a server that is on its way out.
+Result<std::unique_ptr<Device>> wait_for_device(std::string const& path, Access access) {
+  auto const until = std::chrono::steady_clock::now() + kLockPatience;
+  for (;;) {
+    auto device = open_device(path, access);
+    if (device || device.error().code != Errc::kBusy || std::chrono::steady_clock::now() > until) return device;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+// A checkpoint every few seconds, so that a crash costs no more than those; and memory given back when nobody asks anything.
+class Housekeeping {
+ public:
+  // `requests` grows with every request.
+  Housekeeping(Store& store, unsigned seconds, std::function<std::uint64_t()> requests)
+      : store_(store), every_(seconds), requests_(std::move(requests)), thread_([this] { run(); }) {}
+  ~Housekeeping() {
+    {
+      std::lock_guard lock(mu_);
+      stop_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    for (auto next = std::chrono::steady_clock::now() + every_;; next = std::chrono::steady_clock::now() + every_) {
+      {
+        std::unique_lock lock(mu_);
+        if (wake_.wait_until(lock, next, [this] { return stop_; })) return;
+      }
+      if (auto done = store_.checkpoint(); !done && !told_) {
+        log(Level::kError, "checkpoint: " + done.error().text());
+        told_ = true;
+      }
+      rest_if_idle();
+    }
+  }
+
+  void rest_if_idle() {
+    auto const now = std::chrono::steady_clock::now();
+    if (auto const count = requests_(); count != last_count_) {
+      last_count_ = count;
+      last_request_ = now;
+      resting_ = false;
+    } else if (!resting_ && now - last_request_ > kIdle) {
+      store_.drop_caches();
+      malloc_trim(0);
+      resting_ = true;
+    }
+  }
+
+  Store& store_;
+  std::chrono::seconds const every_;
+  std::function<std::uint64_t()> const requests_;
+  bool told_ = false, resting_ = false;
+  std::uint64_t last_count_ = 0;
+  std::chrono::steady_clock::time_point last_request_ = std::chrono::steady_clock::now();
+  std::mutex mu_;
+  std::condition_variable wake_;
+  bool stop_ = false;  // under mu_
+  std::thread thread_;
+};
+
+// What the process in the background tells the one that waits for it.
+class Parent {
+ public:
+  explicit Parent(int fd) : fd_(fd) {}
+  ~Parent() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Parent(Parent const&) = delete;
+  Parent& operator=(Parent const&) = delete;
+  // Ready: from here on nobody reads what we print.
+  void ready() {
+    if (fd_ < 0) return;
+    log_to_syslog();
+    int const null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+      for (int fd = 0; fd <= 2; ++fd) dup2(null, fd);
+      close(null);
+    }
+    tell("R");
+  }
+  void failed(Error const& error) {
+    if (fd_ >= 0) tell("E" + error.text());
+  }
+
+ private:
+  void tell(std::string_view text) {
+    while (!text.empty()) {
+      ssize_t const n = write(fd_, text.data(), text.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;
+      text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    close(fd_);
+    fd_ = -1;
+  }
+  int fd_;
+};
+
+sigset_t ending_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int const signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  return set;
+}
+
+// SIGINT, SIGTERM and SIGHUP end the mount: it leaves the tree of files at once, and the server ends when the last file of it is
+// closed.  With patience at its end, or at a second signal, it ends all the same: what was written is made durable, and whoever
+// still has files open gets errors.  The signals are blocked in all threads; one of ours takes them.
+class SignalWatch {
+ public:
+  SignalWatch(Session& session, Store& store) : session_(session), store_(store), thread_([this] { run(); }) {}
+  ~SignalWatch() {
+    stop_ = true;
+    pthread_kill(thread_.native_handle(), SIGTERM);  // wakes it
+    thread_.join();
+  }
+  SignalWatch(SignalWatch const&) = delete;
+  SignalWatch& operator=(SignalWatch const&) = delete;
+
+ private:
+  void run() {
+    sigset_t const set = ending_signals();
+    int signal = 0;
+    if (sigwait(&set, &signal) != 0 || stop_) return;
+    log(Level::kInfo, fmt::format("signal {}: unmounting", signal));
+    session_.detach();
+    timespec const patience{kDetachPatience.count(), 0};
+    while (sigtimedwait(&set, nullptr, &patience) < 0 && errno == EINTR) {
+    }
+    if (stop_) return;
+    auto const done = store_.checkpoint();
+    log(done ? Level::kWarning : Level::kError, done ? "files are still open; they are cut off, nothing is lost" : done.error().text());
+    _exit(done ? 0 : 1);
+  }
+  Session& session_;
+  Store& store_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+Result<std::string> stats_text(Mount& mount, StatsFormat format, std::optional<LayerId> layer, bool clear) {
+  Report const report = format == StatsFormat::kText ? Report::kStatsText : format == StatsFormat::kJson ? Report::kStatsJson : Report::kStatsPrometheus;
+  if (!layer) return make_report(mount, report, nullptr, clear);
+  LCFS_TRY_ASSIGN(auto const info, mount.store.layer_info(*layer));
+  LCFS_TRY_ASSIGN(auto const served, mount.layers.serve(info));
+  return make_report(mount, report, served.get(), clear);
+}
+
+Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Parent& parent) {
+  MountOptions options = given;
+  sigset_t const set = ending_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every thread to come
+  signal(SIGPIPE, SIG_IGN);
+
+  LCFS_TRY_ASSIGN(auto device, wait_for_device(options.store, options.read_only() ? Access::kReadOnly : Access::kReadWrite));
+  OpenOptions open;
+  open.read_only = options.read_only();
+  open.verify_data = options.verify_data;
+  if (options.node_cache) open.node_cache = *options.node_cache;
+  if (options.dirty_data) open.dirty_data = *options.dirty_data;
+  LCFS_TRY_ASSIGN(auto store, Store::open(std::move(device), open));
+
+  {
+    std::optional<LayerInfo> only;
+    if (!options.layer.empty()) {
+      LCFS_TRY_ASSIGN(LayerId const id, store->resolve_layer(options.layer));
+      LCFS_TRY_ASSIGN(only, store->layer_info(id));
+      if (only->state == LayerState::kFrozen) options.vfs.set |= MS_RDONLY;
+    }
+    Mount mount(*store, options);
+    if (only) {
+      LCFS_TRY_ASSIGN(mount.only, mount.layers.serve(*only));
+    }
+    LCFS_TRY_ASSIGN(auto session, Session::make(mount));
+    Serving const serving{*store, options.store, [&mount](StatsFormat format, std::optional<LayerId> layer, bool clear) {
+                            return stats_text(mount, format, layer, clear);
+                          }};
+    std::unique_ptr<ControlServer> control;
+    if (options.control && !options.control_socket.empty()) {
+      ControlServerOptions wanted;
+      wanted.socket = options.control_socket;
+      auto started = ControlServer::start(wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); });
+      if (!started) return std::move(started).error();
+      control = *std::move(started);
+    }
+    LCFS_TRY(session->start());
+    std::string const line = fmt::format("{} on {} over {}", options.store, options.directory, session->transport());
+    if (options.verbose) fmt::print(stderr, "lcfs: {}\n", line);
+    parent.ready();
+    log(Level::kInfo, "serving " + line);
+    {
+      Housekeeping const housekeeping(*store, options.checkpoint.value_or(kCheckpointSeconds), [&mount] { return mount.requests.load(); });
+      MemoryPressure const pressure([&store] { store->drop_caches(); });
+      SignalWatch const signals(*session, *store);
+      session->join();
+    }
+    if (control) control->stop();
+    log(Level::kInfo, "unmounted " + options.directory);
+    session.reset();
+  }
+  LCFS_TRY(store->close());
+  return 0;
+}
+
+}  // namespace
+
+Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
+  if (options.foreground) {
+    Parent nobody(-1);
+    return run_server(options, hooks, nobody);
+  }
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error{Errc::kIo, "cannot make a pipe", errno, {}, kNoOffset};
+  pid_t const child = fork();
+  if (child < 0) return Error{Errc::kIo, "cannot start the server", errno, {}, kNoOffset};
+  if (child == 0) {
+    close(ends[0]);
+    setsid();
+    if (chdir("/") != 0) _exit(1);
+    Parent parent(ends[1]);
+    auto const result = run_server(options, hooks, parent);
+    if (!result) {
+      log(Level::kError, result.error().text());
+      parent.failed(result.error());
+    }
+    _exit(result ? *result : 1);
+  }
+  close(ends[1]);
+  std::string answer;
+  char buffer[4096];
+  for (;;) {
+    ssize_t const n = read(ends[0], buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    answer.append(buffer, static_cast<std::size_t>(n));
+  }
+  close(ends[0]);
+  if (answer == "R") return 0;
+  if (answer.starts_with('E')) return Error{Errc::kIo, answer.substr(1), 0, {}, kNoOffset};
+  return Error{Errc::kIo, "the server ended before it served anything", 0, options.store, kNoOffset};
+}
+
+}  // namespace lcfs::mount

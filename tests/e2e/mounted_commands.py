@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One spelling, mounted or not: commands on a store that lcfs mount serves; lcfs umount; and mount(8)'s helper."""
+
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+import support
+from support import image
+
+
+class Mounted(support.Case):
+    def setUp(self):
+        super().setUp()
+        self.mkfs()
+        self.lcfs("import", "-q", image("oci-gzip.tar"))
+        self.lcfs("layer", "create", "work", "--parent", "demo")
+        self.mnt = self.path("mnt")
+        os.mkdir(self.mnt)
+        self.addCleanup(self.give_up)
+
+    def tearDown(self):
+        if os.path.ismount(self.mnt):
+            self.lcfs("umount", self.mnt)
+        super().tearDown()
+
+    def give_up(self):
+        subprocess.run(["umount", "-l", self.mnt], stderr=subprocess.DEVNULL)
+
+    def environment(self):
+        return dict(super().environment(), LCFS_RUNTIME_DIR=self.path("run"))
+
+    def mount(self, *options):
+        self.lcfs("mount", *options, self.store, self.mnt)
+
+    def options(self):
+        with open("/proc/self/mountinfo") as table:
+            return [line.split()[5].split(",") for line in table if line.split()[4] == self.mnt][-1]
+
+    def test_the_same_answers(self):
+        queries = [["image", "ls", "--json"], ["layer", "ls"], ["layer", "show", "work"], ["ls", "-lR", "demo"], ["cat", "work", "/etc/motd"],
+                   ["stat", "--json", "--runs", "demo", "/etc/motd"], ["layer", "rm", "-n", "work"]]
+        before = [self.lcfs(*query) for query in queries]
+        self.mount()
+        for query, answer in zip(queries, before):
+            self.assertEqual(self.lcfs(*query), answer, query)
+        self.assertTrue(self.df()[-1]["sum_ok"])
+        self.lcfs("fsck", "-n")
+        self.fails("fsck", code=8, words=["mounted by pid", self.mnt])
+        self.fails("mkfs", "-f", self.store, words=["in use by pid"])
+
+    def test_changes_are_seen_at_once(self):
+        self.mount()
+        with open(self.mnt + "/work/new", "w") as file:
+            file.write("through the mount")
+        self.assertEqual(self.lcfs("cat", "work", "/new"), b"through the mount")
+        self.lcfs("layer", "commit", "work", "--as", "monday")
+        os.remove(self.mnt + "/work/new")
+        self.assertEqual(self.lcfs("cat", "monday", "/new"), b"through the mount")
+        self.lcfs("layer", "create", "side", "--parent", "demo", "--quota", "1M")
+        self.assertIn("side", os.listdir(self.mnt))
+        self.lcfs("layer", "rename", "side", "other")
+        self.assertIn("other", os.listdir(self.mnt))
+        self.lcfs("layer", "rm", "other")
+        self.assertNotIn("other", os.listdir(self.mnt))
+        self.lcfs("sync")
+        self.lcfs("grow", "300M")
+        self.lcfs("stats", "--json", "work")
+        with open(image("docker.tar"), "rb") as pipe:
+            self.lcfs("import", "-q", "-", stdin=pipe)
+        self.lcfs("extract", "-q", "work", self.path("out"))
+        self.assertTrue(os.path.exists(self.path("out/etc/motd")))
+
+    def test_an_import_that_is_killed_leaves_nothing(self):
+        self.mount()
+        before = self.lcfs("layer", "ls")
+        for number in [signal.SIGINT, signal.SIGKILL]:
+            client = subprocess.Popen([support.LCFS, "import", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment())
+            with open(image("docker.tar"), "rb") as whole:
+                client.stdin.write(whole.read(20_000))
+            client.stdin.flush()
+            time.sleep(0.3)
+            client.send_signal(number)
+            client.wait(timeout=support.LONG)
+            self.assertNotEqual(client.returncode, 0)
+            if number == signal.SIGINT:
+                self.assertEqual(client.returncode, 1)
+                self.assertIn(b"interrupted", client.stderr.read())
+            client.stdin.close()
+            client.stderr.close()
+            self.assertEqual(self.lcfs("layer", "ls"), before)
+
+    def test_a_reader_that_goes_away(self):
+        self.mount()
+        done = subprocess.run(f"{support.LCFS} ls -lR demo | head -1", shell=True, env=self.environment(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=support.LONG)
+        self.assertEqual(done.stderr, b"")
+        self.assertEqual(done.stdout.count(b"\n"), 1)
+
+    def test_umount(self):
+        self.mount()
+        with open(self.mnt + "/work/held", "w") as file:
+            file.write("x" * 100_000)
+            file.flush()
+            self.fails("umount", self.mnt, words=["in use"])
+        self.lcfs("umount", self.mnt)
+        self.assertEqual(os.listdir(self.path("run")), [])
+        self.assertEqual(len(self.lcfs("cat", "work", "/held")), 100_000)  # and nobody has the store
+        self.fails("umount", self.mnt, words=["no lcfs store is mounted there"])
+        self.fails("umount", self.store, words=["no mount"])
+        self.mount()
+        self.lcfs("umount", self.store)
+        self.assertFalse(os.path.ismount(self.mnt))
+
+    def test_umount_of_a_dead_server(self):
+        self.mount()
+        with open("/proc/locks") as locks:
+            inode = f":{os.stat(self.store).st_ino}"
+            pid = [int(line.split()[4]) for line in locks if inode in line][0]
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.2)
+        self.lcfs("layer", "ls")  # its socket is still there, and nobody listens
+        self.lcfs("umount", self.mnt)
+        self.mount()
+
+    def test_the_helper_of_mount(self):
+        helper = self.path("mount.fuse.lcfs")
+        os.symlink(support.LCFS, helper)
+
+        def run(*args):
+            return subprocess.run([helper, *args], env=self.environment(), stderr=subprocess.PIPE, timeout=support.LONG)
+
+        self.assertEqual(run(self.store).returncode, 1)
+        self.assertEqual(run(self.store, self.mnt, "-o", "nonsense").returncode, 1)
+        self.assertEqual(run(self.path("none"), self.mnt).returncode, 32)
+        self.assertEqual(run(self.store, self.path("none")).returncode, 32)
+        done = run(self.store, self.mnt, "-o", "rw,noexec,nofail,layer=work", "-t", "fuse.lcfs")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertIn("noexec", self.options())
+        self.assertTrue(os.path.exists(self.mnt + "/etc/motd"))
+        done = run(self.store, self.mnt, "-o", "rw,noexec,user_id=0,group_id=0,allow_other,max_read=131072,remount,ro")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertIn("ro", self.options())
+        self.assertIn("noexec", self.options())
+        self.lcfs("mount", "-o", "remount,rw,exec", self.store, self.mnt)
+        self.assertIn("rw", self.options())
+        self.assertNotIn("noexec", self.options())
+
+
+if __name__ == "__main__":
+    support.need("umoci", "skopeo")
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        print("needs root and /dev/fuse")
+        raise SystemExit(77)
+    unittest.main(verbosity=2)
