@@ -13,6 +13,9 @@
 namespace lcfs::mount {
 namespace {
 
+// Dirty data that is worth beginning to write, long before the limit at which a writer would have to wait for it.
+constexpr std::uint64_t kWriteBack = 24ull << 20;
+
 timespec timespec_of(Timestamp const& t) { return {t.sec, static_cast<long>(t.nsec)}; }
 
 }  // namespace
@@ -29,10 +32,15 @@ Mount::~Mount() {
 
 Result<Node> Mount::node(NodeId id) {
   ServedPtr served = slot_in(id) == 0 ? (id == kRootNode ? only : nullptr) : layers.find(slot_in(id));
-  if (!served) return fs_error(ESTALE);
+  if (!served) return fs_error(is_virtual(id) ? EPERM : ESTALE);
   Inode const inode = id == kRootNode ? served->root : inode_in(id);
   current_request().served = served;
   return Node{std::move(served), inode};
+}
+
+void Mount::wrote(std::uint64_t bytes) {
+  if (written_.fetch_add(bytes, std::memory_order_relaxed) + bytes < kWriteBack) return;
+  if (written_.exchange(0, std::memory_order_relaxed) >= kWriteBack && write_back) write_back();
 }
 
 struct stat Mount::stat_of(Served const& served, Attr const& attr) const {

@@ -39,10 +39,13 @@ class Mount final : public LayerEvents {
   Counters totals;                 // of the whole mount
   ServedPtr only{};                // --layer: its root is the mount's
   std::atomic<std::uint64_t> requests{0};
+  // So much was written.  Now and then this calls `write_back`, which begins to write it out and does not wait for that.
+  void wrote(std::uint64_t bytes);
+  std::function<void()> write_back{};
   std::atomic<std::uint64_t> errors{0};  // answers that were nobody's fault but the device's
   Session* session = nullptr;            // the conversation with the kernel; null before and after
 
-  // The layer's file behind a node id.  ESTALE if it is none (any more).
+  // The layer's file behind a node id.  ESTALE if it is none (any more); EPERM for a file of the server itself.
   Result<Node> node(NodeId id);
   // True for the files of the server itself: the root that shows the layers, and what is below .lcfs.
   [[nodiscard]] bool is_virtual(NodeId id) const { return slot_in(id) == 0 && !(only && id == kRootNode); }
@@ -69,6 +72,7 @@ class Mount final : public LayerEvents {
 
  private:
   void name_changed(std::string_view name);
+  std::atomic<std::uint64_t> written_{0};  // since write_back was called
   std::atomic<std::int64_t> root_changed_ns_;
 };
 

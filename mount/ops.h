@@ -14,8 +14,9 @@ namespace lcfs::mount {
 
 // For as long as nobody tells otherwise: the server is the only one that changes anything.
 inline constexpr double kForever = 10.0 * 365 * 86400;
-// How long the kernel may keep attributes.  Those of a file with data that has no place yet: a moment, for its blocks change unseen.
-[[nodiscard]] inline double attr_timeout(Attr const& attr) { return attr.placed ? kForever : 1.0; }
+// How long the kernel may keep attributes.  Only a moment where the blocks change unseen by it: data has no place yet, or, with
+// writeback, may be on its way to us.
+[[nodiscard]] double attr_timeout(Mount const& mount, Served const& served, Attr const& attr);
 
 [[nodiscard]] fuse_lowlevel_ops make_ops();
 

@@ -106,7 +106,7 @@ Result<Looked> look(Mount& mount, NodeId id) {
   LCFS_TRY_ASSIGN(Node const node, mount.node(id));
   LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
   out.st = mount.stat_of(*node.served, attr);
-  out.timeout = attr_timeout(attr);
+  out.timeout = attr_timeout(mount, *node.served, attr);
   out.born = attr.info.btime;
   return out;
 }
@@ -161,13 +161,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
       LCFS_TRY(chmod_acl(node, *set.permissions));
     }
     LCFS_TRY_ASSIGN(Attr const after, layer.setattr(node.inode, set));
-    timeout = attr_timeout(after);
+    timeout = attr_timeout(mount, *node.served, after);
     return mount.stat_of(*node.served, after);
   }();
-  if (!changed) {
-    if (mount.is_virtual(ino)) return static_cast<void>(fuse_reply_err(req, EPERM));
-    return reply_error(req, mount, changed.error());
-  }
+  if (!changed) return reply_error(req, mount, changed.error());
   fuse_reply_attr(req, &*changed, timeout);
 }
 
@@ -250,7 +247,7 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, char const* name, char const* value, std::size_t size, int flags) {
   Mount& mount = mount_of(req);
   auto const node = mount.node(ino);
-  if (!node) return mount.is_virtual(ino) ? static_cast<void>(fuse_reply_err(req, EPERM)) : reply_error(req, mount, node.error());
+  if (!node) return reply_error(req, mount, node.error());
   reply_status(req, mount, set_xattr(req, *node, name, {value, size}, flags));
 }
 
@@ -286,7 +283,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
 void op_removexattr(fuse_req_t req, fuse_ino_t ino, char const* name) {
   Mount& mount = mount_of(req);
   auto const node = mount.node(ino);
-  if (!node) return mount.is_virtual(ino) ? static_cast<void>(fuse_reply_err(req, EPERM)) : reply_error(req, mount, node.error());
+  if (!node) return reply_error(req, mount, node.error());
   if (!known_namespace(name)) return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   auto removed = node->layer().removexattr(node->inode, name);
   // Removing an ACL that a mode says in full is no error (acl_delete_def_file(3), setfacl -b).

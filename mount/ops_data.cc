@@ -70,6 +70,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size
                     node.layer().write(node.inode, static_cast<std::uint64_t>(offset), std::as_bytes(std::span{data, size})));
     node.served->counters().add_written(n);
     mount.totals.add_written(n);
+    mount.wrote(n);
     return n;
   }();
   if (!written) return reply_error(req, mount, written.error());

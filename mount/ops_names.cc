@@ -54,12 +54,18 @@ void reply_status(fuse_req_t req, Mount& mount, Status const& status) {
   }
 }
 
+double attr_timeout(Mount const& mount, Served const& served, Attr const& attr) {
+  constexpr double kMoment = 1;
+  if (!attr.placed) return kMoment;
+  return mount.options.writeback.value_or(false) && S_ISREG(attr.info.mode) && !served.layer->frozen() ? kMoment : kForever;
+}
+
 fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& attr) {
   fuse_entry_param entry{};
   entry.ino = mount.id_of(served, attr.inode);
   entry.generation = served.generation;
   entry.attr = mount.stat_of(served, attr);
-  entry.attr_timeout = attr_timeout(attr);
+  entry.attr_timeout = attr_timeout(mount, served, attr);
   entry.entry_timeout = kForever;
   return entry;
 }
@@ -105,7 +111,10 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, char const* name) {
   if (!directory) return reply_error(req, mount, directory.error());
   Layer& layer = directory->layer();
   // "." of any file, and ".." of a directory, are asked for when a file handle is opened (name_to_handle_at(2), NFS).
-  auto const attr = std::strcmp(name, ".") == 0 ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
+  bool const dot = std::strcmp(name, ".") == 0;
+  auto const attr = dot ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
+  // The kernel asks as nobody has the file open; if it has no name either, it is gone, though FORGET has yet to come.
+  if (attr && dot && attr->info.nlink == 0) return static_cast<void>(fuse_reply_err(req, ESTALE));
   if (attr) return reply_entry(req, mount, *directory->served, *attr);
   if (attr.error().sys != ENOENT) return reply_error(req, mount, attr.error());
   if (std::strcmp(name, Pseudo::kName) == 0 && directory->inode == directory->served->root)
@@ -209,7 +218,8 @@ void op_tmpfile(Mount& mount) {
       auto& e = body.entry;
       e.nodeid = entry.ino;
       e.generation = entry.generation;
-      e.entry_valid = e.attr_valid = static_cast<std::uint64_t>(kForever);
+      e.entry_valid = static_cast<std::uint64_t>(entry.entry_timeout);
+      e.attr_valid = static_cast<std::uint64_t>(entry.attr_timeout);
       e.attr.ino = st.st_ino;
       e.attr.mode = st.st_mode;
       e.attr.nlink = static_cast<std::uint32_t>(st.st_nlink);

@@ -54,13 +54,26 @@ class Housekeeping {
     wake_.notify_all();
     thread_.join();
   }
+  Housekeeping(Housekeeping const&) = delete;
+  Housekeeping& operator=(Housekeeping const&) = delete;
+
+  // There is much to write: do it now.
+  void hurry() {
+    {
+      std::lock_guard lock(mu_);
+      hurry_ = true;
+    }
+    wake_.notify_all();
+  }
 
  private:
   void run() {
     for (auto next = std::chrono::steady_clock::now() + every_;; next = std::chrono::steady_clock::now() + every_) {
       {
         std::unique_lock lock(mu_);
-        if (wake_.wait_until(lock, next, [this] { return stop_; })) return;
+        wake_.wait_until(lock, next, [this] { return stop_ || hurry_; });
+        if (stop_) return;
+        hurry_ = false;
       }
       if (auto done = store_.checkpoint(); !done && !told_) {
         log(Level::kError, "checkpoint: " + done.error().text());
@@ -91,7 +104,7 @@ class Housekeeping {
   std::chrono::steady_clock::time_point last_request_ = std::chrono::steady_clock::now();
   std::mutex mu_;
   std::condition_variable wake_;
-  bool stop_ = false;  // under mu_
+  bool stop_ = false, hurry_ = false;  // under mu_
   std::thread thread_;
 };
 
@@ -220,13 +233,14 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
       if (!started) return std::move(started).error();
       control = *std::move(started);
     }
+    Housekeeping housekeeping(*store, options.checkpoint.value_or(kCheckpointSeconds), [&mount] { return mount.requests.load(); });
+    mount.write_back = [&housekeeping] { housekeeping.hurry(); };
     LCFS_TRY(session->start());
     std::string const line = fmt::format("{} on {} over {}", options.store, options.directory, session->transport());
     if (options.verbose) fmt::print(stderr, "lcfs: {}\n", line);
     parent.ready();
     log(Level::kInfo, "serving " + line);
     {
-      Housekeeping const housekeeping(*store, options.checkpoint.value_or(kCheckpointSeconds), [&mount] { return mount.requests.load(); });
       MemoryPressure const pressure([&store] { store->drop_caches(); });
       SignalWatch const signals(*session, *store);
       session->join();
@@ -237,6 +251,15 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
   }
   LCFS_TRY(store->close());
   return 0;
+}
+
+// The kernel learns that it need not ask for open and opendir when it first does; until then it would also tell of every close of
+// a file it has made.  By the process that does not serve: a server must not wait for itself.
+void teach_kernel(MountOptions const& options) {
+  int const directory = open(options.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  if (int const file = openat(directory, ".lcfs/space.json", O_RDONLY | O_CLOEXEC); file >= 0) close(file);
+  close(directory);
 }
 
 }  // namespace
@@ -272,7 +295,10 @@ Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
     answer.append(buffer, static_cast<std::size_t>(n));
   }
   close(ends[0]);
-  if (answer == "R") return 0;
+  if (answer == "R") {
+    teach_kernel(options);
+    return 0;
+  }
   if (answer.starts_with('E')) return Error{Errc::kIo, answer.substr(1), 0, {}, kNoOffset};
   return Error{Errc::kIo, "the server ended before it served anything", 0, options.store, kNoOffset};
 }

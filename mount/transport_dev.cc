@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that read /dev/fuse.
+//
+// The kernel wakes those that wait in read() in turn, so many of them would all run cold: only kReaders wait there, the rest stand
+// by until all readers have something to do.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -7,7 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -26,6 +31,8 @@ namespace {
 
 // FUSE_DEV_IOC_CLONE, as the kernel has it.
 constexpr unsigned long kClone = _IOR(229, 0, std::uint32_t);
+
+constexpr unsigned kReaders = 2;
 
 class DevRoute final : public Route {
  public:
@@ -90,22 +97,49 @@ class DevTransport final : public Transport {
 
   void serve(int fd) {
     AlignedBuffer buffer(kRequestRoom), room(kMaxData);
-    while (serve_from_dev(fd, buffer.span(), room.span(), handler_)) {
+    std::function<void()> const taken = [this] { leave(); };
+    do {
+      enter();
+    } while (serve_from_dev(fd, buffer.span(), room.span(), handler_, taken));
+    std::lock_guard lock(mu_);
+    ended_ = true;
+    stand_by_.notify_all();
+  }
+
+  void enter() {
+    std::unique_lock lock(mu_);
+    if (readers_ >= kReaders && !ended_) {
+      ++standing_by_;
+      stand_by_.wait(lock, [this] { return readers_ < kReaders || ended_; });
+      --standing_by_;
     }
+    ++readers_;
+  }
+
+  void leave() {
+    std::lock_guard lock(mu_);
+    if (--readers_ == 0 && standing_by_ != 0) stand_by_.notify_one();
   }
 
   int const fd_;
   TransportOptions options_;
   Handler handler_;
+  std::mutex mu_;
+  std::condition_variable stand_by_;
+  unsigned readers_ = 0, standing_by_ = 0;  // under mu_, as the next one
+  bool ended_ = false;
   std::vector<int> clones_;
   std::vector<std::thread> threads_;
 };
 
 }  // namespace
 
-bool serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler) {
+bool serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler,
+                    std::function<void()> const& taken) {
   ssize_t const n = read(fd, buffer.data(), buffer.size());
-  if (n < 0) return errno == EINTR || errno == EAGAIN || errno == ENOENT;  // ENOENT: interrupted before it was read
+  int const error = errno;
+  if (taken) taken();
+  if (n < 0) return error == EINTR || error == EAGAIN || error == ENOENT;  // ENOENT: interrupted before it was read
   if (static_cast<std::size_t>(n) < sizeof(fuse_in_header)) return n != 0;
   DevRoute route(fd);
   Request& request = current_request();

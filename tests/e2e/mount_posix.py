@@ -4,6 +4,7 @@
 file handles, files without names, long names, holes, privileges, xattrs, locks, shared memory, big and busy directories."""
 
 import collections
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -382,6 +383,9 @@ class Posix(mounting.Case):
         self.raises(errno.ENOTEMPTY, os.rename, self.made("d"), b)
         self.raises(errno.EINVAL, renameat2, b, c, 8)
 
+    def settle(self, file):
+        """Before blocks are looked at."""
+
     def made(self, name):
         os.mkdir(self.at(name))
         return self.at(name)
@@ -465,6 +469,7 @@ class Posix(mounting.Case):
         one, two = self.made("one"), self.made("two")
         put(one + "/f", b"f")
         before = os.stat(one + "/f")
+        time.sleep(0.02)
         for i in range(50):
             os.link(one + "/f", f"{two if i % 2 else one}/{i}")
         after = os.stat(one + "/f")
@@ -616,6 +621,7 @@ class Posix(mounting.Case):
                 self.assertEqual(os.lseek(fd, 100 * BLOCK, os.SEEK_HOLE), 101 * BLOCK)
                 self.raises(errno.ENXIO, os.lseek, fd, 101 * BLOCK, os.SEEK_DATA)
                 self.raises(errno.ENXIO, os.lseek, fd, 200 * BLOCK, os.SEEK_HOLE)
+                self.settle(fd)
                 self.assertEqual(os.fstat(fd).st_blocks * 512, 2 * BLOCK)
             os.fsync(fd)
             if what == "synced":
@@ -639,10 +645,12 @@ class Posix(mounting.Case):
         data = os.urandom(1 << 20)
         f = self.at("f")
         put(f, data)
+        self.settle(f)
         self.assertEqual(os.stat(f).st_blocks, 2048)  # before it has any
         with open(f, "r+b") as file:
             file.write(data[:5000])
             file.flush()
+            self.settle(f)
             self.assertEqual(os.stat(f).st_blocks, 2048)
             os.fsync(file.fileno())
         self.assertEqual(os.stat(f).st_blocks, 2048)
@@ -735,26 +743,31 @@ class Posix(mounting.Case):
             finally:
                 running.send_signal(signal.SIGKILL)
 
-    def test_a_full_store_is_told_when_it_is_written_to(self):
+    def fill(self, fd, block):
+        for _ in range(4096):
+            os.write(fd, block)
+
+    def test_a_full_store(self):
+        """Told when it is written to, and what was accepted finds its place."""
         fd = os.open(self.at("f"), os.O_CREAT | os.O_WRONLY)
         block = os.urandom(1 << 20)
-        with self.assertRaises(OSError) as caught:
-            for _ in range(4096):
-                os.write(fd, block)
-        self.assertEqual(caught.exception.errno, errno.ENOSPC)
+        self.raises(errno.ENOSPC, self.fill, fd, block)
+        self.filled(fd)
+
+    def filled(self, fd):
         os.fsync(fd)
-        size = os.fstat(fd).st_size
-        self.assertGreater(size, 1900 << 20)
+        self.assertGreater(os.fstat(fd).st_size, 1900 << 20)
         os.close(fd)
         left = os.statvfs(self.mnt)
         self.assertLess(left.f_bavail * left.f_frsize, 100 << 20)
-        self.remount()
         os.unlink(self.at("f"))
-        os.sync()
         self.remount()
         left = os.statvfs(self.mnt)
         self.assertGreater(left.f_bavail * left.f_frsize, 1900 << 20)
+        block = os.urandom(100 << 20)
         put(self.at("again"), block)
+        self.remount()
+        self.assertEqual(get(self.at("again")), block)
 
     # Times ---------------------------------------------------------------------------------------------------
 
@@ -772,11 +785,13 @@ class Posix(mounting.Case):
             self.assertEqual((st.st_atime_ns, st.st_mtime_ns), (ns, ns + 1))
         os.utime(f, ns=(123, 456))
         before = os.stat(f)
+        time.sleep(0.02)  # the kernel's clock for files ticks
         os.chmod(f, 0o600)
         after = os.stat(f)
         self.assertEqual((after.st_atime_ns, after.st_mtime_ns), (123, 456))
         self.assertGreater(after.st_ctime_ns, before.st_ctime_ns)
         above = os.stat(self.mnt)
+        time.sleep(0.02)
         os.rename(f, self.at("g"))
         self.assertGreater(os.stat(self.mnt).st_mtime_ns, above.st_mtime_ns)
         with open(self.at("g"), "ab") as file:
@@ -876,9 +891,69 @@ class Posix(mounting.Case):
         self.assertEqual(self.count(), self.inodes)
 
 
+class AllLayers(mounting.Case):
+    """The root shows the layers: nothing can be made there, and each layer is a file system of its own."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ("a", "b"):
+            self.lcfs("layer", "create", name)
+        self.mount()
+
+    raises = Posix.raises
+
+    def test_layers(self):
+        a, b = os.path.join(self.mnt, "a"), os.path.join(self.mnt, "b")
+        self.assertEqual(sorted(os.listdir(self.mnt)), ["a", "b"])
+        put(a + "/f", b"data")
+        new = os.path.join(self.mnt, "new")
+        self.raises(errno.EPERM, os.mkdir, new)
+        self.raises(errno.EPERM, put, new)
+        self.raises(errno.EPERM, os.symlink, "target", new)
+        self.raises(errno.EPERM, os.open, self.mnt, os.O_TMPFILE | os.O_RDWR)
+        self.raises(errno.EPERM, os.rmdir, a)
+        self.raises(errno.EPERM, os.rename, a, new)
+        self.raises(errno.EPERM, os.rename, a + "/f", new)
+        self.raises(errno.EPERM, os.link, a + "/f", new)
+        self.raises(errno.EPERM, os.chmod, self.mnt, 0o700)
+        self.raises(errno.EPERM, os.setxattr, self.mnt, "user.x", b"")
+        self.raises(errno.ENOENT, os.stat, new)
+        self.raises(errno.EXDEV, os.rename, a + "/f", b + "/f")
+        self.raises(errno.EXDEV, os.link, a + "/f", b + "/f")
+        self.raises(errno.EPERM, put, os.path.join(self.mnt, ".lcfs", "new"))
+        self.raises(errno.EPERM, os.truncate, os.path.join(self.mnt, ".lcfs", "layers.json"), 0)
+        with open(a + "/f", "rb") as source, open(b + "/f", "wb") as target:
+            self.assertEqual(os.copy_file_range(source.fileno(), target.fileno(), 100), 4)
+        self.assertEqual(get(b + "/f"), b"data")
+        # A clone has the same files, which are not the same to those who look at their numbers.
+        self.lcfs("layer", "freeze", "a")
+        self.lcfs("layer", "create", "c", "--parent", "a")
+        c = os.path.join(self.mnt, "c")
+        self.assertEqual(get(c + "/f"), b"data")
+        self.assertNotEqual(os.stat(a + "/f").st_ino, os.stat(c + "/f").st_ino)
+        put(c + "/f", b"changed")
+        self.assertEqual((get(a + "/f"), get(b + "/f"), get(c + "/f")), (b"data", b"data", b"changed"))
+        self.raises(errno.EROFS, os.mkdir, a + "/new")
+        self.raises(errno.EROFS, os.truncate, a + "/f", 0)
+        self.raises(errno.EROFS, os.unlink, a + "/f")
+
+
 class WithWriteback(Posix):
     options = "transport=dev,writeback"
     test_a_big_directory = None
+
+    def settle(self, file):
+        os.sync()  # until then only the kernel knows,
+        time.sleep(1.1)  # and it asks for blocks once a second
+
+    def fill(self, fd, block):
+        super().fill(fd, block)
+        os.fsync(fd)
+
+    def filled(self, fd):
+        with contextlib.suppress(OSError):  # it may tell again
+            os.close(fd)
+        super().filled(os.open(self.at("f"), os.O_WRONLY))
 
 
 class OverIoUring(Posix):
