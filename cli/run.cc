@@ -75,6 +75,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   add_cat(*app, context);
   add_stat(*app, context);
   add_extract(*app, context);
+  add_diff(*app, context);
   add_df(*app, context);
   add_fsck(*app, context);
   add_mount(*app, context);
@@ -99,6 +100,7 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   // A program of its own would have got SIGPIPE, which says nothing.
   if (auto const* out = dynamic_cast<FdStream const*>(&io.out); out != nullptr && out->error() == EPIPE) return kPipe;
   io.err << "lcfs: standard output: cannot write\n";
+  if (args.size() > 1 && args[1] == "diff") return kTrouble;
   return args.size() > 1 && args[1] == "fsck" ? int{kFsckOperation} : int{kFailed};
 }
 

@@ -14,8 +14,10 @@ class App;
 
 namespace lcfs::cli {
 
-// Exit codes of every command but fsck.
+// Exit codes of every command but fsck and diff.
 enum Exit : int { kOk = 0, kFailed = 1, kUsage = 2, kPipe = 141 /* a server's: the output's reader went away */ };
+// Those of diff, as diff(1).
+enum DiffExit : int { kSame = 0, kDiffer = 1, kTrouble = 2 };
 // Those of fsck, as fsck(8).
 enum FsckExit : int { kFsckClean = 0, kFsckDamage = 4, kFsckOperation = 8, kFsckUsage = 16 };
 // Those of mount.lcfs, as mount(8).

@@ -17,6 +17,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "engine/block_pool.h"
 #include "engine/layer.h"
 #include "engine/space.h"
 #include "engine/sync.h"
@@ -28,8 +29,7 @@ struct StoreImpl;
 
 // One page of file data in memory.
 struct Page {
-  explicit Page() : bytes(kBlockSize) {}
-  AlignedBuffer bytes;
+  Block bytes;
   std::uint64_t number = 0;         // which page of its file it is; only insert and collapse change it
   std::uint32_t low = 0, high = 0;  // bytes [low, high) are valid; all of it before it is written
   bool writing = false;             // handed over: its bytes are constant

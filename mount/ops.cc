@@ -9,10 +9,11 @@ namespace {
 
 void op_init(void* userdata, fuse_conn_info* conn) {
   auto const& mount = *static_cast<Mount const*>(userdata);
+  // Not ASYNC_DIO: pages that somebody reads while such a write is under way are not dropped, and would be believed for ever.
   constexpr unsigned kWanted =
       FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT |   // file handles; lookups of "." and ".."
       FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |         // umask and default ACLs are ours
-      FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
+      FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
       FUSE_CAP_EXPLICIT_INVAL_DATA;                     // nobody else changes data: the cache needs no second look
   conn->want = conn->capable & kWanted;

@@ -15,7 +15,8 @@ namespace lcfs::mount {
 // For as long as nobody tells otherwise: the server is the only one that changes anything.
 inline constexpr double kForever = 10.0 * 365 * 86400;
 // How long the kernel may keep attributes.  Only a moment where the blocks change unseen by it: data has no place yet, or, with
-// writeback, may be on its way to us.
+// writeback, may be on its way to us.  Not at all where a write changes the mode, which the kernel leaves to us (KILLPRIV_V2) and
+// does not look at again.
 [[nodiscard]] double attr_timeout(Mount const& mount, Served const& served, Attr const& attr);
 
 [[nodiscard]] fuse_lowlevel_ops make_ops();

@@ -56,8 +56,9 @@ void reply_status(fuse_req_t req, Mount& mount, Status const& status) {
 
 double attr_timeout(Mount const& mount, Served const& served, Attr const& attr) {
   constexpr double kMoment = 1;
-  if (!attr.placed) return kMoment;
-  return mount.options.writeback.value_or(false) && S_ISREG(attr.info.mode) && !served.layer->frozen() ? kMoment : kForever;
+  if (!S_ISREG(attr.info.mode) || served.layer->frozen()) return kForever;
+  if ((attr.info.mode & (S_ISUID | S_ISGID)) != 0) return 0;
+  return attr.placed && !mount.options.writeback.value_or(false) ? kForever : kMoment;
 }
 
 fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& attr) {

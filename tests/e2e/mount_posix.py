@@ -85,8 +85,17 @@ def get(path):
         return file.read()
 
 
+def stat_only(what, path):
+    """stat(1) asks the kernel for what it shows and no more."""
+    return subprocess.run(["stat", "-c", what, path], stdout=subprocess.PIPE, check=True).stdout.strip()
+
+
 def born(path):
-    return subprocess.run(["stat", "-c", "%.9W", path], stdout=subprocess.PIPE, check=True).stdout.strip()
+    return stat_only("%.9W", path)
+
+
+def permissions(path):
+    return stat_only("%a", path)
 
 
 class Posix(mounting.Case):
@@ -268,7 +277,9 @@ class Posix(mounting.Case):
         for name, way in ways.items():
             with self.subTest(name):
                 fresh()
+                self.assertEqual(permissions(f), b"6777")
                 self.as_user(way)
+                self.assertEqual(permissions(f), b"777")
                 self.assertEqual(oct(os.stat(f).st_mode), oct(stat.S_IFREG | 0o777))
                 self.assertNotIn("security.capability", os.listxattr(f))
         # Root's writes keep the bits, not the capabilities.
@@ -416,10 +427,10 @@ class Posix(mounting.Case):
         for name in ("d/file", "d/deep/file", "gone/file", "opaque/file", "change", "remove", "move", "link"):
             put(os.path.join(lower, name), name.encode())
         upper = self.at("upper")
+        overlay = ["mount", "-t", "overlay", "overlay", "-o",
+                   f"lowerdir={lower},upperdir={upper},workdir={self.at('work')},redirect_dir=on", merged]
         with open(self.path("messages"), "wb") as messages:
-            mounted = subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
-                                      f"lowerdir={lower},upperdir={upper},workdir={self.at('work')},redirect_dir=on", merged],
-                                     stderr=messages).returncode
+            mounted = subprocess.run(overlay, stderr=messages).returncode
         if mounted != 0 and b"unknown filesystem" in get(self.path("messages")) and not os.environ.get("CI"):
             self.skipTest("this kernel has no overlayfs")
         self.assertEqual(mounted, 0, get(self.path("messages")))
@@ -441,8 +452,8 @@ class Posix(mounting.Case):
         os.setxattr(m("change"), "user.x", b"y")
         put(m("temporary"), b"t")
         os.unlink(m("temporary"))
-        want = {"opaque", "opaque/new", "renamed", "renamed/file", "renamed/moved", "renamed/deep", "renamed/deep/file", "renamed/linked",
-                "change", "link", "fifo"}
+        want = {"opaque", "opaque/new", "renamed", "renamed/file", "renamed/moved", "renamed/deep", "renamed/deep/file",
+                "renamed/linked", "change", "link", "fifo"}
 
         def seen():
             found = set()
@@ -458,8 +469,7 @@ class Posix(mounting.Case):
             self.assertEqual((stat.S_IFMT(st.st_mode), st.st_rdev), (stat.S_IFCHR, 0), name)
         self.assertEqual(os.getxattr(os.path.join(upper, "opaque"), "trusted.overlay.opaque"), b"y")
         self.assertIn("trusted.overlay.redirect", os.listxattr(os.path.join(upper, "renamed")))
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={self.at('work')},redirect_dir=on",
-                        merged], check=True)
+        subprocess.run(overlay, check=True)
         self.assertEqual(seen(), want)
         self.assertEqual((get(m("change")), get(m("renamed/moved")), get(m("opaque/new"))), (b"changed", b"move", b"new"))
         self.assertEqual(os.getxattr(m("change"), "user.x"), b"y")
