@@ -111,10 +111,9 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, char const* name) {
   auto const directory = mount.node(parent);
   if (!directory) return reply_error(req, mount, directory.error());
   Layer& layer = directory->layer();
-  // "." of any file, and ".." of a directory, are asked for when a file handle is opened (name_to_handle_at(2), NFS); then "/" of
-  // the same file when somebody looks whether it is still there: overlayfs does so with its lower files.
+  // "." of any file, and ".." of a directory, are asked for when a file handle is opened (name_to_handle_at(2), NFS).
   bool const dot = std::strcmp(name, ".") == 0;
-  auto const attr = dot || std::strcmp(name, "/") == 0 ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
+  auto const attr = dot ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
   // The kernel asks as nobody has the file open; if it has no name either, it is gone, though FORGET has yet to come.
   if (attr && dot && attr->info.nlink == 0) return static_cast<void>(fuse_reply_err(req, ESTALE));
   if (attr) return reply_entry(req, mount, *directory->served, *attr);
