@@ -60,7 +60,10 @@ Session::~Session() {
   if (mounted_) detach();
   join();
   transport_.reset();
-  if (fuse_ != nullptr) fuse_session_destroy(fuse_);
+  if (fuse_ == nullptr) return;
+  // It frees what libfuse keeps of the mount; of one that has ended it unmounts nothing, for the descriptor says so (POLLERR).
+  fuse_session_unmount(fuse_);
+  fuse_session_destroy(fuse_);
 }
 
 Status Session::start() {
