@@ -52,7 +52,7 @@ std::string some_data(std::mt19937_64& rng) {
   std::size_t const sizes[] = {0, 1, 100, 2048, 5000, 70000, 300000};
   std::string data(rng() % (sizes[rng() % std::size(sizes)] + 1), '\0');
   char const base = static_cast<char>('a' + rng() % 20);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(base + (i / 1000) % 5);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(base + static_cast<char>((i / 1000) % 5));
   return data;
 }
 

@@ -102,7 +102,7 @@ class Place {
 // Has the place's store open, and serves commands on it.
 class Server {
  public:
-  explicit Server(Place const& place) : place_(place) {
+  explicit Server(Place const& place) {
     auto device = open_device(place.file("store"), Access::kReadWrite);
     REQUIRE_MESSAGE(device, (device ? "" : device.error().text()));
     auto store = Store::open(*std::move(device), {});
@@ -130,7 +130,6 @@ class Server {
   [[nodiscard]] mount::ControlServer::Counts counts() const { return server_->counts(); }
 
  private:
-  Place const& place_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<mount::Serving> serving_;
   std::unique_ptr<mount::ControlServer> server_;
