@@ -10,6 +10,7 @@
 #include "fsck/node_source.h"
 #include "fsck/space.h"
 #include "fsck/store_scan.h"
+#include "fsck/survey.h"
 
 namespace lcfs::fsck {
 namespace {
@@ -92,9 +93,29 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
   return used;
 }
 
-void check_layers(LayerContext const& context, Options const& options, Counters& counters) {
+// Joins what lies side by side: a tree of many small extents is few pieces.
+std::vector<Piece> pieces_of(std::vector<Use> const& uses) {
+  std::vector<Piece> pieces;
+  pieces.reserve(uses.size());
+  for (auto const& u : uses) pieces.push_back({u.block, u.count, u.owner});
+  std::sort(pieces.begin(), pieces.end(), [](Piece const& a, Piece const& b) { return a.start < b.start; });
+  std::size_t n = 0;
+  for (auto const& p : pieces) {
+    // Data of an ancestor may be reached more than once: then pieces overlap.
+    if (n > 0 && pieces[n - 1].owner == p.owner && p.start - pieces[n - 1].start <= pieces[n - 1].count)
+      pieces[n - 1].count = std::max(pieces[n - 1].count, p.start - pieces[n - 1].start + p.count);
+    else
+      pieces[n++] = p;
+  }
+  pieces.resize(n);
+  pieces.shrink_to_fit();
+  return pieces;
+}
+
+void check_layers(LayerContext const& context, Options const& options, Survey& survey) {
+  auto& counters = survey.report.counters;
   // Results by layer: a few numbers each, for layers that share their parent's root.
-  std::unordered_map<std::uint64_t, LayerResult> done;
+  auto& done = survey.layers;
   auto const& order = context.scan.order();
   for (std::size_t i = 0; i < order.size(); ++i) {
     auto const& layer = *order[i];
@@ -104,28 +125,35 @@ void check_layers(LayerContext const& context, Options const& options, Counters&
     bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
                       parent_entry->info.root_inode == layer.info.root_inode;
     LayerCheck check(context, layer);
-    auto const result = check.run(parent != done.end() && parent_entry != nullptr ? &parent->second : nullptr, same);
+    auto const result = check.run(parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same);
     counters.inodes += result.inodes;
     counters.layer_nodes += result.node_blocks;
     counters.layer_data += result.data_blocks;
     counters.data_checked += check.data_blocks_checked();
-    done.emplace(layer.info.id, result);
+    auto& facts = done[layer.info.id];
+    facts.result = result;
+    if (!context.collect) continue;
+    facts.reached = pieces_of(check.uses());
+    facts.bad = check.bad_data();
   }
   counters.layers = order.size();
 }
 
 }  // namespace
 
-Result<Report> check(Device& device, Options const& options) {
-  Report report;
+Result<Survey> inspect(Device& device, Options const& options, std::optional<std::uint32_t> slot) {
+  Survey survey;
+  auto& report = survey.report;
   Findings findings(options.max_findings);
-  LCFS_TRY_ASSIGN(auto parsed, read_superblocks(device, options, report, findings));
-  report.in_force = choose_slot(parsed, report, findings);
+  LCFS_TRY_ASSIGN(survey.slots, read_superblocks(device, options, report, findings));
+  report.in_force = choose_slot(survey.slots, report, findings);
+  if (slot && survey.slots[*slot]) report.in_force = slot;
   if (report.in_force) {
-    report.superblock = parsed[*report.in_force];
-    auto const& superblock = *report.superblock;
-    NodeSource source(device, superblock, options.node_cache, options.skip_checksum);
-    StoreScan scan(source, superblock, findings);
+    report.superblock = survey.slots[*report.in_force];
+    auto const& superblock = survey.superblock = *report.superblock;
+    survey.source = std::make_unique<NodeSource>(device, superblock, options.node_cache, options.skip_checksum);
+    survey.scan = std::make_unique<StoreScan>(*survey.source, superblock, findings);
+    auto& scan = *survey.scan;
     scan.collect();
     scan.check();
 
@@ -134,17 +162,25 @@ Result<Report> check(Device& device, Options const& options) {
     c.reserved = kReservedBlocks;
     c.store_tree = scan.nodes().size() * kNodeBlocks;
     c.free = check_owners(scan, superblock, findings);
+    for (auto const& f : findings.list())
+      if (f.severity == Severity::kError && f.code != Code::kSuperblock) survey.store_errors.insert(f.code);
     c.images = scan.images();
     for (auto const& layer : scan.layers())
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
-    check_layers({device, source, scan, superblock, findings, options.data, options.threads, !options.walk_all}, options, c);
-    c.nodes_read = source.nodes_read();
+    check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, options.collect},
+                 options, survey);
+    c.nodes_read = survey.source->nodes_read();
   }
   report.errors = findings.errors();
   report.notes = findings.notes();
   report.left_out = findings.left_out();
   report.findings = findings.take();
-  return report;
+  return survey;
+}
+
+Result<Report> check(Device& device, Options const& options) {
+  LCFS_TRY_ASSIGN(auto survey, inspect(device, options, std::nullopt));
+  return std::move(survey.report);
 }
 
 }  // namespace lcfs::fsck

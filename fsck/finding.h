@@ -75,6 +75,7 @@ class Findings {
   [[nodiscard]] std::uint64_t errors() const { return errors_; }
   [[nodiscard]] std::uint64_t notes() const { return notes_; }
   [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // counted, but beyond the limit
+  [[nodiscard]] std::vector<Finding> const& list() const { return list_; }
   [[nodiscard]] std::vector<Finding> take() { return std::move(list_); }
 
  private:

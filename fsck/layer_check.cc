@@ -28,7 +28,13 @@ std::string LayerCheck::path(std::uint64_t inode) {
 }
 
 void LayerCheck::say(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text) {
+  if (severity == Severity::kError) result_.tree_sound = false;
+  say_aside(code, severity, inode, at, std::move(text));
+}
+
+void LayerCheck::say_aside(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text) {
   said_ = true;
+  if (code == Code::kRun || code == Code::kCounter || code == Code::kOwner) result_.derived_sound = false;
   if (at != kNoOffset && c_.findings.known(code, at)) return;  // before the path is looked up
   Finding f;
   f.code = code;
@@ -59,6 +65,7 @@ bool LayerCheck::run_delta(LayerResult const& parent) {
   result_.used_blocks = sum(parent.used_blocks, delta.used_blocks());
   result_.last_inode = std::max(parent.last_inode, delta.last_inode());
   for (auto const& u : delta.own()) (u.inode == 0 ? result_.node_blocks : result_.data_blocks) += u.count;
+  if (c_.collect) uses_ = std::move(delta.own());
   for (auto const& r : delta.new_data()) {
     auto const extent = parse_extent(r.key, r.value, c_.superblock.total_blocks);
     if (c_.data && extent) data_.add(*extent, r.key.inode, r.key.offset);
@@ -89,8 +96,8 @@ void LayerCheck::walk() {
   hooks.on_node = [this](std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner) {
     return enter_node(block, header, parent_owner);
   };
-  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, Key const& low, Key const& high) {
-    damaged(error, ptr, low, high);
+  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const& low, Key const&) {
+    damaged(error, ptr, low);
   };
   TreeWalk tree(c_.source, layer_.info.root, layer_.info.id, std::move(hooks));
   while (auto const r = tree.next()) {
@@ -118,7 +125,7 @@ bool LayerCheck::enter_node(std::uint64_t block, NodeHeader const& header, std::
   return true;
 }
 
-void LayerCheck::damaged(Error const& error, NodePtr const& ptr, Key const& low, Key const&) {
+void LayerCheck::damaged(Error const& error, NodePtr const& ptr, Key const& low) {
   auto const at = error.offset != kNoOffset ? error.offset : ptr.block.get() * kBlockSize;
   auto const code = error.code == Errc::kIo ? Code::kIo : Code::kNode;
   if (c_.findings.known(code, at))
@@ -146,9 +153,9 @@ void LayerCheck::take_extent(Record const& r, ExtentInfo const& extent) {
   if (r.owner != own) return;  // the leaf's owner has checked the rest
   bool const inherited = extent.owner != own;
   if (inherited && !c_.scan.in_runs(extent.owner, extent.block, extent.count))
-    say(Code::kOwner, Severity::kError, r.key.inode, r.at + offsetof(ExtentRecord, block),
-        fmt::format("inherited blocks {}+{} are not in the runs of their owner, layer {}", extent.block, extent.count,
-                    extent.owner));
+    say_aside(Code::kOwner, Severity::kError, r.key.inode, r.at + offsetof(ExtentRecord, block),
+              fmt::format("inherited blocks {}+{} are not in the runs of their owner, layer {}", extent.block, extent.count,
+                          extent.owner));
   if (c_.data && !(inherited && inherited_as_is(r, extent))) data_.add(extent, r.key.inode, r.key.offset);
 }
 
@@ -171,6 +178,7 @@ void LayerCheck::check_links() {
     auto const found = find_first(c_.source, layer_.info.root, key, {key.inode, key.kind, key.offset + 1});
     auto const at = found ? found->record.at : kNoOffset;
     said_ = true;
+    result_.tree_sound = false;
     if (at != kNoOffset && c_.findings.known(code, at)) return;
     Finding f;
     f.code = code;
@@ -210,9 +218,9 @@ void LayerCheck::check_space() {
   for (auto const& d : compare_runs(layer_.info.id, uses_, c_.scan.runs_of(layer_))) {
     // What a damaged part of the tree uses is not known, so only the other half can be judged.
     if (!d.used && !result_.complete) continue;
-    say(Code::kRun, Severity::kError, d.inode, d.block * kBlockSize,
-        d.used ? fmt::format("blocks {}+{} are in use, but in no run of the layer", d.block, d.count)
-               : fmt::format("blocks {}+{} are in a run of the layer, but nothing uses them", d.block, d.count));
+    say_aside(Code::kRun, Severity::kError, d.inode, d.block * kBlockSize,
+              d.used ? fmt::format("blocks {}+{} are in use, but in no run of the layer", d.block, d.count)
+                     : fmt::format("blocks {}+{} are in a run of the layer, but nothing uses them", d.block, d.count));
   }
 }
 
@@ -220,22 +228,23 @@ void LayerCheck::check_counters() {
   auto const& info = layer_.info;
   auto const counter = [&](std::size_t at, char const* what, std::uint64_t says, std::uint64_t is) {
     if (says != is)
-      say(Code::kCounter, Severity::kError, 0, layer_.at + at, fmt::format("{} {}, but there are {}", what, says, is));
+      say_aside(Code::kCounter, Severity::kError, 0, layer_.at + at, fmt::format("{} {}, but there are {}", what, says, is));
   };
   counter(offsetof(LayerRecord, inodes), "inodes", info.inodes, result_.inodes);
   counter(offsetof(LayerRecord, used_blocks), "used_blocks", info.used_blocks, result_.used_blocks);
   if (result_.last_inode >= c_.superblock.next_inode)
-    say(Code::kCounter, Severity::kError, result_.last_inode,
-        kSlotBlock[c_.superblock.slot] * kBlockSize + offsetof(Superblock, next_inode),
-        fmt::format("superblock: next_inode {}, but inode {} is in use", c_.superblock.next_inode, result_.last_inode));
+    say_aside(Code::kCounter, Severity::kError, result_.last_inode,
+              kSlotBlock[c_.superblock.slot] * kBlockSize + offsetof(Superblock, next_inode),
+              fmt::format("superblock: next_inode {}, but inode {} is in use", c_.superblock.next_inode, result_.last_inode));
 }
 
 void LayerCheck::bad_block(BadBlock const& b) {
+  bad_.push_back(b);
   if (b.unread)
-    return say(Code::kIo, Severity::kError, b.inode, b.block * kBlockSize,
-               fmt::format("data at file offset {:#x} can't be read: {}", b.file_offset, std::strerror(b.sys)));
-  say(Code::kData, Severity::kError, b.inode, b.block * kBlockSize,
-      fmt::format("data at file offset {:#x} has checksum {:#010x}, should be {:#010x}", b.file_offset, b.found, b.expected));
+    return say_aside(Code::kIo, Severity::kError, b.inode, b.block * kBlockSize,
+                     fmt::format("data at file offset {:#x} can't be read: {}", b.file_offset, std::strerror(b.sys)));
+  say_aside(Code::kData, Severity::kError, b.inode, b.block * kBlockSize,
+            fmt::format("data at file offset {:#x} has checksum {:#010x}, should be {:#010x}", b.file_offset, b.found, b.expected));
 }
 
 }  // namespace lcfs::fsck

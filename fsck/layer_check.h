@@ -28,6 +28,8 @@ struct LayerResult {
   std::uint64_t data_blocks = 0;  // of its own
   std::uint64_t last_inode = 0;
   bool sound = false;             // nothing at all was said of it
+  bool tree_sound = true;         // nothing is wrong with its tree itself: what may be wrong is counters, runs, or file data
+  bool derived_sound = true;      // nor with counters and runs
 };
 
 struct LayerContext {
@@ -39,6 +41,7 @@ struct LayerContext {
   bool data = true;
   unsigned threads = 2;
   bool delta = true;
+  bool collect = false;  // keep `uses` for a repair
 };
 
 class LayerCheck {
@@ -48,13 +51,16 @@ class LayerCheck {
   LayerResult run(LayerResult const* parent, bool same);
 
   [[nodiscard]] std::uint64_t data_blocks_checked() const { return data_.blocks_checked(); }
+  // What its tree reaches; of a layer that was only compared with its parent, what it owns.  Of one with its parent's root: nothing.
+  [[nodiscard]] std::vector<Use> const& uses() const { return uses_; }
+  [[nodiscard]] std::vector<BadBlock> const& bad_data() const { return bad_; }
 
  private:
   void walk();
   bool run_delta(LayerResult const& parent);
   LayerResult finish();
   bool enter_node(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner);
-  void damaged(Error const& error, NodePtr const& ptr, Key const& low, Key const& high);
+  void damaged(Error const& error, NodePtr const& ptr, Key const& low);
   void take_orphan(Record const& r);
   void take_extent(Record const& r, ExtentInfo const& extent);
   [[nodiscard]] bool inherited_as_is(Record const& r, ExtentInfo const& extent);
@@ -63,6 +69,7 @@ class LayerCheck {
   void check_counters();
   void bad_block(BadBlock const& b);
   void say(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text);
+  void say_aside(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text);  // the tree is sound
   [[nodiscard]] std::string path(std::uint64_t inode);
 
   LayerContext const& c_;
@@ -71,6 +78,7 @@ class LayerCheck {
   InodeCheck inodes_;
   DataCheck data_;
   std::vector<Use> uses_;
+  std::vector<BadBlock> bad_;
   LayerResult result_{};
   bool said_ = false;
 };

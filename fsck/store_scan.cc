@@ -30,7 +30,7 @@ void StoreScan::collect() {
     nodes_.push_back(block);
     return true;
   };
-  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, Key const& low, Key const&) {
+  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const& low, Key const&) {
     auto const at = error.offset != kNoOffset ? error.offset : ptr.block.get() * kBlockSize;
     say(error.code == Errc::kIo ? Code::kIo : Code::kNode, at,
         fmt::format("store tree: {}; records from ({}, {:#04x}, {:#x}) on are not known", error.text(), low.inode, low.kind,

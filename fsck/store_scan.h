@@ -34,6 +34,22 @@ struct RunEntry {
 
 class StoreScan {
  public:
+  struct ImageEntry {
+    ImageInfo info{};
+    std::uint64_t at = 0;
+    std::uint32_t names = 0;
+  };
+  struct NameEntry {  // of a kName or kImageName record
+    std::uint64_t id = 0;
+    NameType type = NameType::kLayer;
+    std::string name{};
+    std::uint64_t at = 0;
+  };
+  struct DigestEntry {
+    DigestInfo info{};
+    std::uint64_t at = 0;
+  };
+
   StoreScan(NodeSource& source, SuperblockInfo const& superblock, Findings& findings)
       : source_(source), sb_(superblock), findings_(findings) {}
 
@@ -51,6 +67,9 @@ class StoreScan {
   [[nodiscard]] std::span<RunEntry const> runs() const { return runs_; }  // by layer, then start
   [[nodiscard]] std::vector<std::uint64_t> const& nodes() const { return nodes_; }  // first blocks of the store tree's
   [[nodiscard]] std::uint64_t images() const { return images_.size(); }
+  [[nodiscard]] std::vector<ImageEntry> const& image_table() const { return images_; }
+  [[nodiscard]] std::vector<NameEntry> const& name_table() const { return names_; }
+  [[nodiscard]] std::vector<NameEntry> const& image_names() const { return image_names_; }
   [[nodiscard]] bool complete() const { return complete_; }  // false: damage hid a part of the store tree
 
   // May what `owner` owns be reached from what `by` owns?  Itself and its ancestors.
@@ -60,22 +79,6 @@ class StoreScan {
   [[nodiscard]] std::string name_of(std::uint64_t layer) const;  // "" if it has none
 
  private:
-  struct ImageEntry {
-    ImageInfo info{};
-    std::uint64_t at = 0;
-    std::uint32_t names = 0;
-  };
-  struct NameEntry {  // of a kName or kImageName record
-    std::uint64_t id = 0;
-    NameType type = NameType::kLayer;
-    std::string name{};
-    std::uint64_t at = 0;
-  };
-  struct DigestEntry {
-    DigestInfo info{};
-    std::uint64_t at = 0;
-  };
-
   void say(Code code, std::uint64_t at, std::string text, std::uint64_t layer = 0);
   void take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& blobs);
   void link_runs();
@@ -87,7 +90,7 @@ class StoreScan {
   void check_digests();
 
   NodeSource& source_;
-  SuperblockInfo const& sb_;
+  SuperblockInfo const sb_;
   Findings& findings_;
   bool complete_ = true;
   std::vector<LayerEntry> layers_;

@@ -5,7 +5,6 @@
 #include <utility>
 
 namespace lcfs::fsck {
-namespace {
 
 Record record_of(NodeReader const& node, std::uint32_t i) {
   Record r;
@@ -17,6 +16,8 @@ Record record_of(NodeReader const& node, std::uint32_t i) {
   r.owner = node.header().owner.get();
   return r;
 }
+
+namespace {
 
 // Every key of the node inside [low, high)?  Keys are in order, so the ends tell.  The first key of a branch is only a
 // hint: its child 0 takes everything below key 1.
@@ -50,10 +51,10 @@ void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_ow
         return;
       }
     } else if (hooks_.on_damage) {
-      hooks_.on_damage(bounds.error(), ptr, low, high);
+      hooks_.on_damage(bounds.error(), ptr, level, low, high);
     }
   } else if (hooks_.on_damage) {
-    hooks_.on_damage(node.error(), ptr, low, high);
+    hooks_.on_damage(node.error(), ptr, level, low, high);
   }
   complete_ = false;
   gap_ = true;

@@ -21,11 +21,14 @@ struct Record {
   bool after_gap = false;   // records before it are missing: a node between was damaged
 };
 
+// Of slot i of a leaf.
+Record record_of(NodeReader const& leaf, std::uint32_t i);
+
 struct WalkHooks {
   // A node was entered.  False: do not go below it (the hook has said why).
   std::function<bool(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner)> on_node{};
-  // The node `ptr` can't be used.  It would have held keys in [low, high).
-  std::function<void(Error const& error, NodePtr const& ptr, Key const& low, Key const& high)> on_damage{};
+  // The node `ptr`, of that level (NodeSource::kAnyLevel: the root), can't be used.  It would have held keys in [low, high).
+  std::function<void(Error const& error, NodePtr const& ptr, unsigned level, Key const& low, Key const& high)> on_damage{};
 };
 
 class TreeWalk {

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fsck/repair.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "fsck/layer_repair.h"
+#include "fsck/store_rebuild.h"
+#include "fsck/survey.h"
+
+namespace lcfs::fsck {
+
+std::string_view step_name(Step step) {
+  switch (step) {
+    case Step::kSlot: return "slot";
+    case Step::kOlder: return "older";
+    case Step::kStore: return "store";
+    case Step::kGraph: return "graph";
+    case Step::kDerived: return "derived";
+    case Step::kTree: return "tree";
+    case Step::kRemove: return "remove";
+    case Step::kImage: return "image";
+    case Step::kFiles: return "files";
+  }
+  return "unknown";
+}
+
+namespace {
+
+bool contains_any(std::set<Code> const& codes, std::initializer_list<Code> wanted) {
+  return std::any_of(wanted.begin(), wanted.end(), [&codes](Code c) { return codes.contains(c); });
+}
+
+std::string time_text(std::int64_t ns) {
+  auto const seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm utc{};
+  if (gmtime_r(&seconds, &utc) == nullptr) return "an unknown time";
+  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", utc);
+}
+
+class Run {
+ public:
+  Run(Device& device, RepairOptions const& options) : device_(device), options_(options) {}
+
+  Result<Repaired> operator()() {
+    auto how = options_.check;
+    how.collect = true;
+    LCFS_TRY_ASSIGN(survey_, inspect(device_, how, std::nullopt));
+    done_.before = survey_.report;
+    if (!survey_.report.in_force)
+      return Error{Errc::kCorrupt, "neither superblock can be read: there is nothing to repair from", 0, device_.name(), 0};
+    if (survey_.report.clean()) return std::move(done_);
+    if (survey_.superblock.read_only_features())
+      return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};
+    base_ = *survey_.report.in_force;
+    LCFS_TRY(choose_state(how));
+    if (!survey_.scan->complete() && survey_.scan->layers().empty() && survey_.scan->images() == 0 &&
+        survey_.superblock.layer_count + survey_.superblock.image_count != 0)
+      return Error{Errc::kCorrupt, "nothing of the store tree can be read: there is nothing to repair from", 0, device_.name(),
+                   survey_.superblock.store_root.block.get() * kBlockSize};
+    bool const slot = slot_is_wrong();
+    bool const store_asked = store_tree_damaged();
+    if (!ask_for_slot(slot) || (store_asked && !ask_for_store_tree())) return std::move(done_);
+    LayerRepair layers(device_, survey_, options_);
+    layers.decide();
+    StoreRebuild store(survey_, layers, options_);
+    store.decide();
+    done_.declined = done_.declined || layers.declined() || store.declined();
+    bool const wanted = layers.wants_new_trees() || layers.graph_changed() || store.changed();
+    if (store_asked || wanted || ask_for_derived()) {
+      LCFS_TRY(rebuild(layers, store));
+    } else if (slot || older_) {
+      LCFS_TRY(publish(survey_.superblock, false));
+    }
+    return std::move(done_);
+  }
+
+ private:
+  bool ask(Proposal const& proposal) {
+    bool const yes = options_.ask && options_.ask(proposal);
+    if (!yes) done_.declined = true;
+    return yes;
+  }
+
+  // The newest state, or the one before it if that is better.
+  Status choose_state(Options const& how) {
+    auto const other = 1 - base_;
+    if (survey_.scan->complete() || !survey_.slots[other]) return {};
+    LCFS_TRY_ASSIGN(auto older, inspect(device_, how, other));
+    if (!older.scan->complete()) return {};
+    Proposal p;
+    p.step = Step::kOlder;
+    p.text = fmt::format(
+        "the store tree of generation {}, {}, is damaged; that of generation {}, {}, is whole: go back to it, without what "
+        "changed since",
+        survey_.superblock.generation, time_text(survey_.superblock.written_ns), older.superblock.generation,
+        time_text(older.superblock.written_ns));
+    if (!ask(p)) return {};
+    survey_ = std::move(older);
+    base_ = other;
+    older_ = true;
+    return {};
+  }
+
+  // Is the other slot not what a checkpoint would have left there?
+  [[nodiscard]] bool slot_is_wrong() const {
+    auto const& other = survey_.slots[1 - base_];
+    if (older_) return false;  // it is written again anyway
+    if (!other) return survey_.report.slots[1 - base_].state == SlotState::kDamaged;
+    return other->uuid != survey_.superblock.uuid || other->generation == survey_.superblock.generation;
+  }
+
+  bool ask_for_slot(bool wrong) {
+    if (!wrong) return true;
+    Proposal p;
+    p.step = Step::kSlot;
+    p.safe = true;
+    p.text = fmt::format("superblock slot {} is damaged or another store's: write it again", 1 - base_);
+    return ask(p);
+  }
+
+  [[nodiscard]] bool store_tree_damaged() const {
+    return contains_any(survey_.store_errors, {Code::kNode, Code::kIo, Code::kRecord, Code::kBlob, Code::kGraph, Code::kOwner});
+  }
+
+  // Nothing can be written without it: a new store tree has only what is left of the old one.
+  bool ask_for_store_tree() {
+    Proposal p;
+    p.step = Step::kStore;
+    p.text = "write the store tree again, without what is damaged in it";
+    for (auto const& f : survey_.report.findings)
+      if (f.layer == 0 && (f.code == Code::kNode || f.code == Code::kIo || f.code == Code::kRecord)) p.details.push_back(f.line());
+    if (p.details.size() > options_.max_details) p.details.resize(options_.max_details);
+    return ask(p);
+  }
+
+  // What a new store tree has right in any case.
+  bool ask_for_derived() {
+    bool derived = contains_any(survey_.store_errors,
+                                {Code::kCounter, Code::kRun, Code::kSpace, Code::kName, Code::kDigest, Code::kHash});
+    for (auto const& [id, facts] : survey_.layers) derived = derived || !facts.result.derived_sound;
+    if (!derived) return false;
+    Proposal p;
+    p.step = Step::kDerived;
+    p.safe = true;
+    p.text = "make runs, counters, names and digests anew from what they are derived from";
+    return ask(p);
+  }
+
+  Status rebuild(LayerRepair& layers, StoreRebuild& store) {
+    auto const& sb = survey_.superblock;
+    BlockMap used;
+    layers.mark_used(used);
+    mark_slot(survey_.scan.get(), used);
+    if (auto const& other = survey_.slots[1 - base_]) {
+      Findings unheard(1);
+      NodeSource source(device_, *other, options_.check.node_cache, options_.check.skip_checksum);
+      StoreScan scan(source, *other, unheard);
+      scan.collect();
+      mark_slot(&scan, used);
+    }
+    FreeBlocks free(used, kReservedBlocks, sb.total_blocks);
+    generation_ = next_generation();
+    std::array<std::uint8_t, 8> id{};
+    std::copy_n(sb.uuid.begin(), id.size(), id.begin());
+    NodeWriter out(device_, free, generation_, id);
+    auto later = sb;
+    later.generation = generation_;
+    NodeSource fresh(device_, later, options_.check.node_cache, options_.check.skip_checksum);
+    LCFS_TRY(layers.build(out, fresh));
+    LCFS_TRY_ASSIGN(auto const info, store.build(out, fresh));
+    LCFS_TRY(device_.flush());
+    return publish(info, true);
+  }
+
+  static void mark_slot(StoreScan const* scan, BlockMap& used) {
+    for (auto const& r : scan->runs()) used.claim_rest(r.start, r.count, 1);
+    for (auto const block : scan->nodes()) used.claim_rest(block, kNodeBlocks, 1);
+  }
+
+  [[nodiscard]] std::uint64_t next_generation() const {
+    std::uint64_t newest = 0;
+    for (auto const& s : survey_.slots)
+      if (s) newest = std::max(newest, s->generation);
+    return newest + 1;
+  }
+
+  // First the slot that is not in force, then, so that nothing old is left, the other one.
+  Status publish(SuperblockInfo info, bool both) {
+    info.generation = next_generation();
+    for (std::uint32_t const slot : {1 - base_, base_}) {
+      info.slot = slot;
+      AlignedBuffer block(kBlockSize);
+      encode_superblock(info, std::span<std::byte, kBlockSize>(block.data(), kBlockSize));
+      LCFS_TRY(device_.write(kSlotBlock[slot] * kBlockSize, std::span<std::byte const>(block.span())));
+      LCFS_TRY(device_.flush());
+      done_.changed = true;
+      if (!both) break;
+      ++info.generation;
+    }
+    return {};
+  }
+
+  Device& device_;
+  RepairOptions const& options_;
+  Survey survey_{};
+  Repaired done_{};
+  std::uint32_t base_ = 0;
+  std::uint64_t generation_ = 0;
+  bool older_ = false;
+};
+
+}  // namespace
+
+// A tree that came back may have data that the first check could not see: then a second round mends that.
+Result<Repaired> repair(Device& device, RepairOptions const& options) {
+  constexpr int kRounds = 3;
+  LCFS_TRY_ASSIGN(auto done, Run(device, options)());
+  done.after = done.before;
+  bool changed = done.changed;
+  for (int round = 1; changed; ++round) {
+    LCFS_TRY_ASSIGN(done.after, check(device, options.check));
+    if (done.after.clean() || done.declined || round == kRounds) break;
+    LCFS_TRY_ASSIGN(auto const again, Run(device, options)());
+    changed = again.changed;
+    done.declined = again.declined;
+  }
+  return done;
+}
+
+}  // namespace lcfs::fsck

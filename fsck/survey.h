@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that a check learned of a store, kept for whoever repairs it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "fsck/check.h"
+#include "fsck/layer_check.h"
+#include "fsck/node_source.h"
+#include "fsck/store_scan.h"
+
+namespace lcfs::fsck {
+
+// Blocks [start, start + count) of one owner.
+struct Piece {
+  std::uint64_t start = 0, count = 0, owner = 0;
+};
+
+struct LayerFacts {
+  LayerResult result{};
+  std::vector<Piece> reached{};   // what its tree reaches, neighbours joined, by start; of a layer that was only compared with
+                                  // its parent what it owns, of one with its parent's root nothing
+  std::vector<BadBlock> bad{};    // its file data that fails its checksum
+};
+
+struct Survey {
+  std::array<std::optional<SuperblockInfo>, 2> slots{};
+  Report report{};
+  SuperblockInfo superblock{};            // of the slot that was looked at; the rest is null or empty if there is none
+  std::unique_ptr<NodeSource> source{};
+  std::unique_ptr<StoreScan> scan{};
+  std::set<Code> store_errors{};          // what was said of the store tree and of space, before the layers' turn
+  std::unordered_map<std::uint64_t, LayerFacts> layers{};  // live ones
+};
+
+// check(), of the slot `slot` (none: the one in force).  Memory: 24 bytes more per stretch of blocks of each layer.
+Result<Survey> inspect(Device& device, Options const& options, std::optional<std::uint32_t> slot);
+
+}  // namespace lcfs::fsck
