@@ -1,96 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs fsck: checks a store.  Exit codes are those of fsck(8).
+// lcfs fsck: checks a store, and mends it.  Exit codes are those of fsck(8).
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
-#include "cli/json.h"
+#include "cli/fsck_print.h"
+#include "cli/heal.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "cli/signals.h"
 #include "cli/store_arg.h"
 #include "device/checks.h"
 #include "device/lock.h"
 #include "fsck/check.h"
+#include "fsck/heal.h"
+#include "fsck/repair.h"
 #include "mount/mount_table.h"
 
 namespace lcfs::cli {
 namespace {
 
 struct Options {
-  std::string store{}, positional{};
-  bool no_write = false, no_data = false, quiet = false, json = false;
+  std::string store{}, positional{}, heal_from{};
+  bool no_write = false, preen = false, automatic = false, yes = false, force = false, remove_unreadable = false;
+  bool progress = false;
+  int progress_fd = 0;
+  FsckStyle style{};
 };
-
-char const* slot_text(fsck::Slot const& slot) {
-  switch (slot.state) {
-    case fsck::SlotState::kValid: return "valid";
-    case fsck::SlotState::kEmpty: return "empty";
-    case fsck::SlotState::kDamaged: break;
-  }
-  return "damaged";
-}
-
-Json finding_json(fsck::Finding const& finding) {
-  Json object;
-  object["finding"] = fsck::code_name(finding.code);
-  object["severity"] = finding.severity == fsck::Severity::kError ? "error" : "note";
-  object["layer"] = finding.layer_name.empty() ? Json(nullptr) : Json(finding.layer_name);
-  if (finding.path.empty())
-    object["path"] = nullptr;
-  else
-    put_bytes(object, "path", finding.path);
-  object["inode"] = finding.inode == 0 ? Json(nullptr) : Json(finding.inode);
-  object["offset"] = finding.offset == kNoOffset ? Json(nullptr) : Json(finding.offset);
-  object["text"] = finding.text;
-  return object;
-}
-
-Json summary_json(std::string const& path, fsck::Report const& report) {
-  Json object;
-  put_bytes(object, "store", path);
-  object["clean"] = report.clean();
-  object["errors"] = report.errors;
-  object["notes"] = report.notes;
-  object["left_out"] = report.left_out;
-  object["uuid"] = report.superblock ? Json(uuid_text(report.superblock->uuid)) : Json(nullptr);
-  object["generation"] = report.superblock ? Json(report.superblock->generation) : Json(nullptr);
-  object["slot"] = report.in_force ? Json(*report.in_force) : Json(nullptr);
-  object["slots"] = Json::array();
-  for (auto const& slot : report.slots)
-    object["slots"].push_back({{"state", slot_text(slot)}, {"generation", slot.generation}});
-  auto const& counters = report.counters;
-  object["layers"] = counters.layers;
-  object["images"] = counters.images;
-  object["inodes"] = counters.inodes;
-  object["total_bytes"] = counters.total * kBlockSize;
-  object["free_bytes"] = counters.free * kBlockSize;
-  object["nodes_read"] = counters.nodes_read;
-  object["data_bytes_checked"] = counters.data_checked * kBlockSize;
-  return object;
-}
-
-void print(Options const& options, std::string const& path, fsck::Report const& report, Io const& io) {
-  if (options.json) {
-    for (auto const& finding : report.findings) print_json(io.out, finding_json(finding));
-    print_json(io.out, summary_json(path, report));
-    return;
-  }
-  for (auto const& finding : report.findings)
-    io.out << fmt::format("{}: {}: {}\n", finding.severity == fsck::Severity::kError ? "error" : "note",
-                          fsck::code_name(finding.code), escape_controls(finding.line()));
-  if (report.left_out != 0) io.out << fmt::format("{} more findings are not shown\n", report.left_out);
-  if (options.quiet && report.clean()) return;
-  auto const& counters = report.counters;
-  io.out << fmt::format("{}: {}, {} layers, {} images, {} inodes, {}/{} blocks free{}\n", escape(path),
-                        report.clean() ? "clean" : fmt::format("{} errors", report.errors), counters.layers,
-                        counters.images, counters.inodes, counters.free, counters.total,
-                        options.no_data ? ", data not checked" : "");
-}
 
 int operational(Context const& context, Error const& error) {
   fail(context, "fsck", error);
-  return kFsckOperation;
+  return error.code == Errc::kInterrupted ? kFsckCancelled : kFsckOperation;
 }
 
 // "mounted by pid 5 at /mnt, /srv"
@@ -106,17 +47,14 @@ Error mounted(std::string const& path, std::optional<pid_t> pid) {
                0, path, kNoOffset};
 }
 
-// Repairs are not there yet, and would be no good on a mounted store.
-int refuse_to_write(Context const& context, std::string const& path) {
-  if (is_served(context, path)) return operational(context, mounted(path, getpid()));
+// Repairs are no good on a store that is mounted.
+Status refuse_mounted(Context const& context, std::string const& path) {
+  if (is_served(context, path)) return mounted(path, getpid());
   auto const store = mount::store_identity(path);
   auto const mounts = store ? mount::mounts_of(*store) : std::vector<mount::MountEntry>{};
-  if (mounts && !mounts->empty()) {
-    Fd const file = open_fd(path, O_RDONLY | O_NONBLOCK);
-    return operational(context, mounted(path, file ? lock_holder(file.get()) : std::nullopt));
-  }
-  context.io.err << "lcfs: fsck: -n is required, for repairs are not there yet; see lcfs fsck --help\n";
-  return kFsckUsage;
+  if (!mounts || mounts->empty()) return {};
+  Fd const file = open_fd(path, O_RDONLY | O_NONBLOCK);
+  return mounted(path, file ? lock_holder(file.get()) : std::nullopt);
 }
 
 // What is checked, and what keeps it from changing meanwhile.
@@ -149,43 +87,182 @@ Result<Subject> open_subject(Context& context, std::string const& path) {
   return subject;
 }
 
-int run_fsck(Options const& options, Context& context) {
-  auto const path = options.positional.empty() ? store_path(context.io, options.store) : options.positional;
-  if (!options.no_write) return refuse_to_write(context, path);
+// The bar of -C, or lines for the program that called us: "pass done all what" on a descriptor of its own, as e2fsck writes them.
+class Show {
+ public:
+  Show(Options const& options, Io const& io)
+      : options_(options),
+        progress_(io, options.style.quiet && !options.progress ? Progress::Mode::kNone
+                      : options.progress && !io.err_is_tty       ? Progress::Mode::kPlain
+                                                                 : Progress::Mode::kAuto) {}
+
+  void layers(std::string_view layer, std::uint64_t done, std::uint64_t of) {
+    if (options_.progress && options_.progress_fd > 0) {
+      auto const line = fmt::format("1 {} {} {}\n", done, of, escape(layer));
+      [[maybe_unused]] auto const n = ::write(options_.progress_fd, line.data(), line.size());  // nobody need read it
+      return;
+    }
+    progress_.layers(layer, done, of);
+  }
+  void finish() { progress_.finish(); }
+
+ private:
+  Options const& options_;
+  Progress progress_;
+};
+
+fsck::Options check_options(Options const& options, Show& show, StopOnSignal const& signals) {
+  fsck::Options how;
+  how.data = options.style.data;
+  how.walk_all = options.force;
+  how.stop = &signals.stop();
+  how.progress = [&show](std::string_view layer, std::uint64_t done, std::uint64_t of) { show.layers(layer, done, of); };
+  return how;
+}
+
+int check_only(Options const& options, Context& context, std::string const& path) {
   auto const subject = open_subject(context, path);
   if (context.forwarded) return context.exit;
   if (!subject) return operational(context, subject.error());
-  fsck::Options how;
-  how.data = !options.no_data;
-  Progress progress(context.io, options.quiet ? Progress::Mode::kNone : Progress::Mode::kAuto);
-  how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) {
-    progress.layers(layer, done, of);
-  };
-  auto const report = fsck::check(*subject->device, how);
-  progress.finish();
+  Show show(options, context.io);
+  StopOnSignal const signals(context.io);
+  auto const report = fsck::check(*subject->device, check_options(options, show, signals));
+  show.finish();
   if (!report) return operational(context, report.error());
-  print(options, path, *report, context.io);
+  print_findings(options.style, *report, context.io);
+  print_summary(options.style, path, *report, false, 0, context.io);
   if (report->clean()) return kFsckClean;
   if (!subject->in_use) return kFsckDamage;
   return operational(context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only", 0,
                                     path, kNoOffset});
 }
 
+// Answers for one run: those of the options, or of whoever sits at the terminal.
+class Answers {
+ public:
+  Answers(Options const& options, Io const& io) : options_(options), io_(io), all_(options.yes) {}
+
+  bool operator()(fsck::Proposal const& proposal) {
+    bool const yes = decide(proposal);
+    print_repair(options_.style, proposal, yes, io_);
+    return yes;
+  }
+
+ private:
+  bool decide(fsck::Proposal const& proposal) {
+    // To lose a file's sound part as well is never meant by a mere yes to all.
+    if (proposal.step == fsck::Step::kFiles && (options_.remove_unreadable || options_.yes || options_.preen))
+      return options_.remove_unreadable && !options_.preen;
+    if (options_.preen) return proposal.safe;
+    if (all_) return true;
+    io_.out.flush();
+    io_.err << proposal_text(proposal) << "? (y)es, (n)o, yes to (a)ll: " << std::flush;
+    auto const answer = read_letter();
+    all_ = answer == 'a';
+    return answer == 'y' || all_;
+  }
+  char read_letter() const {
+    char first = 0;
+    for (char c = 0; ::read(io_.in_fd, &c, 1) == 1 && c != '\n';)
+      if (first == 0) first = c;
+    return first;
+  }
+
+  Options const& options_;
+  Io const& io_;
+  bool all_;
+};
+
+Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device, fsck::Options const& how) {
+  LCFS_TRY_ASSIGN(auto const healer, fsck::Healer::look(device, how));
+  if (healer->damaged() == 0) return std::uint64_t{0};
+  LCFS_TRY(offer_archive(*healer, options.heal_from, context.io.in_fd));
+  LCFS_TRY(healer->finish());
+  return healer->healed();
+}
+
+int mend(Options const& options, Context& context, std::string const& path) {
+  auto const& io = context.io;
+  if (auto const free = refuse_mounted(context, path); !free) return operational(context, free.error());
+  if (!options.preen && !options.yes && (isatty(io.in_fd) == 0 || io.out_fd < 0 || isatty(io.out_fd) == 0)) {
+    fail(context, "fsck", Error{Errc::kInvalid, "a terminal is needed to ask what to repair; -n, -p or -y say it before", 0, path});
+    return kFsckOperation;
+  }
+  auto const device = open_device(path, Access::kReadWrite);
+  if (!device) return operational(context, device.error());
+  Show show(options, io);
+  StopOnSignal const signals(io);
+  auto const how = check_options(options, show, signals);
+  std::uint64_t healed = 0;
+  if (!options.heal_from.empty()) {
+    auto const done = heal(options, context, **device, how);
+    show.finish();
+    if (!done) return operational(context, done.error());
+    healed = *done;
+  }
+  Answers answers(options, io);
+  fsck::RepairOptions repair;
+  repair.check = how;
+  repair.found = [&](fsck::Report const& report) {
+    show.finish();
+    print_findings(options.style, report, io);
+  };
+  repair.ask = [&answers](fsck::Proposal const& proposal) { return answers(proposal); };
+  auto const done = fsck::repair(**device, repair);
+  show.finish();
+  if (!done) return operational(context, done.error());
+  bool const changed = done->changed || healed != 0;
+  print_summary(options.style, path, done->after, changed, healed, io);
+  if (options.preen && !done->after.clean())
+    warn(context, "fsck", path + ": what is left is not for -p; run lcfs fsck by hand, without it");
+  return (changed ? int{kFsckCorrected} : int{kFsckClean}) | (done->after.clean() ? int{kFsckClean} : int{kFsckDamage});
+}
+
+int run_fsck(Options& options, Context& context) {
+  auto const path = options.positional.empty() ? store_path(context.io, options.store) : options.positional;
+  options.preen = options.preen || options.automatic;
+  if (int{options.no_write} + int{options.preen} + int{options.yes} > 1) {
+    context.io.err << "lcfs: fsck: only one of -n, -p (or -a) and -y can be given; see lcfs fsck --help\n";
+    return kFsckUsage;
+  }
+  if (options.no_write && (options.remove_unreadable || !options.heal_from.empty())) {
+    context.io.err << "lcfs: fsck: -n writes nothing; see lcfs fsck --help\n";
+    return kFsckUsage;
+  }
+  options.style.data = options.style.data || options.remove_unreadable || !options.heal_from.empty();
+  return options.no_write ? check_only(options, context, path) : mend(options, context, path);
+}
+
 }  // namespace
 
 void add_fsck(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("fsck", "Check a store");
+  auto* cmd = app.add_subcommand("fsck", "Check and mend a store");
   auto* store = add_store_option(*cmd, options->store);
-  cmd->add_flag("-n", options->no_write, "Only report, write nothing; needed, as repairs are not there yet");
-  cmd->add_flag("--no-data", options->no_data, "Leave out the checksums of file data");
-  cmd->add_flag("-q,--quiet", options->quiet, "Print nothing if the store is clean");
-  cmd->add_flag("--json", options->json, "Print one JSON object a finding, then one for the store");
+  cmd->add_flag("-n", options->no_write, "Only report, write nothing");
+  cmd->add_flag("-p", options->preen, "Without questions, but only repairs that can't lose anything");
+  cmd->add_flag("-a", options->automatic, "The same as -p");
+  cmd->add_flag("-y", options->yes, "Yes to all repairs");
+  cmd->add_flag("-f", options->force, "Walk the whole tree of each layer, also where what it changed of its parent would do");
+  cmd->add_flag("-v,--verbose", options->style.verbose, "Print what was read, and where the blocks are");
+  cmd->add_option("-C", options->progress_fd, "Show progress; FD other than 0: as lines for a program, on that descriptor")
+      ->type_name("FD");
+  cmd->add_flag("--data", options->style.data, "Check the checksums of all file data too");
+  cmd->add_option("--heal-from", options->heal_from,
+                  "Look in this archive (a file, a directory, or - for standard input) for data that is damaged")
+      ->type_name("ARCHIVE");
+  cmd->add_flag("--remove-unreadable", options->remove_unreadable, "Remove files whose data can't be read");
+  cmd->add_flag("-q,--quiet", options->style.quiet, "Print nothing if the store is clean");
+  cmd->add_flag("--json", options->style.json, "Print one JSON object a finding and repair, then one for the store");
   cmd->add_option("STORE", options->positional, "File or block device (default: the store that --store would mean)")
       ->excludes(store);
   cmd->set_version_flag("-V,--version", version_text(), "Print the version");
-  cmd->footer("Example:\n  lcfs fsck -n /srv/images.lcfs");
-  cmd->callback([options, &context] { context.exit = run_fsck(*options, context); });
+  cmd->footer("Example:\n  lcfs fsck -n --data /srv/images.lcfs\n  lcfs fsck -y --heal-from debian.tar /srv/images.lcfs");
+  auto* progress = cmd->get_option("-C");
+  cmd->callback([options, progress, &context] {
+    options->progress = progress->count() != 0;
+    context.exit = run_fsck(*options, context);
+  });
 }
 
 }  // namespace lcfs::cli

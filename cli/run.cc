@@ -35,6 +35,22 @@ void expand_link_name(std::vector<std::string>& args) {
   if (name == "fsck.lcfs") args.insert(args.begin() + 1, "fsck");
 }
 
+// "-C" of fsck may go without its number, as fsck(8) passes it on: then it is 0.
+void complete_progress_option(std::vector<std::string>& args) {
+  if (args.size() < 2 || args[1] != "fsck") return;
+  auto const number = [](std::string const& text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  };
+  for (std::size_t i = 2; i < args.size(); ++i) {
+    if (args[i] != "-C") continue;
+    args[i] = "-C0";
+    if (i + 1 < args.size() && number(args[i + 1])) {
+      args[i] = "-C" + args[i + 1];
+      args.erase(args.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    }
+  }
+}
+
 int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
   try {
     app.parse(std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
@@ -93,6 +109,7 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   context.served = served;
   if (is_mount_helper(base_name(args.front()))) return run_mount_helper(args, context);
   expand_link_name(args);
+  complete_progress_option(args);
   auto const app = make_app(context);
   int const code = parse(*app, args, context);
   io.out.flush();

@@ -19,7 +19,7 @@ enum Exit : int { kOk = 0, kFailed = 1, kUsage = 2, kPipe = 141 /* a server's: t
 // Those of diff, as diff(1).
 enum DiffExit : int { kSame = 0, kDiffer = 1, kTrouble = 2 };
 // Those of fsck, as fsck(8).
-enum FsckExit : int { kFsckClean = 0, kFsckDamage = 4, kFsckOperation = 8, kFsckUsage = 16 };
+enum FsckExit : int { kFsckClean = 0, kFsckCorrected = 1, kFsckDamage = 4, kFsckOperation = 8, kFsckUsage = 16, kFsckCancelled = 32 };
 // Those of mount.lcfs, as mount(8).
 enum MountExit : int { kMountOk = 0, kMountUsage = 1, kMountSystem = 2, kMountFailed = 32 };
 

@@ -124,6 +124,7 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
     auto const* parent_entry = context.scan.layer(layer.info.parent);
     bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
                       parent_entry->info.root_inode == layer.info.root_inode;
+    if (options.stopped()) return;
     LayerCheck check(context, layer);
     auto const result = check.run(parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same);
     counters.inodes += result.inodes;
@@ -167,8 +168,9 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
     c.images = scan.images();
     for (auto const& layer : scan.layers())
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
-    check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, options.collect},
+    check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, options.collect, options.stop},
                  options, survey);
+    if (options.stopped()) return interrupted();
     c.nodes_read = survey.source->nodes_read();
   }
   report.errors = findings.errors();

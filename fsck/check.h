@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fsck: reads a store from its bytes up, on a code path of its own (device/ and format/ only), and tells everything that
-// breaks the format.  Never writes.  Specification: doc/format.md.
+// breaks the format.  Never writes (repair.h does).  Specification: doc/format.md.
 //
 // Checked: both superblocks; every node that the store tree and the layers' trees reach (checksum, address, generation, owner,
 // level, key order and bounds); every record; per layer the directory structure, link counts, back references, name keys,
@@ -14,6 +14,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -27,6 +28,8 @@
 
 namespace lcfs::fsck {
 
+[[nodiscard]] inline Error interrupted() { return Error{Errc::kInterrupted, "interrupted"}; }
+
 struct Options {
   bool data = true;                        // verify data checksums too
   bool walk_all = false;                   // walks every layer's whole tree, also where what differs from its parent would do
@@ -34,7 +37,9 @@ struct Options {
   bool skip_checksum = false;              // fuzzing only: nodes and superblocks are read past their checksums
   unsigned threads = 2;                    // for data
   std::uint64_t node_cache = 64ull << 20;  // bytes
+  [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
   std::uint64_t max_findings = 10'000;     // more are counted, not kept
+  std::atomic<bool> const* stop = nullptr; // turns true: give up with kInterrupted; nothing is changed then
   std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)> progress{};  // layers; may be empty
 };
 

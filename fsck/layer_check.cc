@@ -101,6 +101,7 @@ void LayerCheck::walk() {
   };
   TreeWalk tree(c_.source, layer_.info.root, layer_.info.id, std::move(hooks));
   while (auto const r = tree.next()) {
+    if (c_.stop != nullptr && c_.stop->load(std::memory_order_relaxed)) return;  // the result is not used
     if (r->key.inode == 0) take_orphan(*r);
     else inodes_.take(*r);
   }

@@ -7,6 +7,7 @@
 // Memory: about 120 bytes per inode and 32 per extent of the one layer in hand.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 
@@ -42,6 +43,7 @@ struct LayerContext {
   unsigned threads = 2;
   bool delta = true;
   bool collect = false;  // keep `uses` for a repair
+  std::atomic<bool> const* stop = nullptr;
 };
 
 class LayerCheck {

@@ -22,4 +22,21 @@ std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_
   return path.empty() ? path : "?" + path;
 }
 
+std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode, std::uint64_t inode,
+                                  std::size_t most) {
+  std::vector<std::string> paths;
+  Key at{inode, kParent, 0};
+  while (paths.size() < most) {
+    auto const found = find_first(source, tree, at, {inode, kParent + 1, 0});
+    if (!found) break;
+    at = found->record.key;
+    ++at.offset;
+    auto const parent = parse_parent(found->record.key, found->record.value);
+    if (!parent) continue;
+    auto const up = path_of(source, tree, root_inode, parent->directory);
+    paths.push_back((up == "/" ? "" : up) + "/" + std::string(parent->name));
+  }
+  return paths;
+}
+
 }  // namespace lcfs::fsck

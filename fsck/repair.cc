@@ -49,6 +49,7 @@ class Run {
     how.collect = true;
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, std::nullopt));
     done_.before = survey_.report;
+    if (options_.found) options_.found(survey_.report);
     if (!survey_.report.in_force)
       return Error{Errc::kCorrupt, "neither superblock can be read: there is nothing to repair from", 0, device_.name(), 0};
     if (survey_.report.clean()) return std::move(done_);
@@ -60,6 +61,7 @@ class Run {
         survey_.superblock.layer_count + survey_.superblock.image_count != 0)
       return Error{Errc::kCorrupt, "nothing of the store tree can be read: there is nothing to repair from", 0, device_.name(),
                    survey_.superblock.store_root.block.get() * kBlockSize};
+    if (options_.check.stopped()) return interrupted();
     bool const slot = slot_is_wrong();
     bool const store_asked = store_tree_damaged();
     if (!ask_for_slot(slot) || (store_asked && !ask_for_store_tree())) return std::move(done_);
@@ -67,6 +69,7 @@ class Run {
     layers.decide();
     StoreRebuild store(survey_, layers, options_);
     store.decide();
+    if (options_.check.stopped()) return interrupted();
     done_.declined = done_.declined || layers.declined() || store.declined();
     bool const wanted = layers.wants_new_trees() || layers.graph_changed() || store.changed();
     if (store_asked || wanted || ask_for_derived()) {

@@ -48,6 +48,7 @@ struct RepairOptions {
   Options check{};
   // Asked for each repair; nothing is written before the last answer.
   std::function<bool(Proposal const&)> ask{};
+  std::function<void(Report const&)> found{};  // told what the check found, before the first question; may be empty
   std::size_t max_details = 1000;      // of one proposal; the rest is counted
 };
 

@@ -196,7 +196,9 @@ TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
     CHECK(one_line(answer.err));
     CHECK(answer.err.starts_with("lcfs: "));
   }
-  CHECK(lcfs_run({"fsck", "f"}).code == cli::kFsckUsage);  // repairs are not there: -n must be said
+  CHECK(lcfs_run({"fsck", "-n", "-y", "f"}).code == cli::kFsckUsage);
+  CHECK(lcfs_run({"fsck", "-n", "--heal-from", "a", "f"}).code == cli::kFsckUsage);
+  CHECK(lcfs_run({"fsck", "f"}).code == cli::kFsckOperation);  // there is no terminal to ask at
   CHECK(lcfs_as({"/sbin/fsck.lcfs", "--nonsense"}).code == cli::kFsckUsage);
 }
 

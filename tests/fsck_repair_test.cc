@@ -56,7 +56,7 @@ TEST_CASE("repair: of records broken in any way, with checksums that are right, 
     CHECK(m.repaired.changed == !before.empty());
     auto const contents = contents_of(f.s.device());
     REQUIRE(contents);
-    for (auto const& [path, text] : *contents) CHECK_MESSAGE(text.find(kUnreadable) == std::string::npos, path);
+    for (auto const& entry : *contents) CHECK_MESSAGE(entry.second.find(kUnreadable) == std::string::npos, entry.first);
   }
   CHECK(broken > 100);
 }

@@ -165,7 +165,7 @@ TEST_CASE("served: queries say the same as on a store that nobody has") {
                                                {"df"},
                                                {"df", "--json"},
                                                {"fsck", "-n"},
-                                               {"fsck", "-n", "--json", "--no-data", "store"}}) {
+                                               {"fsck", "-n", "--json", "--data", "store"}}) {
     CAPTURE(fmt::format("{}", fmt::join(args, " ")));
     auto const expected = free_place.run(args);
     auto const answer = place.run(args);
@@ -307,7 +307,8 @@ TEST_CASE("served: what is not for a store in use is refused") {
   CHECK(place.run({"umount", "store"}).code == 1);
   CHECK(server.counts().commands == 0);
   // fsck that would write, as the server sees it; nothing is mounted here that the client could see.
-  CHECK(place.run({"fsck"}).code == cli::kFsckUsage);
+  CHECK(place.run({"fsck", "-y"}).code == cli::kFsckOperation);
+  CHECK(has(place.run({"fsck", "-p"}).err, fmt::format("in use by pid {}", getpid())));
 }
 
 TEST_CASE("served: statistics are the server's, else what the store can tell") {

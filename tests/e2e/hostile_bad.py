@@ -46,7 +46,7 @@ class BadCase(h.HostileCase):
     def assert_unchanged(self, fsck=True):
         self.assertEqual(self.df(), self.before)
         if fsck:
-            self.lcfs("fsck", "-n")
+            self.lcfs("fsck", "-n", "--data")
 
     def refused_layer(self, layer, *words, on=(), **how):
         """A layer that is what its digests say, and wrong all the same."""
@@ -410,7 +410,7 @@ class Entries(BadCase):
                 if done.returncode == 0:
                     taken += 1
                     self.assertEqual(done.stderr, b"")
-                    self.lcfs("fsck", "-n")
+                    self.lcfs("fsck", "-n", "--data")
                     self.lcfs("image", "rm", "fuzz:latest")
                     self.before = self.df()
                 else:
@@ -437,7 +437,7 @@ class Bombs(BadCase):
         layer = h.header(b"zeroes", size=big) + bytes(big) + bytes(1024)
         self.import_members(h.oci_members(Image(layer, names=["zeroes:latest"], packed=[h.zstd(layer)])))
         self.assertEqual((self.stat("/zeroes", "zeroes:latest")["size"], self.stat("/zeroes", "zeroes:latest")["blocks"]), (big, 0))
-        self.lcfs("fsck", "-n")
+        self.lcfs("fsck", "-n", "--data")
 
     def test_more_entries_than_the_store_can_hold(self):
         layer = b"".join(h.header(b"f%07d" % n) for n in range(150_000)) + bytes(1024)

@@ -64,7 +64,7 @@ class Killed(Crash):
             running.send_signal(signal.SIGKILL)
             running.communicate()
             with self.subTest(number):
-                self.lcfs("fsck", "-n")
+                self.lcfs("fsck", "-n", "--data")
                 self.assertEqual(self.cat("/base"), b"base")
                 if "big:latest" not in self.images():
                     killed += 1
@@ -90,7 +90,7 @@ class Killed(Crash):
             running.communicate()
             with self.subTest(number):
                 self.lcfs("import", "-q", source)  # whatever is there: it is a store, or is made one
-                self.lcfs("fsck", "-n")
+                self.lcfs("fsck", "-n", "--data")
                 self.assertEqual(self.cat("/f"), noise(1, 4 * MiB))
 
     def test_stopped_by_signals_in_the_middle_of_a_file(self):
@@ -115,7 +115,7 @@ class Killed(Crash):
                 self.assertEqual((running.returncode, text.count(b"\n")), (1, 1), text)
                 self.assertIn(b"interrupted", text)
                 self.assertEqual(self.df(), before)
-                self.lcfs("fsck", "-n")
+                self.lcfs("fsck", "-n", "--data")
         self.assertGreater(stopped, 0)
         self.lcfs("import", "-q", source)
         self.assert_big()
@@ -136,7 +136,7 @@ class Killed(Crash):
                 self.assertRegex(texts[loser], f"in use by (pid {both[1 - loser].pid}|another process)")
                 self.assertEqual(texts[loser].count("\n"), 1)
             self.assertEqual(self.images(), [name + ":latest" for name, code in zip(["one", "two"], codes) if code == 0])
-            self.lcfs("fsck", "-n")
+            self.lcfs("fsck", "-n", "--data")
             os.remove(self.store)
             self.mkfs(self.STORE_SIZE)
         self.assertGreater(losers, 0)
@@ -150,7 +150,7 @@ class Full(Crash):
         before = self.df()
         path = h.write_tar(self.path("full.tar"), h.podman_members(Image(layer, names=["full:latest"])))
         done = self.run_lcfs("import", "-q", path)
-        self.lcfs("fsck", "-n")
+        self.lcfs("fsck", "-n", "--data")
         self.assertIn(done.returncode, (0, 1), done.stderr)
         if done.returncode == 0:
             self.assertEqual(done.stderr, b"")
@@ -196,7 +196,7 @@ class Full(Crash):
         upper = tar(*(h.whiteout("d/f%090d" % n) for n in range(0, count, 2)), *(h.header(b"d/f%090d" % n) for n in range(1, count, 2)))
         path = h.write_tar(self.path("upper.tar"), h.podman_members(Image(base, upper, names=["upper:latest"])))
         done = self.run_lcfs("import", "-q", path)
-        self.lcfs("fsck", "-n")
+        self.lcfs("fsck", "-n", "--data")
         if done.returncode == 0:
             self.assertEqual(len(self.tree("upper:latest")), 1 + count // 2)
         else:
@@ -258,7 +258,7 @@ class Full(Crash):
                     before, room = run("df", "--json"), os.statvfs(host).f_bfree * os.statvfs(host).f_frsize
                     text = self.fails("import", "-q", "--store", store, outside[1], words=["large.tar", "No space left on device"])
                     self.assertEqual(run("df", "--json"), before, text)
-                    self.lcfs("fsck", "-n", store)
+                    self.lcfs("fsck", "-n", "--data", store)
                     self.assertAlmostEqual(os.statvfs(host).f_bfree * os.statvfs(host).f_frsize, room, delta=MiB)
                 run("import", "-q", outside[2])
                 self.assertEqual(run("cat", "fits:latest", "/f"), noise(7, 10 * MiB))
@@ -266,7 +266,7 @@ class Full(Crash):
                 # A store that the import itself makes goes again.
                 self.fails("import", "-q", "--size", "10G", "--store", host + "/new/store", outside[1], words=["No space left on device"])
                 self.assertEqual(sorted(set(os.listdir(host)) - {"lost+found"}), ["store"])
-                self.lcfs("fsck", "-n", store)
+                self.lcfs("fsck", "-n", "--data", store)
 
     @needs_root
     def test_no_room_even_for_an_empty_store(self):
@@ -297,7 +297,7 @@ class NoStore(Crash):
                     text = done.stderr.decode()
                     self.assertEqual((done.returncode, text.count("\n")), (1, 1), text)
                     self.assertIn(path, text)
-            done = subprocess.run([support.LCFS, "fsck", "-n", path], stderr=subprocess.PIPE, stdout=subprocess.PIPE, timeout=20)
+            done = subprocess.run([support.LCFS, "fsck", "-n", "--data", path], stderr=subprocess.PIPE, stdout=subprocess.PIPE, timeout=20)
             self.assertIn(done.returncode, (4, 8), path)
 
     def test_a_file_that_is_something_else_is_never_touched(self):
@@ -373,7 +373,7 @@ class NoStore(Crash):
             for args in [["import", "-q", "--store", host + "/store", self.source], ["import", "-q", "--store", host + "/new/store", self.source]]:
                 self.fails(*args, words=[host, "Read-only file system"])
             self.assertEqual(self.lcfs("cat", "--store", host + "/store", "f:latest", "/f"), b"text")
-            self.lcfs("fsck", "-n", host + "/store")
+            self.lcfs("fsck", "-n", "--data", host + "/store")
         finally:
             subprocess.run(["umount", host], check=True)
 

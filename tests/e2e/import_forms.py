@@ -49,7 +49,7 @@ class ImportForms(support.Case):
                 (found,) = self.import_json(image(form))
                 self.check_image(found, new=True)
                 self.assert_same_tree()
-                self.lcfs("fsck", "-n")
+                self.lcfs("fsck", "-n", "--data")
                 os.remove(self.store)
                 subprocess.run(["rm", "-rf", self.path("out")], check=True)
 
@@ -60,7 +60,7 @@ class ImportForms(support.Case):
                     (found,) = self.import_json("-", stdin=cat.stdout)
                 self.check_image(found, new=True)
                 self.assert_same_tree()
-                self.lcfs("fsck", "-n")
+                self.lcfs("fsck", "-n", "--data")
                 os.remove(self.store)
                 subprocess.run(["rm", "-rf", self.path("out")], check=True)
 

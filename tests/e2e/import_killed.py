@@ -29,7 +29,7 @@ class ImportKilled(support.Case):
 
     def then_it_works(self):
         self.assertEqual(self.df(), self.before)
-        self.lcfs("fsck", "-n")
+        self.lcfs("fsck", "-n", "--data")
         self.lcfs("import", image("docker.tar"))
         self.assertEqual(self.lcfs("cat", "demo", "/etc/motd"), b"from layer 2\n")
 
@@ -59,7 +59,7 @@ class ImportKilled(support.Case):
             running.kill()
             done = running.wait() == 0
             found = self.lines("image", "ls", "--json")[0]["images"]
-            self.lcfs("fsck", "-n")
+            self.lcfs("fsck", "-n", "--data")
             if found:  # it was durable before the signal came, or it isn't there at all
                 self.assertEqual(self.lcfs("cat", "demo", "/etc/motd"), b"from layer 2\n")
                 break
@@ -85,7 +85,7 @@ class ImportKilled(support.Case):
         before = self.lines("df", "--json", "--store", small)
         self.fails("import", "--store", small, self.path("big.tar"), words=["big.tar"])
         self.assertEqual(self.lines("df", "--json", "--store", small), before)
-        self.lcfs("fsck", "-n", small)
+        self.lcfs("fsck", "-n", "--data", small)
 
     def one_layer_archive(self, name, *files):
         subprocess.run(["tar", "-C", self.dir, "-cf", self.path("layer.tar"), *map(os.path.basename, files)], check=True)

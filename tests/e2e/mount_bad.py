@@ -141,7 +141,7 @@ class MountBad(mounting.Case):
         self.server.wait(timeout=60)
         self.server = None
         self.assertEqual(self.lcfs("cat", "--store", loop, "w", "/kept"), b"kept" * 1000)
-        self.lcfs("fsck", "-n", loop)
+        self.lcfs("fsck", "-n", "--data", loop)
 
     def test_names_and_sizes_at_their_limits(self):
         self.mount()

@@ -100,7 +100,7 @@ class MountCrash(mounting.Case):
                 self.kill()
                 for process in running:
                     process.wait(timeout=60)
-                self.lcfs("fsck", "-n", self.store)
+                self.lcfs("fsck", "-n", "--data", self.store)
                 self.mount()
                 kept += self.check_promises(promises, root)
                 subprocess.run(["rm", "-rf", root], check=True)
@@ -135,7 +135,7 @@ class MountCrash(mounting.Case):
                         there.remove(name)
             self.kill()
             churn.wait(timeout=60)
-            self.lcfs("fsck", "-n", self.store)
+            self.lcfs("fsck", "-n", "--data", self.store)
             self.assertEqual({line["name"] for line in self.lines("layer", "ls", "--json")}, there)
 
 

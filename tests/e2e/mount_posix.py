@@ -120,7 +120,7 @@ class Posix(mounting.Case):
 
     def count(self):
         """Inodes of the store, as fsck finds them."""
-        words = self.lcfs("fsck", "-n", self.store).decode().split()
+        words = self.lcfs("fsck", "-n", "--data", self.store).decode().split()
         return int(words[words.index("inodes,") - 1])
 
     def raises(self, number, call, *args, **how):

@@ -48,7 +48,7 @@ class Mounted(support.Case):
         for query, answer in zip(queries, before):
             self.assertEqual(self.lcfs(*query), answer, query)
         self.assertTrue(self.df()[-1]["sum_ok"])
-        self.lcfs("fsck", "-n")
+        self.lcfs("fsck", "-n", "--data")
         self.fails("fsck", code=8, words=["mounted by pid", self.mnt])
         self.fails("mkfs", "-f", self.store, words=["in use by pid"])
 

@@ -30,7 +30,7 @@ class Case(unittest.TestCase):
 
     def tearDown(self):
         if os.path.exists(self.store):
-            self.lcfs("fsck", "-n", self.store)
+            self.lcfs("fsck", "-n", "--data", self.store)
             self.assertTrue(self.df()[-1]["sum_ok"])
 
     def path(self, name):
