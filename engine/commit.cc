@@ -42,8 +42,7 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name) {
     if (info.state != LayerState::kOpen) {
       return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen already", info.name), EROFS, impl_->device.name(), kNoOffset};
     }
-    LCFS_TRY_ASSIGN(auto const taken, impl_->find_name(name));
-    if (taken) return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, impl_->device.name(), kNoOffset};
+    LCFS_TRY(impl_->check_free_name(name));
     return info;
   };
   LCFS_TRY(impl_->check_writable());

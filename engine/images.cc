@@ -28,6 +28,10 @@ std::string_view as_text(Bytes b) { return {reinterpret_cast<char const*>(b.data
 
 }  // namespace
 
+bool named_by_chain(LayerInfo const& layer) {
+  return layer.has_digests && layer.name.size() >= 12 && digest_hex(layer.chain_id).starts_with(layer.name);
+}
+
 Result<ImageDetails> StoreImpl::image_details(ImageId id) const {
   LCFS_TRY_ASSIGN(auto const found, tree.get({id, kImage, 0}));
   if (!found) return Error{Errc::kNotFound, fmt::format("no image {}", id), ENOENT, device.name(), kNoOffset};
@@ -103,54 +107,43 @@ Result<std::vector<LayerInfo>> Store::image_layers(ImageId id) const {
   return out;
 }
 
-Status StoreImpl::put_image_locked(NewImage const& image) {
-  LCFS_TRY_ASSIGN(auto const known, find_digest(image.config_digest, NameType::kImage));
-  ImageInfo info;
-  if (known) {
-    LCFS_TRY_ASSIGN(auto const details, image_details(known->id));
-    info = details.info;
-  } else {
-    info.id = next_id.fetch_add(1);
-    info.config_digest = image.config_digest;
-    info.manifest_digest = image.manifest_digest;
-    info.top_layer = image.top_layer;
-    info.layer_count = image.layer_count;
-    info.config_size = static_cast<std::uint32_t>(image.config.size());
-    info.manifest_size = static_cast<std::uint32_t>(image.manifest.size());
-    info.index_size = static_cast<std::uint32_t>(image.index.size());
-    info.imported_ns = now_ns();
-    LCFS_TRY(put_document(tree, info.id, BlobKind::kConfig, image.config));
-    LCFS_TRY(put_document(tree, info.id, BlobKind::kManifest, image.manifest));
-    LCFS_TRY(put_document(tree, info.id, BlobKind::kIndex, image.index));
-    LCFS_TRY(put_digest(image.config_digest, info.id, NameType::kImage));
-    if (image.top_layer != 0) {
-      LCFS_TRY_ASSIGN(LayerInfo top, layer_record(image.top_layer));
-      ++top.images;
-      LCFS_TRY(put_layer_record(top));
+// Nothing has been changed yet when a name is refused.
+Status StoreImpl::check_image_names(std::vector<std::string> const& names) const {
+  for (auto const& name : names) {
+    if (name.empty() || name.size() > kMaxImageName || name.find('\0') != std::string::npos) {
+      return Error{Errc::kInvalid, fmt::format("image name of {} bytes; it must have 1 to {}", name.size(), kMaxImageName)};
     }
-    ++image_count;
-  }
-  // The record goes in before its names: taking a name from another image may walk over it.
-  LCFS_TRY(tree.put({info.id, kImage, 0}, as_bytes(encode_image(info))));
-  for (auto const& name : image.names) {
     LCFS_TRY_ASSIGN(auto const taken, find_name(name));
-    if (taken && taken->id == info.id) continue;
     if (taken && taken->type == NameType::kLayer) {
       return Error{Errc::kExists, fmt::format("the name '{}' belongs to a layer", name), EEXIST, device.name(), kNoOffset};
     }
+  }
+  return {};
+}
+
+Status StoreImpl::drop_image_name(ImageId id, std::string_view name) {
+  LCFS_TRY(erase_name(name));
+  std::optional<Key> gone;
+  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+    if (as_text(value) == name) gone = key;
+    return !gone;
+  }));
+  return gone ? tree.erase_range(*gone, *gone, nullptr) : Status{};
+}
+
+Status StoreImpl::name_image_locked(ImageInfo info, std::vector<std::string> const& names) {
+  // The record goes in before its names: taking a name from another image may walk over it.
+  LCFS_TRY(tree.put({info.id, kImage, 0}, as_bytes(encode_image(info))));
+  for (auto const& name : names) {
+    LCFS_TRY_ASSIGN(auto const taken, find_name(name));
+    if (taken && taken->id == info.id) continue;
     if (taken) {
       // The tag moves.  The image it came from stays, even without a name: its users know it by digest.
       LCFS_TRY_ASSIGN(auto const other, image_details(taken->id));
-      LCFS_TRY(erase_name(name));
+      LCFS_TRY(drop_image_name(taken->id, name));
       ImageInfo loser = other.info;
       --loser.name_count;
       LCFS_TRY(tree.put({loser.id, kImage, 0}, as_bytes(encode_image(loser))));
-      std::optional<Key> gone;
-      LCFS_TRY(scan(tree, {loser.id, kImageName, 0}, {loser.id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-        if (as_text(value) == name) gone = key;
-        return !gone;
-      }));
-      if (gone) LCFS_TRY(tree.erase_range(*gone, *gone, nullptr));
     }
     LCFS_TRY(put_name(name, info.id, NameType::kImage));
     auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
@@ -163,18 +156,102 @@ Status StoreImpl::put_image_locked(NewImage const& image) {
   return {};
 }
 
+Status StoreImpl::put_image_locked(NewImage const& image) {
+  LCFS_TRY(check_image_names(image.names));
+  LCFS_TRY_ASSIGN(auto const known, find_digest(image.config_digest, NameType::kImage));
+  if (known) {
+    LCFS_TRY_ASSIGN(auto const details, image_details(known->id));
+    return name_image_locked(details.info, image.names);
+  }
+  ImageInfo info;
+  info.id = next_id.fetch_add(1);
+  info.config_digest = image.config_digest;
+  info.manifest_digest = image.manifest_digest;
+  info.top_layer = image.top_layer;
+  info.layer_count = image.layer_count;
+  info.config_size = static_cast<std::uint32_t>(image.config.size());
+  info.manifest_size = static_cast<std::uint32_t>(image.manifest.size());
+  info.index_size = static_cast<std::uint32_t>(image.index.size());
+  info.imported_ns = now_ns();
+  LCFS_TRY(put_document(tree, info.id, BlobKind::kConfig, image.config));
+  LCFS_TRY(put_document(tree, info.id, BlobKind::kManifest, image.manifest));
+  LCFS_TRY(put_document(tree, info.id, BlobKind::kIndex, image.index));
+  LCFS_TRY(put_digest(image.config_digest, info.id, NameType::kImage));
+  if (image.top_layer != 0) {
+    LCFS_TRY_ASSIGN(LayerInfo top, layer_record(image.top_layer));
+    ++top.images;
+    LCFS_TRY(put_layer_record(top));
+  }
+  ++image_count;
+  return name_image_locked(info, image.names);
+}
+
+Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
+    LCFS_TRY(impl_->check_image_names(names));
+    LCFS_TRY(impl_->begin_structure_change());
+    std::uint64_t const before = impl_->tree.changes();
+    LCFS_TRY(impl_->end_structure_change(impl_->name_image_locked(details.info, names), before));
+  }
+  return impl_->checkpoint(false);
+}
+
+Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) {
+  std::uint64_t noted = 0;
+  {
+    WriteLock lock(impl_->mu);
+    LCFS_TRY(impl_->check_image_names(image.names));
+    LCFS_TRY_ASSIGN(LayerInfo const top, impl_->live_record(image.top_layer));
+    if (top.state != LayerState::kFrozen) {
+      return Error{Errc::kInvalid, fmt::format("layer '{}' is not frozen", top.name), EINVAL, impl_->device.name(), kNoOffset};
+    }
+    LCFS_TRY(impl_->begin_structure_change());
+    std::uint64_t const before = impl_->tree.changes();
+    auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      for (auto const& d : digests) LCFS_TRY(impl_->put_layer_digests(d));
+      return impl_->put_image_locked(image);
+    };
+    LCFS_TRY(impl_->end_structure_change(make(), before));
+    noted = impl_->last_noted();
+  }
+  LCFS_TRY(impl_->checkpoint(false));
+  impl_->tell(noted);
+  return {};
+}
+
+Status StoreImpl::put_layer_digests(LayerDigests const& d) {
+  LCFS_TRY_ASSIGN(LayerInfo info, live_record(d.layer));
+  if (info.has_digests) return {};
+  // Another layer is the same chain: it keeps the digest, and the image's config has it too.
+  LCFS_TRY_ASSIGN(auto const known, find_digest(d.chain_id, NameType::kLayer));
+  if (known) return {};
+  info.has_digests = true;
+  info.diff_id = d.diff_id;
+  info.chain_id = d.chain_id;
+  info.diff_bytes = d.diff_bytes;
+  LCFS_TRY(put_digest(d.chain_id, info.id, NameType::kLayer));
+  if (d.name_by_chain && !info.anonymous) {
+    std::string const name = digest_hex(d.chain_id).substr(0, 12);
+    LCFS_TRY_ASSIGN(auto const taken, find_name(name));
+    if (!taken) {
+      LayerInfo const old = info;
+      LCFS_TRY(put_name(name, info.id, NameType::kLayer));
+      LCFS_TRY(erase_name(old.name));
+      info.name = name;
+      note(LayerEvent::kRenamed, old, info);
+    }
+  }
+  return put_layer_record(info);
+}
+
 Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
   LCFS_TRY_ASSIGN(ImageDetails details, image_details(id));
   if (!name.empty()) {
     auto const it = std::find(details.names.begin(), details.names.end(), name);
     if (it == details.names.end()) return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name), ENOENT};
-    LCFS_TRY(erase_name(name));
-    std::optional<Key> gone;
-    LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-      if (as_text(value) == name) gone = key;
-      return !gone;
-    }));
-    if (gone) LCFS_TRY(tree.erase_range(*gone, *gone, nullptr));
+    LCFS_TRY(drop_image_name(id, name));
     if (--details.info.name_count != 0) return tree.put({id, kImage, 0}, as_bytes(encode_image(details.info)));
   } else {
     for (auto const& n : details.names) LCFS_TRY(erase_name(n));
@@ -182,19 +259,16 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
   LCFS_TRY(erase_digest(details.info.config_digest, NameType::kImage));
   LCFS_TRY(tree.erase_range({id, kImage, 0}, {id, kBlob, ~0ull}, nullptr));
   --image_count;
-  // Layers from the top down, as long as nothing else stands on them.
+  // Layers from the top down, as long as nothing else stands on them; remove_layer_locked() takes anonymous ones along.
   LayerId at = details.info.top_layer;
   bool top = true;
   while (at != 0) {
     LCFS_TRY_ASSIGN(LayerInfo info, layer_record(at));
-    if (std::exchange(top, false)) {
-      --info.images;
-      LCFS_TRY(put_layer_record(info));
-    }
-    // Layers that were made here, not imported, are somebody's work: they stay until removed by name.
-    if (info.children != 0 || info.images != 0 || !info.has_digests) break;
-    at = info.parent;
-    LCFS_TRY(remove_layer_locked(std::move(info)));
+    if (std::exchange(top, false)) --info.images;
+    // Layers that somebody gave a name to are somebody's work: they stay until removed by it.
+    bool const goes = info.children == 0 && info.images == 0 && (info.anonymous || named_by_chain(info));
+    if (!goes) return put_layer_record(info);
+    LCFS_TRY_ASSIGN(at, remove_layer_locked(std::move(info)));
   }
   return {};
 }

@@ -147,8 +147,7 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Result<LayerId> {
-      LCFS_TRY_ASSIGN(auto const taken, impl_->find_name(name));
-      if (taken) return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST};
+      LCFS_TRY(impl_->check_free_name(name));
       LayerInfo record;
       if (parent != 0) {
         LCFS_TRY_ASSIGN(record, impl_->layer_record(parent));
@@ -205,17 +204,23 @@ Status Store::rename_layer(LayerId id, std::string_view new_name) {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(LayerInfo const old, impl_->live_record(id));
     if (old.name == new_name) return {};
+    LCFS_TRY(impl_->check_free_name(new_name));
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     LayerInfo info = old;
     info.name = new_name;
+    info.anonymous = false;
     auto rename = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       LCFS_TRY(impl_->put_name(new_name, id, NameType::kLayer));
-      LCFS_TRY(impl_->erase_name(old.name));
+      if (!old.anonymous) LCFS_TRY(impl_->erase_name(old.name));
       return impl_->put_layer_record(info);
     };
     LCFS_TRY(impl_->end_structure_change(rename(), before));
-    impl_->note(LayerEvent::kRenamed, old, info);
+    if (old.anonymous) {
+      impl_->note(LayerEvent::kCreated, info);
+    } else {
+      impl_->note(LayerEvent::kRenamed, old, info);
+    }
     noted = impl_->last_noted();
   }
   LCFS_TRY(impl_->checkpoint(false));
@@ -248,7 +253,7 @@ Status Store::set_quota(LayerId id, std::uint64_t blocks) {
 // ---------------------------------------------------------------------------------------------------------------
 // Removing
 
-Status StoreImpl::remove_layer_locked(LayerInfo info) {
+Result<LayerId> StoreImpl::remove_layer_locked(LayerInfo info) {
   if (info.children != 0) {
     return Error{Errc::kBusy, fmt::format("layer '{}' has {} layer(s) standing on it; remove them first", info.name, info.children),
                  EBUSY, device.name(), kNoOffset};
@@ -257,14 +262,33 @@ Status StoreImpl::remove_layer_locked(LayerInfo info) {
     return Error{Errc::kBusy, fmt::format("layer '{}' is the top of {} image(s); remove those with lcfs image rm", info.name, info.images),
                  EBUSY, device.name(), kNoOffset};
   }
-  LCFS_TRY(erase_name(info.name));
-  if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
-  LayerInfo parent;
-  if (info.parent != 0) {
-    LCFS_TRY_ASSIGN(parent, layer_record(info.parent));
-    --parent.children;
-    LCFS_TRY(put_layer_record(parent));
+  for (;;) {
+    LayerInfo parent;
+    if (info.parent != 0) {
+      LCFS_TRY_ASSIGN(parent, layer_record(info.parent));
+      --parent.children;
+    }
+    LCFS_TRY(remove_one_locked(info, parent));
+    if (parent.id == 0) return LayerId{0};
+    if (!parent.anonymous || parent.children != 0 || parent.images != 0) {
+      LCFS_TRY(put_layer_record(parent));
+      return parent.id;
+    }
+    info = std::move(parent);
   }
+}
+
+Status StoreImpl::make_anonymous(LayerInfo info) {
+  if (info.anonymous) return {};
+  LCFS_TRY(erase_name(info.name));
+  note(LayerEvent::kRemoved, info);
+  info.anonymous = true;
+  return put_layer_record(info);
+}
+
+Status StoreImpl::remove_one_locked(LayerInfo const& info, LayerInfo const& parent) {
+  if (!info.anonymous) LCFS_TRY(erase_name(info.name));
+  if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
   LayerInfo dead;
   dead.id = info.id;
   dead.state = LayerState::kDying;
@@ -272,7 +296,7 @@ Status StoreImpl::remove_layer_locked(LayerInfo info) {
   dead.created_ns = info.created_ns;
   LCFS_TRY(put_layer_record(dead));
   --layer_count;
-  note(LayerEvent::kRemoved, info);
+  if (!info.anonymous) note(LayerEvent::kRemoved, info);
 
   std::shared_ptr<LayerImpl> object;
   {
@@ -321,14 +345,20 @@ void StoreImpl::bury() {
   }
 }
 
-Status Store::remove_layer(LayerId id) {
+Status Store::remove_layer(LayerId id, Remove how) {
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
-    LCFS_TRY(impl_->end_structure_change(impl_->remove_layer_locked(std::move(info)), before));
+    bool const anonymous = how == Remove::kLazy && (info.children != 0 || info.images != 0);
+    auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      if (anonymous) return impl_->make_anonymous(std::move(info));
+      LCFS_TRY(impl_->remove_layer_locked(std::move(info)));
+      return {};
+    };
+    LCFS_TRY(impl_->end_structure_change(remove(), before));
     noted = impl_->last_noted();
   }
   LCFS_TRY(impl_->checkpoint(false));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 #include "engine/probe.h"
 #include "engine/store_impl.h"
@@ -81,6 +82,9 @@ Status StoreImpl::erase_digest(Digest const& digest, NameType type) {
 Status Store::check_layer_name(std::string_view name) {
   bool ok = !name.empty() && name.size() <= kMaxLayerName && is_alnum(name.front());
   for (char c : name) ok = ok && (is_alnum(c) || c == '.' || c == '_' || c == '-');
+  if (ok && name.size() >= 12 && name.size() <= 64 && is_hex(name)) {
+    return Error{Errc::kInvalid, fmt::format("'{}' is no name for a layer: it would be taken for a digest", name), EINVAL};
+  }
   if (ok) return {};
   return Error{Errc::kInvalid,
                "a layer name has 1 to 255 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit", EINVAL};
@@ -93,55 +97,107 @@ std::optional<LayerId> Store::find_chain(Digest const& chain_id) const {
   return (*hit)->id;
 }
 
-Result<Target> Store::resolve(std::string_view name) const {
-  ReadLock lock(impl_->mu);
-  auto target = [](std::uint64_t id, NameType type) {
-    return type == NameType::kLayer ? Target{id, 0} : Target{0, id};
-  };
-  if (name.empty() || name.size() > kMaxImageName) {
-    return Error{Errc::kInvalid, "a name has 1 to 1023 bytes", EINVAL};
-  }
-  std::string const given(name);
+Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_view name) const {
   // Exact names first, then what a registry client would add.
+  std::string const given(name);
   std::size_t const slash = given.rfind('/');
   bool const tagged = given.find(':', slash == std::string::npos ? 0 : slash) != std::string::npos;
   for (char const* prefix : {"", "localhost/", "docker.io/library/", "docker.io/"}) {
     for (char const* suffix : {"", ":latest"}) {
       if (*suffix != '\0' && tagged) continue;
-      LCFS_TRY_ASSIGN(auto const hit, impl_->find_name(prefix + given + suffix));
-      if (hit) return target(hit->id, hit->type);
+      LCFS_TRY_ASSIGN(auto const hit, find_name(prefix + given + suffix));
+      if (hit) return hit;
     }
   }
-  // Digests: whole, or a unique prefix.
+  return std::optional<NameHit>{};
+}
+
+Status StoreImpl::check_free_name(std::string_view name) const {
+  LCFS_TRY_ASSIGN(auto const hit, find_any_name(name));
+  if (!hit) return {};
+  if (hit->type == NameType::kLayer) return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, device.name(), kNoOffset};
+  LCFS_TRY_ASSIGN(auto const image, image_details(hit->id));
+  return Error{Errc::kExists, fmt::format("the name '{}' means the image {}", name, fmt::join(image.names, ", ")), EEXIST,
+               device.name(), kNoOffset};
+}
+
+namespace {
+
+// The digests that begin with `hex`: from the first one possible to the last.
+std::pair<Digest, Digest> digests_with(std::string_view hex) {
+  Digest low{}, high{};
+  high.fill(0xff);
+  for (std::size_t i = 0; i < hex.size(); ++i) {
+    auto const v = static_cast<std::uint8_t>(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+    unsigned const shift = i % 2 == 0 ? 4 : 0;
+    low[i / 2] = static_cast<std::uint8_t>(low[i / 2] | v << shift);
+    high[i / 2] = static_cast<std::uint8_t>((high[i / 2] & ~(0xf << shift)) | v << shift);
+  }
+  return {low, high};
+}
+
+struct Candidate {
+  Target target{};
+  std::string text{};
+};
+
+// The only one, or an error that shows them.
+Result<Target> only(std::string_view name, std::vector<Candidate> const& found) {
+  if (found.size() == 1) return found.front().target;
+  std::string list;
+  for (auto const& c : found) list += (list.empty() ? " " : ", ") + c.text;
+  return Error{Errc::kInvalid, fmt::format("'{}' is ambiguous:{}", name, list), EINVAL};
+}
+
+constexpr std::size_t kMaxCandidates = 10;
+
+}  // namespace
+
+Result<Target> Store::resolve(std::string_view name) const {
+  if (name.empty() || name.size() > kMaxImageName) {
+    return Error{Errc::kInvalid, "a name has 1 to 1023 bytes", EINVAL};
+  }
   std::string_view hex = name;
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
-  if (hex.size() >= 4 && hex.size() <= 64 && is_hex(hex)) {
-    Digest low{}, high{};
-    high.fill(0xff);
-    for (std::size_t i = 0; i < hex.size(); ++i) {
-      auto const v = static_cast<std::uint8_t>(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
-      unsigned const shift = i % 2 == 0 ? 4 : 0;
-      low[i / 2] = static_cast<std::uint8_t>(low[i / 2] | v << shift);
-      high[i / 2] = static_cast<std::uint8_t>((high[i / 2] & ~(0xf << shift)) | v << shift);
+  bool const digits = hex.size() >= 4 && hex.size() <= 64 && is_hex(hex);
+  auto const shown = [&hex](Digest const& digest) { return digest_text(digest).substr(0, 7 + std::max<std::size_t>(12, hex.size() + 4)); };
+  auto const [low, high] = digits ? digests_with(hex) : std::pair<Digest, Digest>{};
+  {
+    ReadLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(auto const hit, impl_->find_any_name(name));
+    if (hit) return hit->type == NameType::kLayer ? Target{hit->id, 0} : Target{0, hit->id};
+    if (LayerId id = 0; name.starts_with('@') && std::from_chars(name.data() + 1, name.data() + name.size(), id).ptr == name.data() + name.size()) {
+      if (auto const record = impl_->live_record(id); record) return Target{id, 0};
     }
-    std::vector<DigestInfo> found;
-    LCFS_TRY(scan(impl_->tree, {0, kDigest, digest_key(low)}, {0, kDigest, digest_key(high) + kProbes - 1},
-                  [&](Key const& key, Bytes value) -> Result<bool> {
-                    LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
-                    if (info.digest >= low && info.digest <= high) found.push_back(info);
-                    return found.size() < 10;
-                  }));
-    if (found.size() == 1) return target(found[0].id, found[0].type);
-    if (found.size() > 1) {
-      std::string list;
-      for (auto const& f : found) {
-        list += fmt::format("{} {} {}", list.empty() ? "" : ",", f.type == NameType::kLayer ? "layer" : "image",
-                            digest_text(f.digest).substr(0, 7 + std::max<std::size_t>(12, hex.size() + 4)));
-      }
-      return Error{Errc::kInvalid, fmt::format("'{}' is ambiguous:{}", name, list), EINVAL};
+    if (digits) {
+      std::vector<Candidate> found;
+      LCFS_TRY(scan(impl_->tree, {0, kDigest, digest_key(low)}, {0, kDigest, digest_key(high) + kProbes - 1},
+                    [&, &low = low, &high = high](Key const& key, Bytes value) -> Result<bool> {
+                      LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
+                      if (info.digest < low || info.digest > high) return true;
+                      bool const layer = info.type == NameType::kLayer;
+                      found.push_back({layer ? Target{info.id, 0} : Target{0, info.id},
+                                       fmt::format("{} {}", layer ? "layer" : "image", shown(info.digest))});
+                      return found.size() < kMaxCandidates;
+                    }));
+      if (!found.empty()) return only(name, found);
     }
   }
-  return Error{Errc::kNotFound, fmt::format("no layer or image is called '{}'; see lcfs layer ls, lcfs image ls", name), ENOENT};
+  // diff_ids have no table: this looks at every layer, but only when nothing else fits.
+  if (digits) {
+    std::vector<Candidate> found;
+    LCFS_TRY(for_each_layer([&, &low = low, &high = high](LayerInfo const& layer) {
+      if (layer.has_digests && layer.diff_id >= low && layer.diff_id <= high) found.push_back({{layer.id, 0}, fmt::format("layer {}", layer.name)});
+      return found.size() < kMaxCandidates;
+    }));
+    if (!found.empty()) return only(name, found);
+  }
+  ReadLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(auto const similar, impl_->similar_names(name));
+  return Error{Errc::kNotFound,
+               fmt::format("no layer or image is called '{}'{}", name,
+                           similar.empty() ? "; see lcfs layer ls, lcfs image ls" : fmt::format("; did you mean {}?", fmt::join(similar, ", "))),
+               ENOENT};
 }
 
 Result<LayerId> Store::resolve_layer(std::string_view name) const {

@@ -41,6 +41,8 @@ struct Target {
   ImageId image = 0;
 };
 
+enum class Remove : std::uint8_t { kUnused, kLazy };
+
 struct LayerOptions {
   std::uint64_t quota_blocks = 0;  // see Store::set_quota()
 };
@@ -52,11 +54,21 @@ struct LayerOptions {
 class LayerEvents {
  public:
   virtual ~LayerEvents() = default;
-  virtual void created(LayerInfo const& layer) = 0;   // also by an import
-  virtual void removed(LayerInfo const& layer) = 0;   // as it was; also with an image
+  virtual void created(LayerInfo const& layer) = 0;   // also by an import, and of an anonymous layer that got a name
+  virtual void removed(LayerInfo const& layer) = 0;   // as it was; also with an image.  Of a lazy removal: when the name goes
   virtual void renamed(LayerInfo const& before, LayerInfo const& after) = 0;
   virtual void committed(LayerInfo const& frozen, LayerInfo const& running) = 0;
   virtual void changed(LayerInfo const& layer) = 0;   // frozen, or another quota
+};
+
+struct NewImage;  // engine/import.h
+
+// What the tar of a layer that was made here hashes to.
+struct LayerDigests {
+  LayerId layer = 0;
+  Digest diff_id{}, chain_id{};
+  std::uint64_t diff_bytes = 0;
+  bool name_by_chain = false;  // call it as an import would, if that name is free
 };
 
 struct StoreImpl;
@@ -119,13 +131,15 @@ class Store {
   // data costs, whatever the size of the tree.  Operations on `running` go on meanwhile; none fails.  Durable.
   // kNotFound, kReadOnly (it is frozen), kExists, kInvalid (name).
   Result<LayerId> commit_layer(LayerId running, std::string_view name);
-  // kNotFound, kExists, kInvalid (name).  Durable.
+  // kNotFound, kExists, kInvalid (name).  An anonymous layer is one with a name again.  Durable.
   Status rename_layer(LayerId id, std::string_view new_name);
-  // kBusy if it has children or an image stands on it.  Its name is gone at once, durably.  A Layer object that is in use goes on
+  // kBusy if it has children or an image stands on it; with kLazy it loses its name then (LayerInfo::anonymous) and goes together
+  // with the last of those.  Anonymous ancestors that nothing else stands on go along.  Its name is gone at once, durably.  A Layer
+  // object that is in use goes on
   // working, also for writing, until the last pointer to it is released (or close()); then its blocks come back with the next
   // checkpoints.  After a crash they come back when the store is opened.
   // Removed layers in use are not listed; their blocks still count among SpaceReport::layers.
-  Status remove_layer(LayerId id);
+  Status remove_layer(LayerId id, Remove how = Remove::kUnused);
   // Most blocks that the open layer may own, what is promised to its operations and dirty data included; 0: no limit.  What would go
   // beyond answers kNoSpace with EDQUOT; removing always works.  Promises are worst cases, so the last MiB below the quota may not
   // be had.  A quota below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
@@ -164,18 +178,26 @@ class Store {
   Result<std::string> image_document(ImageId id, BlobKind kind) const;  // raw bytes; kNotFound if it has none
   // The image's layers, base first.
   Result<std::vector<LayerInfo>> image_layers(ImageId id) const;
-  // Takes the name away; with the last name goes the image, and with it its layers that nothing else stands on.
+  // The image gets these names too; one that another image has moves.  kExists: a layer is called so.  Durable.
+  Status tag_image(ImageId id, std::vector<std::string> const& names);
+  // An image on layers of this store: the top is frozen, and `digests` has those of its layers that have none.  All or nothing, durable.
+  // kExists (name), kInvalid.
+  Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests);
+  // Takes the name away; with the last name goes the image, and with it its layers that nothing else stands on and nobody gave
+  // another name (named_by_chain()).
   // Without a name ("" ): the whole image with all its names.  Durable.
   Status remove_image(ImageId id, std::string_view name);
 
   // Names: a layer's name; an image's name (also without ":latest", and without "docker.io/", "docker.io/library/" or
-  // "localhost/" in front); "sha256:..." or hex digits, at least 4, that begin exactly one chain id, image id, layer name.
-  // kNotFound, or kInvalid "ambiguous: ..." with the candidates.
+  // "localhost/" in front); "sha256:..." or hex digits, at least 4, that begin exactly one chain id or image id, or else one
+  // diff_id; "@" and the id of a layer.
+  // kNotFound with names that are much like it, or kInvalid "ambiguous: ..." with the candidates.
   Result<Target> resolve(std::string_view name) const;
   Result<LayerId> resolve_layer(std::string_view name) const;  // an image means its top layer
   Result<ImageId> resolve_image(std::string_view name) const;
 
-  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*.
+  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*, and not 12 to 64 hex digits: those would be taken for a digest (the
+  // layers of an import have such names).
   static Status check_layer_name(std::string_view name);
 
   [[nodiscard]] StoreImpl& impl() { return *impl_; }

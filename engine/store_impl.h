@@ -170,6 +170,12 @@ struct StoreImpl {
   Result<std::optional<NameHit>> find_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
   Status put_name(std::string_view name, std::uint64_t id, NameType type) LCFS_REQUIRES(mu);  // kExists
   Status erase_name(std::string_view name) LCFS_REQUIRES(mu);
+  // A new layer may be called so: no layer is, and no image can be (kExists).
+  Status check_free_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
+  // What `name` means if it is a name, whole or as registry clients shorten it.
+  Result<std::optional<NameHit>> find_any_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
+  // The names most like `name`, the best first; no more than a few.
+  Result<std::vector<std::string>> similar_names(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
   Result<std::optional<NameHit>> find_digest(Digest const& digest, NameType type) const LCFS_REQUIRES_SHARED(mu);
   Status put_digest(Digest const& digest, std::uint64_t id, NameType type) LCFS_REQUIRES(mu);
   Status erase_digest(Digest const& digest, NameType type) LCFS_REQUIRES(mu);
@@ -185,10 +191,19 @@ struct StoreImpl {
   std::shared_ptr<LayerImpl> known_object(LayerId id) const LCFS_EXCLUDES(layers_mu);  // null: nobody has it
   // Layers whose last object went since: their runs may be given back.
   void bury() LCFS_REQUIRES(mu);
-  // Takes the layer's name and tree away; its runs follow in reclaim().
-  Status remove_layer_locked(LayerInfo info) LCFS_REQUIRES(mu);
+  // Takes the layer's name and tree away; its runs follow in reclaim().  Anonymous ancestors that nothing else stands on go along.
+  // Returns the first ancestor that stays; 0: none.
+  Result<LayerId> remove_layer_locked(LayerInfo info) LCFS_REQUIRES(mu);
+  // Only that one; `parent`: its record, not yet written, which has a child less.
+  Status remove_one_locked(LayerInfo const& info, LayerInfo const& parent) LCFS_REQUIRES(mu);
+  Status make_anonymous(LayerInfo info) LCFS_REQUIRES(mu);
   Status remove_image_locked(ImageId id, std::string_view name) LCFS_REQUIRES(mu);
   Status put_image_locked(struct NewImage const& image) LCFS_REQUIRES(mu);
+  Status check_image_names(std::vector<std::string> const& names) const LCFS_REQUIRES_SHARED(mu);
+  // Writes the record, and gives the image those of the names that it does not have.
+  Status name_image_locked(ImageInfo info, std::vector<std::string> const& names) LCFS_REQUIRES(mu);
+  Status drop_image_name(ImageId id, std::string_view name) LCFS_REQUIRES(mu);  // its record is the caller's to change
+  Status put_layer_digests(LayerDigests const& digests) LCFS_REQUIRES(mu);
   // Gives back a bounded number of runs of dying layers; the blocks go to `freed`.
   Status reclaim(std::vector<Extent>& freed) LCFS_REQUIRES(mu);
   Result<ImageDetails> image_details(ImageId id) const LCFS_REQUIRES_SHARED(mu);

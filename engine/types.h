@@ -56,6 +56,9 @@ struct LayerSizes {
   return s;
 }
 
+// Has the layer no other name than the one its import gave it?  Then it goes with its last image.
+[[nodiscard]] bool named_by_chain(LayerInfo const& layer);
+
 // A layer's space now, in blocks: what statfs() and quotas go by.
 struct LayerSpace {
   std::uint64_t own = 0;       // blocks the layer owns

@@ -236,15 +236,17 @@ enum class LayerState : std::uint8_t {
   kDying = 3,   // removed: no name, no tree; its runs are being given back
 };
 
-inline constexpr std::uint8_t kLayerHasDigests = 0x01;  // LayerRecord::flags: diff_id and chain_id are set
+// LayerRecord::flags
+inline constexpr std::uint8_t kLayerHasDigests = 0x01;  // diff_id and chain_id are set
+inline constexpr std::uint8_t kLayerAnonymous = 0x02;   // removed while something stood on it: no name; goes with the last of those
 
 using Digest = std::array<std::uint8_t, 32>;  // SHA-256
 
 struct LayerRecord {         // name_size bytes of name follow
   le64 parent;               // 0x00  layer id, 0: none (a base)
   std::uint8_t state;        // 0x08  LayerState
-  std::uint8_t flags;        // 0x09  kLayerHas*
-  le16 name_size;            // 0x0a  1..255; 0 only when dying
+  std::uint8_t flags;        // 0x09  kLayer*
+  le16 name_size;            // 0x0a  1..255; 0 only when dying or anonymous
   NodePtr root;              // 0x0c  of its file tree
   le64 root_inode;           // 0x20  inode number of its root directory
   le64 own_blocks;           // 0x28  sum of its runs: what removing it gives back

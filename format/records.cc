@@ -280,14 +280,19 @@ void encode_extent(ExtentInfo const& info, std::vector<std::byte>& into) {
 
 namespace {
 
-// What a layer record may say depends on its state: a dying layer has neither name nor tree.
+// What a layer record may say depends on its state: a dying layer has neither name nor tree, an anonymous one is frozen and in use.
 Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
   if (r.state < static_cast<std::uint8_t>(LayerState::kOpen) || r.state > static_cast<std::uint8_t>(LayerState::kDying))
     return corrupt_at(offsetof(LayerRecord, state), fmt::format("layer state {}", r.state));
   bool const dying = r.state == static_cast<std::uint8_t>(LayerState::kDying);
   bool const open = r.state == static_cast<std::uint8_t>(LayerState::kOpen);
   auto const name_size = r.name_size.get();
-  if (name_size > kMaxLayerName || (name_size == 0) != dying)
+  bool const anonymous = (r.flags & kLayerAnonymous) != 0;
+  if (anonymous && r.state != static_cast<std::uint8_t>(LayerState::kFrozen))
+    return corrupt_at(offsetof(LayerRecord, flags), "an anonymous layer that is not frozen");
+  if (anonymous && r.children.get() == 0 && r.images.get() == 0)
+    return corrupt_at(offsetof(LayerRecord, flags), "an anonymous layer that nothing stands on");
+  if (name_size > kMaxLayerName || (name_size == 0) != (dying || anonymous))
     return corrupt_at(offsetof(LayerRecord, name_size), fmt::format("layer name of {} bytes", name_size));
   if (dying) {
     if (r.root.block.get() != 0)
@@ -313,7 +318,7 @@ Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
 }
 
 Status check_layer_rest(LayerRecord const& r, std::uint64_t total_blocks) {
-  if ((r.flags & ~kLayerHasDigests) != 0)
+  if ((r.flags & ~(kLayerHasDigests | kLayerAnonymous)) != 0)
     return corrupt_at(offsetof(LayerRecord, flags), fmt::format("layer flags {:#x}", r.flags));
   if (r.own_blocks.get() > total_blocks)
     return corrupt_at(offsetof(LayerRecord, own_blocks),
@@ -363,7 +368,8 @@ Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_b
   info.chain_id = r.chain_id;
   info.serve_id = r.serve_id.get();
   info.quota_blocks = r.quota_blocks.get();
-  info.name = name;
+  info.anonymous = (r.flags & kLayerAnonymous) != 0;
+  info.name = info.anonymous ? fmt::format("@{}", info.id) : std::string(name);
   return info;
 }
 
@@ -371,8 +377,9 @@ std::string encode_layer(LayerInfo const& info) {
   LayerRecord r{};
   r.parent.set(info.parent);
   r.state = static_cast<std::uint8_t>(info.state);
-  r.flags = info.has_digests ? kLayerHasDigests : std::uint8_t{0};
-  r.name_size.set(static_cast<std::uint16_t>(info.name.size()));
+  r.flags = static_cast<std::uint8_t>((info.has_digests ? kLayerHasDigests : 0) | (info.anonymous ? kLayerAnonymous : 0));
+  auto const name = info.anonymous ? std::string_view{} : std::string_view(info.name);
+  r.name_size.set(static_cast<std::uint16_t>(name.size()));
   r.root = info.root;
   r.root_inode.set(info.root_inode);
   r.own_blocks.set(info.own_blocks);
@@ -387,7 +394,7 @@ std::string encode_layer(LayerInfo const& info) {
   r.chain_id = info.chain_id;
   r.serve_id.set(info.serve_id);
   r.quota_blocks.set(info.quota_blocks);
-  return with_tail(r, info.name);
+  return with_tail(r, name);
 }
 
 Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_blocks) {

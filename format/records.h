@@ -76,6 +76,7 @@ struct LayerInfo {
   std::uint64_t parent = 0;
   LayerState state = LayerState::kOpen;
   bool has_digests = false;
+  bool anonymous = false;  // its record holds no name; `name` is then "@" and its id, which nothing else can be called
   NodePtr root{};
   std::uint64_t root_inode = 0;
   std::uint64_t own_blocks = 0;

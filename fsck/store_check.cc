@@ -147,13 +147,13 @@ void StoreScan::check_layer_names() {
     auto const* l = layer(n.id);
     if (l == nullptr || l->info.state == LayerState::kDying)
       say(Code::kName, n.at, fmt::format("name \"{}\" of layer {}, which does not exist", n.name, n.id));
-    else if (l->info.name != n.name)
+    else if (l->info.anonymous || l->info.name != n.name)
       say(Code::kName, n.at, fmt::format("name \"{}\" of a layer that calls itself \"{}\"", n.name, l->info.name), n.id);
     else
       named.insert(n.id);
   }
   for (auto const& l : layers_)
-    if (l.info.state != LayerState::kDying && !named.contains(l.info.id))
+    if (l.info.state != LayerState::kDying && !l.info.anonymous && !named.contains(l.info.id))
       say(Code::kName, l.at + sizeof(LayerRecord), "its name is not in the name table", l.info.id);
 }
 

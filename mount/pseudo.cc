@@ -151,6 +151,7 @@ void Pseudo::readdir(fuse_req_t req, NodeId id, std::size_t size, std::uint64_t 
     LayerId const from = offset <= 2 ? 1 : offset - 2 + 1;
     auto const walked = mount_.store.for_each_layer(
         [&](LayerInfo const& layer) {
+          if (layer.anonymous) return true;
           return add(layer.name, make_node(slot_of(layer.serve_id), layer.root_inode), layer.id + 2);
         },
         from);
