@@ -2,6 +2,7 @@
 #include "engine/node_cache.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace lcfs {
 
@@ -41,33 +42,77 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
   }
   auto node = std::make_shared<Node>(block);
   LCFS_TRY(device_.read(block * kBlockSize, node->bytes.span()));
+  if (auto ok = check(*node, ptr, level, exact_level); !ok) {
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    return std::move(ok).error();
+  }
+  keep(node);
+  return node;
+}
+
+Status NodeCache::check(Node const& node, NodePtr const& ptr, std::uint8_t level, bool exact_level) const {
   NodeExpectation expect;
-  expect.block = block;
+  expect.block = node.block;
   expect.generation = ptr.generation.get();
   expect.checksum = ptr.checksum.get();
   expect.max_level = level;
   expect.exact_level = exact_level;
   expect.store = store_;
-  if (auto ok = check_node(node->bytes.span(), expect, total); !ok) {
-    failures_.fetch_add(1, std::memory_order_relaxed);
-    Error e = std::move(ok).error();
-    e.path = device_.name();
-    e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
-    return e;
-  }
+  auto ok = check_node(node.bytes.span(), expect, total_blocks_.load(std::memory_order_relaxed));
+  if (ok) return {};
+  Error e = std::move(ok).error();
+  e.path = device_.name();
+  e.offset = node.block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
+  return e;
+}
+
+void NodeCache::keep(NodeRef const& node) {
+  auto& s = shard(node->block);
   Lock lock(s.mu);
-  auto [it, fresh] = s.entries.try_emplace(block);
+  auto [it, fresh] = s.entries.try_emplace(node->block);
   if (!fresh) {
     // Another thread read it meanwhile, or the entry is a stale one: the newer bytes win.
-    if (it->second.pinned) return node;
+    if (it->second.pinned) return;
     it->second.node = node;
     s.lru.splice(s.lru.begin(), s.lru, it->second.lru);
-    return node;
+    return;
   }
-  s.lru.push_front(block);
+  s.lru.push_front(node->block);
   it->second = {node, s.lru.begin(), false};
   evict(s);
-  return node;
+}
+
+void NodeCache::read_ahead(std::span<NodePtr const> nodes, std::uint8_t level) {
+  constexpr std::uint64_t kMost = 256, kGap = 16;  // blocks of one read; blocks that it may read in vain between two nodes
+  std::uint64_t const total = total_blocks_.load(std::memory_order_relaxed);
+  std::vector<NodePtr> wanted;
+  for (auto const& p : nodes) {
+    std::uint64_t const block = p.block.get();
+    if (block < kReservedBlocks || block > total - kNodeBlocks) continue;
+    auto& s = shard(block);
+    Lock lock(s.mu);
+    if (!s.entries.contains(block)) wanted.push_back(p);
+  }
+  std::sort(wanted.begin(), wanted.end(), [](NodePtr const& x, NodePtr const& y) { return x.block.get() < y.block.get(); });
+  AlignedBuffer buffer;
+  for (std::size_t i = 0; i < wanted.size();) {
+    std::uint64_t const begin = wanted[i].block.get();
+    std::uint64_t end = begin + kNodeBlocks;
+    std::size_t last = i + 1;
+    for (; last < wanted.size() && wanted[last].block.get() <= end + kGap && wanted[last].block.get() + kNodeBlocks - begin <= kMost; ++last) {
+      end = wanted[last].block.get() + kNodeBlocks;
+    }
+    bool const several = last - i > 1;
+    if (several && buffer.size() == 0) buffer = AlignedBuffer(kMost * kBlockSize);
+    if (several && device_.read(begin * kBlockSize, buffer.span().first((end - begin) * kBlockSize))) {
+      for (std::size_t k = i; k < last; ++k) {
+        auto node = std::make_shared<Node>(wanted[k].block.get());
+        std::memcpy(node->bytes.data(), buffer.data() + (node->block - begin) * kBlockSize, kNodeSize);
+        if (check(*node, wanted[k], level, true)) keep(node);
+      }
+    }
+    i = last;
+  }
 }
 
 NodeRef NodeCache::create(std::uint64_t block) {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -42,6 +43,10 @@ class NodeCache {
   // The node `ptr` points to: checked against everything the pointer and its parent say.  level: of the node; or, with
   // exact_level false, an upper bound.
   Result<NodeRef> get(NodePtr const& ptr, std::uint8_t level, bool exact_level);
+
+  // Nodes of one level that get() is about to be asked for: neighbours on the device come in with one read.  What can't be read is
+  // get()'s to tell.  Not more than fit.
+  void read_ahead(std::span<NodePtr const> nodes, std::uint8_t level);
 
   // A new node, dirty and pinned; its block is the caller's.
   NodeRef create(std::uint64_t block);
@@ -76,6 +81,9 @@ class NodeCache {
   };
   Shard& shard(std::uint64_t block) { return shards_[(block / kNodeBlocks) % shards_.size()]; }
   void evict(Shard& s) LCFS_REQUIRES(s.mu);
+  // A node as it was read.
+  Status check(Node const& node, NodePtr const& ptr, std::uint8_t level, bool exact_level) const;
+  void keep(NodeRef const& node);
 
   Device& device_;
   std::atomic<std::uint64_t> total_blocks_;
