@@ -21,7 +21,9 @@ Result<std::unique_ptr<LayerDiff>> LayerDiff::open(Store& store, LayerId a, Laye
   LayerInfo info_a, info_b;
   {
     ReadLock lock(impl.mu);
-    LCFS_TRY_ASSIGN(info_a, impl.live_record(a));
+    if (a != 0) {
+      LCFS_TRY_ASSIGN(info_a, impl.live_record(a));
+    }
     LCFS_TRY_ASSIGN(info_b, impl.live_record(b));
   }
   if (writable) LCFS_TRY(store.checkpoint());

@@ -76,7 +76,7 @@ struct DiffOptions {
 
 class LayerDiff {
  public:
-  // Takes a snapshot of both.  Ends before the store does.
+  // Takes a snapshot of both.  Ends before the store does.  a == 0: nothing at all, so that everything is added, the root too.
   static Result<std::unique_ptr<LayerDiff>> open(Store& store, LayerId a, LayerId b);
 
   [[nodiscard]] bool related() const { return a_.info().root_inode == b_.info().root_inode; }
@@ -108,7 +108,7 @@ struct ChangesetItem {
   std::string link_to{};  // an item before this one that is the same file
 };
 // Directories above each item are in it too, so that their times come out right.  A file is in it with all its names.
-// kInvalid: a name that begins with ".wh." can't be told.
-Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries);
+// kInvalid: a name that begins with ".wh." can't be told in a tar; any_names: it is not for one.
+Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries, bool any_names = false);
 
 }  // namespace lcfs

@@ -20,7 +20,7 @@ std::string parent_of(std::string const& path) {
 
 class Planner {
  public:
-  explicit Planner(LayerDiff& diff) : a_(diff.a()), b_(diff.b()) {}
+  Planner(LayerDiff& diff, bool any_names) : a_(diff.a()), b_(diff.b()), any_names_(any_names) {}
 
   Result<std::vector<ChangesetItem>> plan(std::vector<DiffEntry> const& entries) {
     for (auto const& e : entries) {
@@ -119,7 +119,7 @@ class Planner {
   Result<std::vector<ChangesetItem>> items() {
     std::vector<ChangesetItem> out;
     for (auto const& [path, inode] : files_) {
-      if (path.find("/.wh.") != std::string::npos) {
+      if (!any_names_ && path.find("/.wh.") != std::string::npos) {
         return Error{Errc::kInvalid, "a name that begins with \".wh.\" means something else in an OCI layer", 0, path, kNoOffset};
       }
       out.push_back({path, false, inode, {}});
@@ -137,14 +137,15 @@ class Planner {
 
   LayerSnapshot& a_;
   LayerSnapshot& b_;
+  bool const any_names_;
   std::map<std::string, Inode> files_;
   std::set<std::string> whiteouts_;
 };
 
 }  // namespace
 
-Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries) {
-  return Planner(diff).plan(entries);
+Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries, bool any_names) {
+  return Planner(diff, any_names).plan(entries);
 }
 
 }  // namespace lcfs

@@ -18,6 +18,14 @@ Status Differ::walk() {
       LCFS_TRY_ASSIGN(auto path_b, b_.path(t.inode));
       todo_.push_back({t.inode, t.inode, std::move(path_a), std::move(path_b)});
     }
+  } else if (a_.info().root_inode == 0) {
+    DiffEntry root;
+    root.kind = DiffKind::kAdded;
+    root.path = "/";
+    root.b = b_.info().root_inode;
+    root.mode = S_IFDIR;
+    emit(std::move(root));
+    todo_.push_back({0, b_.info().root_inode, {}, "/"});
   } else {
     Inode const ia = a_.info().root_inode, ib = b_.info().root_inode;
     LCFS_TRY_ASSIGN(auto const root_a, a_.inode(ia));

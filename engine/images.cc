@@ -207,6 +207,7 @@ Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const&
     if (top.state != LayerState::kFrozen) {
       return Error{Errc::kInvalid, fmt::format("layer '{}' is not frozen", top.name), EINVAL, impl_->device.name(), kNoOffset};
     }
+    for (auto const& d : digests) LCFS_TRY(impl_->live_record(d.layer));  // refused before anything has changed
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {

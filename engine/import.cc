@@ -70,18 +70,28 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   auto& ingest = dynamic_cast<IngestImpl&>(base);
   auto& store = impl_->store;
   LCFS_TRY(ingest.finish());
-  if (auto it = impl_->by_chain.find(meta.chain_id); it != impl_->by_chain.end()) return it->second;
+  bool const has_digests = meta.name.empty();
+  if (has_digests) {
+    if (auto it = impl_->by_chain.find(meta.chain_id); it != impl_->by_chain.end()) return it->second;
+  }
 
   Impl::Stacked s;
   s.info.id = s.info.serve_id = store.next_id.fetch_add(1);
   s.info.parent = parent;
   s.info.state = LayerState::kFrozen;
-  s.info.has_digests = true;
+  s.info.has_digests = has_digests;
   s.info.diff_id = meta.diff_id;
   s.info.chain_id = meta.chain_id;
   s.info.diff_bytes = meta.diff_bytes;
   s.info.created_ns = s.info.frozen_ns = now_ns();
-  LCFS_TRY_ASSIGN(s.info.name, impl_->free_name(meta.chain_id));
+  if (has_digests) {
+    LCFS_TRY_ASSIGN(s.info.name, impl_->free_name(meta.chain_id));
+  } else {
+    LCFS_TRY(Store::check_layer_name(meta.name));
+    ReadLock lock(store.mu);
+    LCFS_TRY(store.check_free_name(meta.name));
+    s.info.name = meta.name;
+  }
 
   auto& delta = ingest.delta().impl();
   Inode const first = store.next_inode.fetch_add(delta.files.size() + delta.implied + 1);
@@ -131,7 +141,7 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   for (auto const& e : s.blocks) s.info.own_blocks += e.count;
 
   LayerId const id = s.info.id;
-  impl_->by_chain.emplace(meta.chain_id, id);
+  if (has_digests) impl_->by_chain.emplace(meta.chain_id, id);
   impl_->by_name.emplace(s.info.name, id);
   impl_->stacked.emplace(id, std::move(s));
   return id;
@@ -157,8 +167,10 @@ Status ImportTransaction::Impl::insert() {
   std::uint64_t const before = store.tree.changes();
   auto put = [&]() LCFS_REQUIRES(store.mu) -> Status {
     for (auto& [id, s] : stacked) {
+      // Refused before anything has changed.
+      if (!s.info.has_digests) LCFS_TRY(store.check_free_name(s.info.name));
       LCFS_TRY_ASSIGN(auto const known, store.find_digest(s.info.chain_id, NameType::kLayer));
-      if (known) {
+      if (known && s.info.has_digests) {
         return Error{Errc::kExists, fmt::format("layer {} was imported by someone else meanwhile; run the import again", s.info.name),
                      EEXIST, store.device.name(), kNoOffset};
       }
@@ -174,7 +186,7 @@ Status ImportTransaction::Impl::insert() {
       s.info.children = s.new_children;
       LCFS_TRY(store.put_layer_record(s.info));
       LCFS_TRY(store.put_name(s.info.name, id, NameType::kLayer));
-      LCFS_TRY(store.put_digest(s.info.chain_id, id, NameType::kLayer));
+      if (s.info.has_digests) LCFS_TRY(store.put_digest(s.info.chain_id, id, NameType::kLayer));
       LCFS_TRY(store.add_runs(id, s.blocks));
       store.layer_blocks += s.info.own_blocks;
       ++store.layer_count;

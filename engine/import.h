@@ -50,6 +50,7 @@ struct LayerMeta {
   Digest diff_id{};
   Digest chain_id{};
   std::uint64_t diff_bytes = 0;  // size of the plain tar
+  std::string name{};            // not empty: the layer is called so and has no digests
 };
 
 struct NewImage {
@@ -71,7 +72,8 @@ class ImportTransaction {
   Result<std::unique_ptr<Ingest>> begin_layer();
 
   // Makes a frozen layer of a finished Ingest on `parent` (0: a base), which is in the store or was stacked by this
-  // transaction.  The new layer is named by its chain id's first 12 hex digits (more if taken).  Errors: kInvalid with
+  // transaction.  The new layer is named by its chain id's first 12 hex digits (more if taken), unless `meta` has a name.  Errors: kExists
+  // (that name; also told by commit(), if it was taken meanwhile), kInvalid with
   // .path = the entry's path (hard link to nothing, ...).  Not to be called from two threads at once.
   Result<LayerId> stack(Ingest& ingest, LayerId parent, LayerMeta const& meta);
 

@@ -97,7 +97,7 @@ std::optional<LayerId> Store::find_chain(Digest const& chain_id) const {
   return (*hit)->id;
 }
 
-Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_view name) const {
+Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_view name, std::optional<NameType> type) const {
   // Exact names first, then what a registry client would add.
   std::string const given(name);
   std::size_t const slash = given.rfind('/');
@@ -106,7 +106,7 @@ Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_v
     for (char const* suffix : {"", ":latest"}) {
       if (*suffix != '\0' && tagged) continue;
       LCFS_TRY_ASSIGN(auto const hit, find_name(prefix + given + suffix));
-      if (hit) return hit;
+      if (hit && hit->type == type.value_or(hit->type)) return hit;
     }
   }
   return std::optional<NameHit>{};
@@ -213,6 +213,11 @@ Result<LayerId> Store::resolve_layer(std::string_view name) const {
 Result<ImageId> Store::resolve_image(std::string_view name) const {
   LCFS_TRY_ASSIGN(Target const t, resolve(name));
   if (t.image != 0) return t.image;
+  {
+    ReadLock lock(impl_->mu);
+    LCFS_TRY_ASSIGN(auto const hit, impl_->find_any_name(name, NameType::kImage));  // a layer may be called as an image is for short
+    if (hit) return hit->id;
+  }
   return Error{Errc::kNotFound, fmt::format("'{}' is a layer, not an image", name), ENOENT};
 }
 

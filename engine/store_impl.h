@@ -173,7 +173,8 @@ struct StoreImpl {
   // A new layer may be called so: no layer is, and no image can be (kExists).
   Status check_free_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
   // What `name` means if it is a name, whole or as registry clients shorten it.
-  Result<std::optional<NameHit>> find_any_name(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
+  Result<std::optional<NameHit>> find_any_name(std::string_view name, std::optional<NameType> type = {}) const
+      LCFS_REQUIRES_SHARED(mu);
   // The names most like `name`, the best first; no more than a few.
   Result<std::vector<std::string>> similar_names(std::string_view name) const LCFS_REQUIRES_SHARED(mu);
   Result<std::optional<NameHit>> find_digest(Digest const& digest, NameType type) const LCFS_REQUIRES_SHARED(mu);

@@ -116,9 +116,17 @@ void StoreRebuild::add_layers(Records& records, SuperblockInfo& sb) {
   for (auto const& [id, image] : images_)
     if (auto const it = plans.find(image.top_layer); it != plans.end()) ++it->second.info.images;
   std::set<Digest> chains;
+  std::set<std::string> names;
+  for (auto const& [id, plan] : plans)
+    if (plan.fate != LayerPlan::kRemove) names.insert(plan.info.name);
   for (auto& [id, plan] : plans) {
     if (plan.fate == LayerPlan::kRemove) continue;
     auto& info = plan.info;
+    if (info.anonymous && info.children + info.images == 0) {  // what it waited for is lost: somebody must decide
+      info.anonymous = false;
+      info.name = fmt::format("anonymous-{}", id);
+      while (!names.insert(info.name).second) info.name += '-';
+    }
     if (info.has_digests && !chains.insert(info.chain_id).second) {
       info.has_digests = false;
       info.diff_id = info.chain_id = Digest{};
@@ -132,7 +140,7 @@ void StoreRebuild::add_layers(Records& records, SuperblockInfo& sb) {
     sb.layer_blocks += info.own_blocks;
     ++sb.layer_count;
     records.push_back({{id, kLayer, 0}, encode_layer(info)});
-    add_name(records, {id, NameType::kLayer, info.name});
+    if (!info.anonymous) add_name(records, {id, NameType::kLayer, info.name});
     if (info.has_digests) add_digest(records, {info.chain_id, id, NameType::kLayer});
   }
 }

@@ -27,6 +27,7 @@ class JsonNode {
   [[nodiscard]] std::string const& where() const { return where_; }
   [[nodiscard]] bool is_object() const { return value_->is_object(); }
   [[nodiscard]] bool is_array() const { return value_->is_array(); }
+  [[nodiscard]] bool is_true() const { return value_->is_boolean() && value_->get<bool>(); }
 
   // Member of an object; nothing if it is absent or null.  Errors: this is no object.
   Result<std::optional<JsonNode>> find(std::string_view key) const;
