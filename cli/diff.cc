@@ -13,6 +13,7 @@
 #include <map>
 
 #include "cli/commands.h"
+#include "cli/diff_patch.h"
 #include "cli/diff_tar.h"
 #include "cli/fd_stream.h"
 #include "cli/file_text.h"
@@ -28,7 +29,7 @@ namespace {
 struct Options {
   std::string store{}, a{}, b{}, oci{};
   std::vector<std::string> paths{};
-  bool json = false, stat = false, summary = false, exclude_times = false;
+  bool json = false, stat = false, summary = false, patch = false, exclude_times = false;
 };
 
 // "etc//ssl/" is "/etc/ssl".
@@ -108,8 +109,18 @@ char const* kind_text(DiffKind kind) {
   }
 }
 
+constexpr char const* kChanges[] = {"type", "content", "mode", "owner", "times", "xattrs", "rdev", "target", "links"};
+
+// "C /etc: mode, times".
+std::string words_of(DiffEntry const& entry) {
+  std::vector<char const*> changes;
+  for (unsigned i = 0; i < std::size(kChanges); ++i) {
+    if ((entry.changes >> i & 1) != 0) changes.push_back(kChanges[i]);
+  }
+  return line_of(entry) + (changes.empty() ? "" : fmt::format(": {}", fmt::join(changes, ", ")));
+}
+
 void print_objects(std::vector<DiffEntry> const& entries, std::ostream& out) {
-  static constexpr char const* kChanges[] = {"type", "content", "mode", "owner", "times", "xattrs", "rdev", "target", "links"};
   for (auto const& entry : entries) {
     Json object;
     put_bytes(object, "path", entry.path);
@@ -240,10 +251,14 @@ Status write_changeset(Options const& options, Context& context, LayerDiff& diff
   return options.oci == "-" ? write(context.io.out) : write_whole_file(options.oci, signals.stop(), write);
 }
 
+constexpr std::uint64_t kNodeCache = std::uint64_t{128} << 20;  // bytes, if so much differs
+
 Status run_diff(Options const& options, Context& context) {
   if (options.oci == "-" && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
     return Error{Errc::kInvalid, "standard output is a terminal; a changeset is no text", 0, {}, kNoOffset};
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  // What differs is looked at more than once.  A server's cache is the server's.
+  if (!store.mounted()) store->set_node_cache_limit(kNodeCache);
   LCFS_TRY_ASSIGN(auto const a, store->resolve_layer(options.a));
   LCFS_TRY_ASSIGN(auto const b, store->resolve_layer(options.b));
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(*store, a, b));
@@ -253,6 +268,9 @@ Status run_diff(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const entries, diff->run(how));
   if (!options.oci.empty()) {
     LCFS_TRY(write_changeset(options, context, *diff, entries));
+  } else if (options.patch) {
+    StopOnSignal const signals(context.io);
+    LCFS_TRY(write_patch(*diff, entries, context.io.out, words_of, signals.stop()));
   } else if (options.stat) {
     print_totals(entries, options.json, context.io.out);
   } else if (options.json) {
@@ -278,6 +296,11 @@ void add_diff(CLI::App& app, Context& context) {
   auto* oci = cmd->add_option("--oci", options->oci, "Write an OCI layer (tar) that makes A into B; -: to standard output");
   oci->type_name("FILE")->excludes(json)->excludes(stat)->excludes(summary);
   summary->excludes(json)->excludes(stat);
+  cmd->add_flag("-p,--patch", options->patch, "Print a patch of text files, as git diff does; what it can't say is a comment")
+      ->excludes(json)
+      ->excludes(stat)
+      ->excludes(summary)
+      ->excludes(oci);
   cmd->add_flag("--exclude-times", options->exclude_times, "Times don't count");
   cmd->add_option("A", options->a, "Layer, image, digest or unique prefix: before")->required();
   cmd->add_option("B", options->b, "Layer, image, digest or unique prefix: after")->required();

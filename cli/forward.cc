@@ -16,7 +16,7 @@ namespace lcfs::cli {
 namespace {
 
 // What a command may ask of its environment, LCFS_STORE aside.
-constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "NO_COLOR", "TERM", "COLUMNS"};
+constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "NO_COLOR", "TERM", "COLUMNS", "LC_ALL", "LC_CTYPE", "LANG"};
 
 // Read, where umask(2) would have to change it.
 mode_t current_umask() {
@@ -67,6 +67,8 @@ int run_for_client(mount::ControlRequest& request, mount::Serving const& serving
   err << std::unitbuf;
   Io io{out, err, isatty(request.err.get()) == 1, [&request](char const* name) { return request.variable(name); }};
   io.in_fd = request.in.get();
+  io.out_fd = request.out.get();
+  io.err_fd = request.err.get();
   io.stop = &request.stop;
   ServedStore const served{serving, identity};
   try {

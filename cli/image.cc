@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs image: the images of a store.
-#include <fmt/format.h>
-
-#include <algorithm>
-
-#include "cli/commands.h"
+// lcfs image ls, show.  image_change.cc has the verbs that change them.
 #include "cli/json.h"
-#include "cli/print.h"
-#include "cli/store_arg.h"
 #include "cli/units.h"
-#include "importer/plan.h"
+#include "cli/verb.h"
 
 namespace lcfs::cli {
 namespace {
 
 struct Options {
   std::string store{};
-  std::vector<std::string> names{};
   std::string name{};
   bool json = false;
   bool config = false, manifest = false, index = false;
@@ -113,58 +105,16 @@ Status show_image(Options const& options, Context& context) {
   return Ok{};
 }
 
-// Which of the image's names was meant: itself, or one that means the same.  "" if it was called by its digest: then
-// all of them.
-Result<std::string> meant_name(std::vector<std::string> const& names, std::string const& given) {
-  for (auto const& name : names)
-    if (name == given) return name;
-  for (auto const& name : names)
-    if (importer::same_image_name(name, given) || importer::same_image_name(name, "localhost/" + given)) return name;
-  if (given.starts_with("sha256:") || given.find_first_not_of("0123456789abcdef") == std::string::npos)
-    return std::string{};
-  return Error{Errc::kInvalid, fmt::format("is another name for {}; give that", fmt::join(names, ", ")), 0, given,
-               kNoOffset};
-}
-
-Status remove_images(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
-  for (auto const& given : options.names) {
-    auto const remove = [&]() -> Status {
-      LCFS_TRY_ASSIGN(auto const id, store->resolve_image(given));
-      LCFS_TRY_ASSIGN(auto const details, store->image(id));
-      LCFS_TRY_ASSIGN(auto const name, meant_name(details.names, given));
-      return store->remove_image(id, name);
-    };
-    auto done = remove();
-    if (done) continue;
-    if (done.error().path.empty()) done.error().path = given;
-    context.exit = fail(context, "image rm", done.error());
-  }
-  return store->close();
-}
-
-CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char const* name, char const* help,
-              char const* example, Status (*run)(Options const&, Context&)) {
-  auto* cmd = group.add_subcommand(name, help);
-  add_store_option(*cmd, options->store);
-  cmd->footer(fmt::format("Example:\n  lcfs image {}", example));
-  cmd->callback([options, &context, name, run] {
-    if (auto done = run(*options, context); !done)
-      context.exit = fail(context, fmt::format("image {}", name), done.error());
-  });
-  return cmd;
-}
-
 }  // namespace
 
 void add_image(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* group = app.add_subcommand("image", "List, show and remove images");
+  auto* group = app.add_subcommand("image", "List, show, tag and remove images");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs image ls");
-  auto* ls = add(*group, context, options, "ls", "List all images", "ls --json", list_images);
+  auto* ls = add_verb(*group, context, options, "ls", "List all images", "ls --json", list_images);
   ls->add_flag("--json", options->json, "Print one JSON object, like import's");
-  auto* show = add(*group, context, options, "show", "Show one image, or one of its documents as it was imported",
+  auto* show = add_verb(*group, context, options, "show", "Show one image, or one of its documents as it was imported",
                    "show --config debian:12", show_image);
   auto* json = show->add_flag("--json", options->json, "Print one JSON object");
   auto* config = show->add_flag("--config", options->config, "Print the raw OCI config");
@@ -174,11 +124,7 @@ void add_image(CLI::App& app, Context& context) {
   config->excludes(manifest)->excludes(index);
   manifest->excludes(index);
   show->add_option("IMAGE", options->name, "Name, id or unique prefix")->required();
-  auto* rm =
-      add(*group, context, options, "rm", "Take names away; with an image's last name go the image and its layers",
-          "rm debian:12", remove_images);
-  rm->add_option("IMAGE", options->names, "Names, ids or unique prefixes; by its id an image goes with all its names")
-      ->required();
+  add_image_changes(*group, context);
 }
 
 }  // namespace lcfs::cli

@@ -32,6 +32,7 @@ Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent
   object["name"] = layer.name;
   object["parent"] = parent ? Json(*parent) : Json(nullptr);
   object["state"] = layer.state == LayerState::kOpen ? "open" : "frozen";
+  object["anonymous"] = layer.anonymous;
   object["own_bytes"] = sizes.own * kBlockSize;
   object["exclusive_bytes"] = sizes.exclusive * kBlockSize;
   object["shared_bytes"] = sizes.shared * kBlockSize;

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer: the layers of a store, shown.  layer_change.cc has the verbs that change them.
+// lcfs layer ls, show.  The other verbs have files of their own: layer_*.cc.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <unordered_map>
 
-#include "cli/commands.h"
 #include "cli/json.h"
-#include "cli/print.h"
-#include "cli/store_arg.h"
 #include "cli/units.h"
+#include "cli/verb.h"
 
 namespace lcfs::cli {
 namespace {
@@ -102,70 +99,27 @@ Status show_layer(Options const& options, Context& context) {
   return Ok{};
 }
 
-// Every layer below its parent, depth first, in the order of ids.
-Status print_tree(Options const& options, Context& context) {
-  constexpr std::size_t kMaxIndent = 32;  // levels; a chain of thousands must not draw a staircase
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
-  LCFS_TRY_ASSIGN(auto const layers, Layers::load(*store));
-  std::unordered_map<LayerId, std::vector<std::size_t>> children;
-  for (std::size_t i = layers.list.size(); i-- > 0;) children[layers.list[i].parent].push_back(i);
-  struct Next {
-    std::size_t index = 0, depth = 0;
-  };
-  std::vector<Next> next;  // the last one is printed next
-  auto const push = [&](LayerId parent, std::size_t depth) {
-    if (auto const found = children.find(parent); found != children.end())
-      for (std::size_t const i : found->second) next.push_back({i, depth});
-  };
-  push(0, 0);
-  while (!next.empty()) {
-    auto const [index, depth] = next.back();
-    next.pop_back();
-    auto const& layer = layers.list[index];
-    if (options.json) {
-      auto object = layer_json(layer, layers.parent_name(layer));
-      object["depth"] = depth;
-      print_json(context.io.out, object);
-    } else {
-      context.io.out << fmt::format("{}{}{}  {}{}\n", std::string(2 * std::min(depth, kMaxIndent), ' '),
-                                    depth > kMaxIndent ? fmt::format("[{}] ", depth) : "", layer.name,
-                                    size_text(layer.own_blocks * kBlockSize),
-                                    layer.state == LayerState::kOpen ? "  open" : "");
-    }
-    push(layer.id, depth + 1);
-  }
-  return Ok{};
-}
-
-CLI::App* add(CLI::App& group, Context& context, OptionsPtr const& options, char const* name, char const* help,
-              char const* example, Status (*run)(Options const&, Context&)) {
-  auto* cmd = group.add_subcommand(name, help);
-  add_store_option(*cmd, options->store);
-  cmd->footer(fmt::format("Example:\n  lcfs layer {}", example));
-  cmd->callback([options, &context, name, run] {
-    if (auto done = run(*options, context); !done)
-      context.exit = fail(context, fmt::format("layer {}", name), done.error());
-  });
-  return cmd;
-}
-
 }  // namespace
 
 void add_layer(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* group = app.add_subcommand("layer", "List, show, create, commit, freeze, rename, limit and remove layers");
+  auto* group = app.add_subcommand("layer", "List, show, create, commit, squash, freeze, rename, limit and remove layers");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs layer tree");
   auto const json = [&options](CLI::App* cmd) {
     cmd->add_flag("--json", options->json, "Print one JSON object a layer");
   };
 
-  json(add(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
-  auto* show = add(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
+  json(add_verb(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
+  auto* show = add_verb(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
   json(show);
   show->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
-  json(add(*group, context, options, "tree", "Show which layer stands on which", "tree", print_tree));
+  add_layer_tree(*group, context);
+  add_layer_history(*group, context);
   add_layer_changes(*group, context);
+  add_layer_commit(*group, context);
+  add_layer_squash(*group, context);
+  add_layer_rm(*group, context);
 }
 
 }  // namespace lcfs::cli

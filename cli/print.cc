@@ -99,6 +99,13 @@ void warn(Context const& context, std::string_view what, std::string_view words)
   context.io.err << fmt::format("lcfs: {}: {}\n", what, escape_controls(words));
 }
 
+Status tell_freezing(Store const& store, LayerId id, Context const& context, std::string_view what) {
+  LCFS_TRY_ASSIGN(auto const layer, store.layer_info(id));
+  if (layer.state == LayerState::kOpen)
+    warn(context, what, fmt::format("{} was open: it is frozen now, for something stands on it", layer.name));
+  return Ok{};
+}
+
 Table::Table(std::vector<std::string> header, std::string align) : align_(std::move(align)) {
   rows_.push_back(std::move(header));
 }

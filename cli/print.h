@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "engine/store.h"
 #include "format/result.h"
 
 namespace lcfs::cli {
@@ -26,6 +27,9 @@ bool is_utf8(std::string_view bytes);
 int fail(Context const& context, std::string_view what, Error const& error);
 // A warning in the same form, without the advice.
 void warn(Context const& context, std::string_view what, std::string_view words);
+
+// Says that making something on the layer freezes it, if it is open.
+Status tell_freezing(Store const& store, LayerId id, Context const& context, std::string_view what);
 
 // Columns, as wide as they must be.
 class Table {

@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "cli/commands.h"
+#include "cli/completion.h"
 #include "cli/fd_stream.h"
 #include "cli/print.h"
 #include "cli/units.h"
@@ -99,6 +100,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   add_sync(*app, context);
   add_grow(*app, context);
   add_stats(*app, context);
+  add_completion(*app, context);
   return app;
 }
 
@@ -109,6 +111,11 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   context.served = served;
   if (is_mount_helper(base_name(args.front()))) return run_mount_helper(args, context);
   expand_link_name(args);
+  if (args.size() > 2 && args[1] == kCompleteWord) {
+    int const code = run_complete(args, context);
+    io.out.flush();
+    return code;
+  }
   complete_progress_option(args);
   auto const app = make_app(context);
   int const code = parse(*app, args, context);

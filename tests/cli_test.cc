@@ -292,7 +292,7 @@ TEST_CASE("layer: ls, show, tree, create, freeze, rm") {
   CHECK(all[1]["inherited_bytes"] == all[0]["own_bytes"]);
   CHECK(store.run({"layer", "show", "--json", "top"}).json().at(0) == all[1]);
   CHECK(store.run({"layer", "show", "top"}).out.find("parent    base\n") != std::string::npos);
-  CHECK(store.run({"layer", "tree"}).out.find("\n  top  ") != std::string::npos);
+  CHECK(store.run({"layer", "tree"}).out.find("\n`- top  ") != std::string::npos);
   CHECK(store.run({"layer", "tree", "--json"}).json().at(1)["depth"] == 1);
 
   CHECK(store.run({"layer", "rm", "base"}).code == cli::kFailed);
@@ -315,7 +315,7 @@ TEST_CASE("a chain of layers, however long, is drawn within the page") {
         store
             .run({"layer", "create", "n" + std::to_string(i), "--parent", i == 0 ? "top" : "n" + std::to_string(i - 1)})
             .code == 0);
-  CHECK(store.run({"layer", "tree"}).out.find(std::string(64, ' ') + "[41] n39  ") != std::string::npos);
+  CHECK(store.run({"layer", "tree"}).out.find(std::string(45, ' ') + "`- [41] n39  ") != std::string::npos);
 }
 
 TEST_CASE("a layer may be called like a command") {

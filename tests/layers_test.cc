@@ -8,8 +8,12 @@
 #include <cstdlib>
 #include <map>
 #include <random>
+#include <set>
 
+#include "engine/import.h"
+#include "engine/squash.h"
 #include "engine/store.h"
+#include "importer/sha256.h"
 #include "fsck/check.h"
 #include "tests/support/test_store.h"
 
@@ -90,6 +94,8 @@ struct ModelLayer {
   std::string parent{};
   int children = 0;
   std::shared_ptr<Layer> held{};  // somebody uses it
+  bool anonymous = false;         // its name was taken away; here it is called "@ID"
+  std::set<std::string> images{}; // configs of those that stand on it
 };
 
 // A layer that was removed while it was held.
@@ -111,6 +117,7 @@ struct History {
   Told told;
   std::unique_ptr<TestStore> store;
   std::map<std::string, ModelLayer> layers;
+  std::map<std::string, std::set<std::string>> images;  // names, by config
   std::vector<Ghost> ghosts;
   int named = 0;
 
@@ -178,31 +185,112 @@ struct History {
   void rename(std::string const& name) {
     std::string const to = "r" + std::to_string(named++);
     LayerId const id = must(s().resolve_layer(name));
-    must(s().rename_layer(id, name));  // nothing happens
+    if (!layers.at(name).anonymous) must(s().rename_layer(id, name));  // nothing happens
     CHECK(s().rename_layer(id, "bad/name").error().code == Errc::kInvalid);
     must(s().rename_layer(id, to));
     for (auto& [n, l] : layers) {
       if (l.parent == name) l.parent = to;
     }
+    called(name, to).anonymous = false;
+  }
+  ModelLayer& called(std::string const& name, std::string const& to) {
+    for (auto& [n, l] : layers) {
+      if (l.parent == name) l.parent = to;
+    }
     auto node = layers.extract(name);
     node.key() = to;
-    layers.insert(std::move(node));
+    return layers.insert(std::move(node)).position->second;
   }
-  void remove(std::string const& name) {
+  void remove(std::string const& name, Remove how = Remove::kUnused) {
     auto& l = layers.at(name);
-    auto const r = s().remove_layer(must(s().resolve_layer(name)));
-    CHECK(r.ok() == (l.children == 0));
+    bool const needed = l.children != 0 || !l.images.empty();
+    LayerId const id = must(s().resolve_layer(name));
+    auto const r = s().remove_layer(id, how);
+    CHECK(r.ok() == (!needed || how == Remove::kLazy));
     if (!r) {
       CHECK(r.error().code == Errc::kBusy);
       return;
     }
-    if (l.held) ghosts.push_back({l.held, l.open, l.files});
-    if (!l.parent.empty()) --layers.at(l.parent).children;
-    layers.erase(name);
+    if (!needed) {
+      gone(name);
+    } else if (!l.anonymous) {
+      called(name, "@" + std::to_string(id)).anonymous = true;
+      CHECK(s().resolve(name).error().code == Errc::kNotFound);
+    }
+  }
+  // The layer, and those without a name below it that nothing else stands on.
+  void gone(std::string name) {
+    while (!name.empty()) {
+      auto const l = layers.at(name);
+      if (l.held) ghosts.push_back({l.held, l.open, l.files});
+      layers.erase(name);
+      name = l.parent;
+      if (name.empty()) return;
+      auto& below = layers.at(name);
+      --below.children;
+      if (!below.anonymous || below.children != 0 || !below.images.empty()) return;
+    }
+  }
+  void squash(std::string const& what) {
+    std::string const name = "s" + std::to_string(named++), onto = rng() % 3 ? pick(false) : std::string();
+    std::atomic<bool> const stop{false};
+    LayerId const id = must(squash_layer(s(), onto.empty() ? 0 : must(s().resolve_layer(onto)), must(s().resolve_layer(what)), name, stop));
+    ModelLayer l;
+    l.open = false;
+    l.files = layers.at(what).files;
+    if (!onto.empty()) {
+      layers.at(onto).open = false;
+      ++layers.at(onto).children;
+    }
+    l.parent = onto;
+    l.serve_id = must(s().layer_info(id)).serve_id;
+    layers[name] = l;
+  }
+  // An image on a frozen layer, with one of a few names, which may move here.
+  void image(std::string const& top) {
+    auto& l = layers.at(top);
+    if (l.open) return;
+    NewImage image;
+    image.config = "config " + std::to_string(named++);
+    image.manifest = "m";
+    image.config_digest = importer::sha256(image.config);
+    image.manifest_digest = importer::sha256(image.manifest);
+    image.top_layer = must(s().resolve_layer(top));
+    for (LayerId at = image.top_layer; at != 0; at = must(s().layer_info(at)).parent) ++image.layer_count;
+    image.names = {"image:" + std::to_string(rng() % 3)};
+    for (auto& other : images) other.second.erase(image.names[0]);
+    must(s().make_image(image, {}));
+    images[image.config] = {image.names[0]};
+    l.images.insert(image.config);
+  }
+  void tag() {
+    if (images.empty()) return;
+    auto const chosen = std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
+    std::string const name = "image:" + std::to_string(rng() % 5);
+    must(s().tag_image(image_id(chosen->first), {name}));
+    for (auto& other : images) other.second.erase(name);
+    chosen->second.insert(name);
+  }
+  ImageId image_id(std::string const& config) { return must(s().resolve_image(digest_text(importer::sha256(config)))); }
+  void drop_image() {
+    if (images.empty()) return;
+    auto const chosen = std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
+    auto const config = chosen->first;
+    bool const by_name = !chosen->second.empty() && rng() % 2 != 0;
+    std::string const name = by_name ? *chosen->second.begin() : std::string();
+    must(s().remove_image(image_id(config), name));
+    chosen->second.erase(name);
+    if (by_name && !chosen->second.empty()) return;
+    images.erase(config);
+    for (auto& [top, l] : layers) {
+      if (l.images.erase(config) == 0) continue;
+      if (l.anonymous && l.children == 0 && l.images.empty()) gone(top);
+      return;
+    }
   }
   void step() {
     std::string const open = pick(true), any = pick(false);
-    switch (any.empty() ? 0 : rng() % 14) {
+    switch (any.empty() ? 0 : rng() % 20) {
       case 0: case 1: create(); break;
       case 2: case 3: if (!open.empty()) commit(open); break;
       case 4: rename(any); break;
@@ -211,6 +299,11 @@ struct History {
       case 8: if (!ghosts.empty()) ghosts.erase(ghosts.begin() + static_cast<std::ptrdiff_t>(rng() % ghosts.size())); break;
       case 9: if (!open.empty()) must(s().set_quota(must(s().resolve_layer(open)), rng() % 2 ? 0 : 15000)); break;
       case 10: must(s().checkpoint()); break;
+      case 11: case 12: remove(any, Remove::kLazy); break;
+      case 13: squash(any); break;
+      case 14: image(any); break;
+      case 15: tag(); break;
+      case 16: drop_image(); break;
       default:
         if (!open.empty()) change(*object(open), layers.at(open).files);
         for (auto& g : ghosts) {
@@ -230,11 +323,17 @@ struct History {
       auto const& info = infos.at(name);
       CHECK((info.state == LayerState::kOpen) == l.open);
       CHECK(info.children == static_cast<std::uint64_t>(l.children));
+      CHECK(info.images == l.images.size());
+      CHECK(info.anonymous == l.anonymous);
       CHECK(info.serve_id == l.serve_id);
       CHECK((info.parent == 0 ? "" : must(s().layer_info(info.parent)).name) == l.parent);
       auto const object = must(s().layer(info.id));
       if (l.held) CHECK(object == l.held);
       CHECK(files_of(*object) == l.files);
+      if (l.anonymous) {
+        CHECK_FALSE(told.table.contains(l.serve_id));
+        continue;
+      }
       auto const told_of = told.table.find(l.serve_id);
       REQUIRE(told_of != told.table.end());
       CHECK(told_of->second.name == name);
@@ -242,7 +341,15 @@ struct History {
       CHECK(told_of->second.state == info.state);
       CHECK(told_of->second.quota_blocks == info.quota_blocks);
     }
-    CHECK(told.table.size() == layers.size());
+    auto const named_layers = std::count_if(layers.begin(), layers.end(), [](auto const& entry) { return !entry.second.anonymous; });
+    CHECK(told.table.size() == static_cast<std::size_t>(named_layers));
+    std::set<std::set<std::string>> have, want;
+    must(s().for_each_image([&have](ImageDetails const& image) {
+      have.insert({image.names.begin(), image.names.end()});
+      return true;
+    }));
+    for (auto const& entry : images) want.insert(entry.second);
+    CHECK(have == want);
     for (auto const& g : ghosts) CHECK(files_of(*g.layer) == g.files);
   }
   void end_of_use() {
@@ -291,6 +398,7 @@ TEST_CASE("layers: random lives of a store are those of a table of maps, whateve
     h.end_of_use();
     h.store->check();
     // All blocks of removed layers come back.
+    while (!h.images.empty()) h.drop_image();
     while (!h.layers.empty()) {
       std::string name;
       for (auto const& [n, l] : h.layers) {

@@ -226,7 +226,10 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
         {{"own parent", with<std::uint64_t>(l, 0, 5), 0, "its own parent"},
          {"state 0", with<std::uint8_t>(l, 8, 0), 8, "state 0"},
          {"state 4", with<std::uint8_t>(l, 8, 4), 8, "state 4"},
-         {"flags", with<std::uint8_t>(l, 9, 3), 9, "flags 0x3"},
+         {"flags", with<std::uint8_t>(l, 9, 5), 9, "flags 0x5"},
+         {"anonymous with name", with<std::uint8_t>(l, 9, 3), 0xa, "3 bytes"},
+         {"anonymous, with nothing on it", with<std::uint64_t>(with<std::uint64_t>(with<std::uint8_t>(l, 9, 3), 0x40, 0), 0x48, 0), 9, "nothing stands on"},
+         {"anonymous but open", with<std::uint8_t>(with<std::uint8_t>(l, 9, 3), 8, 1), 9, "not frozen"},
          {"no name", with<std::uint16_t>(l, 0xa, 0), 0xa, "0 bytes"},
          {"long name", with<std::uint16_t>(l, 0xa, 256), 0xa, "256 bytes"},
          {"dying with name", with<std::uint8_t>(l, 8, 3), 0xa, "3 bytes"},
@@ -244,6 +247,17 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
          {"reserved", with<std::uint8_t>(l, 0xbf, 1), 0xbf, "reserved byte 0x1"},
          {"slash", with<std::uint8_t>(l, 0xc1, '/'), 0xc1, "a slash"}},
         {{0, kLayer, 0}, {5, kLayer, 1}, {5, kImage, 0}});
+  LayerInfo anonymous = good_layer();
+  anonymous.id = 5;
+  anonymous.anonymous = true;
+  anonymous.name = "@5";
+  auto const n = encode_layer(anonymous);
+  auto const nameless = parse_layer(key, bytes_of(n), kTotal);
+  REQUIRE(nameless);
+  CHECK(nameless->name == "@5");
+  CHECK(nameless->anonymous);
+  CHECK(encode_layer(*nameless) == n);
+  check(parse, key, n, {{"no flag", with<std::uint8_t>(n, 9, 1), 0xa, "0 bytes"}, {"a name", with<std::uint16_t>(n, 0xa, 1), 0xa, "1 bytes"}}, {});
   LayerInfo dying;
   dying.id = 5;
   dying.state = LayerState::kDying;

@@ -141,8 +141,49 @@ class Diff(mounting.Case):
                 root = self.extract(a, f"tar{seed}")
                 self.by_tar(root, changeset)
                 self.assertEqual(listing(root), wanted)
+            with self.subTest(seed=seed, by="lcfs"):
+                applied, flat = f"applied{seed}", f"flat{seed}"
+                self.lcfs("layer", "apply", a, changeset, applied)
+                self.assertEqual(self.lcfs("diff", applied, b), b"")
+                self.lcfs("layer", "squash", b, "--onto", base, flat)
+                self.assertEqual(self.lcfs("diff", flat, b), b"")
             with self.subTest(seed=seed, by="umoci"):
                 self.assertEqual(listing(self.by_umoci(f"umoci{seed}", whole, changeset)), wanted)
+
+    def test_a_patch_is_one_for_patch_and_git(self):
+        support.need("patch")
+        rng = random.Random(5)
+        self.lcfs("layer", "create", "a")
+        self.mount()
+        lines = [f"{rng.randrange(50)}\n" for _ in range(400)]
+        self.write(self.tree("a") + "/text", "".join(lines).encode())
+        self.write(self.tree("a") + "/gone", b"1\n2\n")
+        self.write(self.tree("a") + "/empty", b"")
+        self.write(self.tree("a") + "/binary", b"\0\1")
+        self.lcfs("layer", "create", "b", "--parent", "a")
+        for _ in range(40):
+            at = rng.randrange(len(lines))
+            lines[at:at + rng.randrange(3)] = [f"new {rng.random()}\n"] * rng.randrange(3)
+        root = self.tree("b")
+        self.write(root + "/text", "".join(lines).encode() + b"no newline")
+        self.write(root + "/made \t here", b"x\n")
+        self.write(root + "/empty", b"now not\n")
+        self.write(root + "/binary", b"\0\2")
+        os.unlink(root + "/gone")
+        patch = self.lcfs("diff", "--patch", "--exclude-times", "a", "b", code=1)
+        self.assertIn(b"Binary files a/binary and b/binary differ\n", patch)
+        there = self.extract("a", "there")
+        shutil.copytree(there, self.path("git"))
+        text = b"".join(part for part in (b"diff --git" + p for p in patch.split(b"diff --git")[1:]) if b"Binary files" not in part)
+        subprocess.run(["patch", "-s", "-p1", "-d", there], input=text, check=True)
+        if shutil.which("git"):
+            subprocess.run(["git", "apply", "-"], input=text, check=True, cwd=self.path("git"))
+        wanted = self.extract("b", "wanted")
+        for tree in [there] + ([self.path("git")] if shutil.which("git") else []):
+            for name in ("text", "made \t here", "empty"):
+                with open(tree + "/" + name, "rb") as got, open(wanted + "/" + name, "rb") as want:
+                    self.assertEqual(got.read(), want.read(), (tree, name))
+            self.assertFalse(os.path.exists(tree + "/gone"))
 
     def test_exit_codes_and_words(self):
         self.lcfs("layer", "create", "a")

@@ -23,6 +23,15 @@ class Installed(support.Case):
         subprocess.run([usr + "/sbin/fsck.lcfs", "-n", self.store], check=True, stdout=subprocess.DEVNULL)
         pages = os.listdir(usr + "/share/man/man8")
         self.assertEqual(sorted(pages), sorted(n for n in os.listdir(support.SOURCE + "/man") if n.endswith(".8")))
+        for completion in ["bash-completion/completions/lcfs", "zsh/site-functions/_lcfs", "fish/vendor_completions.d/lcfs.fish"]:
+            with open(f"{usr}/share/{completion}") as file:
+                self.assertIn("__complete", file.read())
+        # As bash does it; names with a ":" are several words to it.
+        self.lcfs("layer", "create", "work")
+        script = f"""PATH={usr}/bin:$PATH; source {usr}/share/bash-completion/completions/lcfs
+            COMP_LINE='lcfs layer show wo'; COMP_POINT=${{#COMP_LINE}}; _lcfs; echo "${{COMPREPLY[*]}}\""""
+        done = subprocess.run(["bash", "-c", script], env=self.environment(), stdout=subprocess.PIPE, check=True)
+        self.assertEqual(done.stdout, b"work\n")
         if shutil.which("groff"):
             for page in pages:
                 if page.startswith("lcfs"):

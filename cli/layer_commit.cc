@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// lcfs layer commit: what is in a layer now, as a frozen layer, and as an image.
+#include <ostream>
+
+#include "cli/diff_tar.h"
+#include "cli/image_lookup.h"
+#include "cli/signals.h"
+#include "cli/units.h"
+#include "cli/verb.h"
+#include "engine/import.h"
+#include "importer/image_config.h"
+#include "importer/image_name.h"
+#include "importer/sha256.h"
+
+namespace lcfs::cli {
+namespace {
+
+struct Options {
+  std::string store{}, name{}, frozen{}, image{}, comment{};
+  std::vector<std::string> changes{};
+};
+
+// Counts and hashes what is written to it.
+class HashBuffer final : public std::streambuf {
+ public:
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] Digest finish() { return hash_.finish(); }
+
+ private:
+  std::streamsize xsputn(char const* text, std::streamsize n) override {
+    hash_.update(std::as_bytes(std::span{text, static_cast<std::size_t>(n)}));
+    bytes_ += static_cast<std::uint64_t>(n);
+    return n;
+  }
+  int_type overflow(int_type c) override {
+    char const one = traits_type::to_char_type(c);
+    return xsputn(&one, 1) == 1 ? c : traits_type::eof();
+  }
+  importer::Sha256 hash_{};
+  std::uint64_t bytes_ = 0;
+};
+
+// What `lcfs diff --oci` would write of the layer and its parent: times are as they are, so that it is the same whenever it is made.
+Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below, Context const& context, std::atomic<bool> const& stop,
+                 LayerDigests& digests) {
+  LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(store, layer.parent, layer.id));
+  LCFS_TRY_ASSIGN(auto const entries, diff->run({}));
+  LCFS_TRY_ASSIGN(auto const items, changeset_of(*diff, entries));
+  HashBuffer buffer;
+  std::ostream out(&buffer);
+  LCFS_TRY(ChangesetTar(diff->b(), out, std::nullopt, stop).write(items, [&context](std::string const& path) {
+    warn(context, "layer commit", fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
+  }));
+  digests.layer = layer.id;
+  digests.diff_bytes = buffer.bytes();
+  digests.diff_id = buffer.finish();
+  digests.chain_id = importer::chain_id(chain_below, digests.diff_id);
+  return Ok{};
+}
+
+// Durable when it returns.
+Result<Digest> make_image(Store& store, Options const& options, LayerId top, bool named_here, Context const& context) {
+  StopOnSignal const signals(context.io);
+  importer::ImagePlan plan;
+  for (auto const& change : options.changes) {
+    LCFS_TRY_ASSIGN(auto parsed, importer::parse_config_change(change));
+    plan.changes.push_back(std::move(parsed));
+  }
+  LCFS_TRY_ASSIGN(auto const chain, chain_of(store, top));
+  LCFS_TRY_ASSIGN(auto const below, image_of(store, chain, false));
+  std::size_t known = 0;  // layers that are in the history already
+  if (below) {
+    LCFS_TRY_ASSIGN(plan.parent, store.image_document(below->info.id, BlobKind::kConfig));
+    known = below->info.layer_count;
+  }
+  std::vector<LayerDigests> fresh;
+  Digest chain_id{};
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    LayerDigests digests{chain[i].id, chain[i].diff_id, chain[i].chain_id, chain[i].diff_bytes, false};
+    if (!chain[i].has_digests) {
+      LCFS_TRY(digest_of(store, chain[i], i == 0 ? nullptr : &chain_id, context, signals.stop(), digests));
+      digests.name_by_chain = named_here && i + 1 == chain.size();
+      fresh.push_back(digests);
+    }
+    chain_id = digests.chain_id;
+    plan.layers.push_back({digests.diff_id, digests.diff_bytes, i >= known});
+  }
+  plan.created = time_json(now_ns());
+  plan.created_by = fmt::format("lcfs layer commit {}", options.name);
+  plan.comment = options.comment;
+  LCFS_TRY_ASSIGN(auto made, importer::make_image_documents(plan));
+  NewImage image;
+  image.config_digest = made.config_digest;
+  image.manifest_digest = made.manifest_digest;
+  image.config = std::move(made.config);
+  image.manifest = std::move(made.manifest);
+  LCFS_TRY_ASSIGN(auto const name, importer::full_image_name(options.image));
+  image.names.push_back(name);
+  image.top_layer = top;
+  image.layer_count = static_cast<std::uint32_t>(chain.size());
+  LCFS_TRY(store.make_image(image, fresh));
+  return made.config_digest;
+}
+
+// A name for the frozen layer until it has a digest.
+Result<std::string> free_name(Store const& store, std::string const& of) {
+  for (int n = 1;; ++n) {
+    auto const tail = fmt::format("-{}", n);
+    auto name = of.substr(0, kMaxLayerName - tail.size()) + tail;
+    auto const taken = store.resolve(name);
+    if (!taken && taken.error().code == Errc::kNotFound) return name;
+    if (!taken && taken.error().code != Errc::kInvalid) return taken.error();
+  }
+}
+
+Status commit_layer(Options const& options, Context& context) {
+  bool const image = !options.image.empty();
+  if (!options.frozen.empty()) LCFS_TRY(Store::check_layer_name(options.frozen));
+  if (image) {
+    LCFS_TRY(importer::full_image_name(options.image));
+    for (auto const& change : options.changes) LCFS_TRY(importer::parse_config_change(change));
+  }
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.name));
+  LCFS_TRY_ASSIGN(auto const layer, store->layer_info(id));
+  bool const only_image = image && options.frozen.empty() && layer.state == LayerState::kFrozen;
+  auto frozen = options.frozen;
+  if (!only_image) {
+    if (frozen.empty()) {
+      LCFS_TRY_ASSIGN(frozen, free_name(*store, layer.name));
+    }
+    LCFS_TRY(store->commit_layer(id, frozen));  // the frozen one keeps the id
+  }
+  if (image) {
+    auto const made = make_image(*store, options, id, !only_image && options.frozen.empty(), context);
+    if (!made) {
+      auto error = made.error();
+      if (!only_image) error.message += fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
+      return error;
+    }
+    context.io.out << digest_text(*made) << '\n';
+  }
+  return store.close();
+}
+
+}  // namespace
+
+void add_layer_commit(CLI::App& group, Context& context) {
+  auto options = std::make_shared<Options>();
+  auto* commit = add_verb(group, context, options, "commit", "Freeze what is in a layer now, which itself goes on",
+                          "commit work --as work-monday", commit_layer);
+  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")->type_name("FROZEN");
+  auto* image = commit->add_option("--image", options->image, "Make an image of it; its id is printed")->type_name("REPO[:TAG]");
+  commit->add_option("--config-change", options->changes, "Of the image: CMD=..., ENTRYPOINT=, ENV=, LABEL=, USER=, WORKDIR=, EXPOSE=, VOLUME=, STOPSIGNAL=")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->needs(image);
+  commit->add_option("--comment", options->comment, "A comment for the image's history")->type_name("TEXT")->needs(image);
+  commit->add_option("LAYER", options->name, "The layer that goes on; with --image alone, it may be frozen")->required();
+  commit->parse_complete_callback([as, image] {
+    if (as->count() == 0 && image->count() == 0) throw CLI::RequiredError("--as FROZEN or --image REPO[:TAG]");
+  });
+}
+
+}  // namespace lcfs::cli
