@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what passes through to the device below: the one place where a store's I/O is counted.
+// Counts what passes through to the device below: the one place where a store's I/O is counted, and where it is said that a thread
+// is about to wait for it (device/wait_hook.h).
 //
 // Threads: as the device below; counters are relaxed atomics, for statistics only.
 #pragma once
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "device/device.h"
+#include "device/wait_hook.h"
 
 namespace lcfs {
 
@@ -23,6 +25,7 @@ class MeteredDevice final : public Device {
   Status read(std::uint64_t offset, std::span<std::byte> into) override {
     count(reads, 1);
     count(read_bytes, into.size());
+    about_to_wait();
     return below_->read(offset, into);
   }
   Status write(std::uint64_t offset, std::span<iovec const> parts) override {
@@ -30,10 +33,12 @@ class MeteredDevice final : public Device {
     for (auto const& p : parts) bytes += p.iov_len;
     count(writes, 1);
     count(written_bytes, bytes);
+    about_to_wait();
     return below_->write(offset, parts);
   }
   Status flush() override {
     count(flushes, 1);
+    about_to_wait();
     return below_->flush();
   }
   Status discard(std::uint64_t offset, std::uint64_t length) override { return below_->discard(offset, length); }

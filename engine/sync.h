@@ -7,6 +7,8 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "device/wait_hook.h"
+
 #if defined(__clang__)
 #define LCFS_TSA(x) __attribute__((x))
 #else
@@ -37,11 +39,20 @@ class LCFS_CAPABILITY("mutex") Mutex {
   std::mutex mu_;
 };
 
+// The ones that are held for long: who waits for one says so (device/wait_hook.h).
 class LCFS_CAPABILITY("mutex") SharedMutex {
  public:
-  void lock() LCFS_ACQUIRE() { mu_.lock(); }
+  void lock() LCFS_ACQUIRE() {
+    if (mu_.try_lock()) return;
+    about_to_wait();
+    mu_.lock();
+  }
   void unlock() LCFS_RELEASE() { mu_.unlock(); }
-  void lock_shared() LCFS_ACQUIRE_SHARED() { mu_.lock_shared(); }
+  void lock_shared() LCFS_ACQUIRE_SHARED() {
+    if (mu_.try_lock_shared()) return;
+    about_to_wait();
+    mu_.lock_shared();
+  }
   void unlock_shared() LCFS_RELEASE_SHARED() { mu_.unlock_shared(); }
 
  private:
@@ -56,6 +67,7 @@ class LCFS_SCOPED_CAPABILITY Lock {
   Lock& operator=(Lock const&) = delete;
   // Waits on `cv`; the mutex is released meanwhile and held again after.
   void wait(std::condition_variable& cv) {
+    about_to_wait();
     std::unique_lock<std::mutex> native(mu_.native(), std::adopt_lock);
     cv.wait(native);
     native.release();

@@ -82,7 +82,7 @@ Status Session::start() {
   pollfd wait{fd_, POLLIN, 0};
   while (!initialized_) {  // the first request is INIT
     if (poll(&wait, 1, 10'000) == 0) return Error{Errc::kIo, "the kernel does not begin the session", ETIMEDOUT, options.directory, kNoOffset};
-    if (!serve_from_dev(fd_, buffer.span(), {}, [this] { handle(); })) {
+    if (serve_from_dev(fd_, buffer.span(), {}, [this] { handle(); }) == Answer::kEnded) {
       return Error{Errc::kIo, "the session ended before it began", 0, options.directory, kNoOffset};
     }
   }

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -49,9 +50,8 @@ std::unique_ptr<Transport> make_uring_transport(int fd, TransportOptions const& 
 // Whether this kernel offers FUSE over io_uring and it is switched on (/sys/module/fuse/parameters/enable_uring).
 bool uring_enabled();
 
-// One request of /dev/fuse into `buffer` and through `handler`; `taken` is called in between, if it is not empty.  False: the session
-// has ended.
-bool serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler,
-                    std::function<void()> const& taken = {});
+enum class Answer : std::uint8_t { kOne, kNothing, kEnded };  // kNothing: of a descriptor that does not block
+// One request of /dev/fuse into `buffer` and through `handler`.
+Answer serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler);
 
 }  // namespace lcfs::mount

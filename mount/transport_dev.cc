@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that read /dev/fuse.
 //
-// The kernel wakes those that wait in read() in turn, so many of them would all run cold: only kReaders wait there, the rest stand
-// by until all readers have something to do.
+// One of them takes the requests and answers them, as long as none has to wait: nothing is handed over, and what it needs is warm.
+// When it is about to wait in the middle of a request (device/wait_hook.h), another that stands by takes its place; when requests
+// pile up, others join it, up to one for each processor.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -17,6 +20,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/wait_hook.h"
 #include "mount/request.h"
 #include "mount/transport.h"
 
@@ -31,8 +35,6 @@ namespace {
 
 // FUSE_DEV_IOC_CLONE, as the kernel has it.
 constexpr unsigned long kClone = _IOR(229, 0, std::uint32_t);
-
-constexpr unsigned kReaders = 2;
 
 class DevRoute final : public Route {
  public:
@@ -49,10 +51,30 @@ class DevRoute final : public Route {
   int fd_;
 };
 
+// How long a thread with nothing to do looks for the next request before it sleeps.  To be woken costs as much as several
+// requests, above all in a virtual machine; so it looks as long as looking has paid lately, and not at all where there is a single
+// processor, which the client needs.
+class Patience {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr auto kMost = std::chrono::microseconds(60);
+
+  [[nodiscard]] Clock::duration now() const { return worth_ ? Clock::duration(kMost) : Clock::duration(0); }
+  // The request that had to be waited for came after this time.
+  void waited(Clock::duration time) {
+    static bool const alone = std::thread::hardware_concurrency() < 2;
+    worth_ = !alone && time < 2 * kMost;
+  }
+
+ private:
+  bool worth_ = false;
+};
+
 class DevTransport final : public Transport {
  public:
   DevTransport(int fd, TransportOptions const& options) : fd_(fd), options_(options) {
     if (options_.threads == 0) options_.threads = std::clamp(std::thread::hardware_concurrency() * 4, 4u, 32u);
+    most_readers_ = std::clamp(std::thread::hardware_concurrency(), 1u, options_.threads);
   }
   ~DevTransport() override {
     join();
@@ -65,6 +87,7 @@ class DevTransport final : public Transport {
 
   Status start(Handler handler) override {
     handler_ = std::move(handler);
+    LCFS_TRY(set_nonblocking(fd_));
     for (unsigned i = 0; i < options_.threads; ++i) {
       int fd = fd_;
       if (options_.clone_fd && i != 0) {
@@ -82,8 +105,22 @@ class DevTransport final : public Transport {
   }
 
  private:
+  // A thread of ours; `reader` says whether it is one of those that take requests.  Its own business but for readers_.
+  struct Worker {
+    DevTransport* transport = nullptr;
+    bool reader = false;
+    unsigned busy = 0;  // requests in a row that were there already
+    Patience patience{};
+  };
+
+  static Status set_nonblocking(int fd) {
+    int const flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0) return {};
+    return Error{Errc::kIo, "cannot set O_NONBLOCK", errno, "/dev/fuse", kNoOffset};
+  }
+
   Result<int> clone() {
-    int const fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    int const fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return Error{Errc::kIo, "cannot open", errno, "/dev/fuse", kNoOffset};
     auto master = static_cast<std::uint32_t>(fd_);
     if (ioctl(fd, kClone, &master) != 0) {
@@ -97,36 +134,95 @@ class DevTransport final : public Transport {
 
   void serve(int fd) {
     AlignedBuffer buffer(kRequestRoom), room(kMaxData);
-    std::function<void()> const taken = [this] { leave(); };
-    do {
-      enter();
-    } while (serve_from_dev(fd, buffer.span(), room.span(), handler_, taken));
+    Worker worker;
+    worker.transport = this;
+    // What waits in the middle of a request lets another thread take the next ones.
+    wait_hook() = {[](void* self) { static_cast<Worker*>(self)->transport->resign(*static_cast<Worker*>(self)); }, &worker};
+    while (become_reader(worker) && take(worker, fd, buffer.span(), room.span())) {
+    }
+    wait_hook() = {};
     std::lock_guard lock(mu_);
     ended_ = true;
     stand_by_.notify_all();
   }
 
-  void enter() {
+  // Waits until a reader is wanted.  False: the session has ended.
+  bool become_reader(Worker& worker) {
+    if (worker.reader) return true;
     std::unique_lock lock(mu_);
-    if (readers_ >= kReaders && !ended_) {
-      ++standing_by_;
-      stand_by_.wait(lock, [this] { return readers_ < kReaders || ended_; });
-      --standing_by_;
-    }
+    stand_by_.wait(lock, [this] { return readers_ < wanted_ || ended_; });
+    if (ended_) return false;
     ++readers_;
+    worker.reader = true;
+    return true;
   }
 
-  void leave() {
+  void resign(Worker& worker) {
+    if (!worker.reader) return;
+    worker.reader = false;
     std::lock_guard lock(mu_);
-    if (--readers_ == 0 && standing_by_ != 0) stand_by_.notify_one();
+    --readers_;
+    stand_by_.notify_one();
   }
+
+  // One request, or the end of the thread's time as a reader.  False: the session has ended.
+  bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room) {
+    auto served = serve_from_dev(fd, buffer, room, handler_);
+    if (served == Answer::kNothing) {
+      worker.busy = 0;
+      auto const begin = Patience::Clock::now();
+      auto const until = begin + worker.patience.now();
+      while (served == Answer::kNothing && Patience::Clock::now() < until) {
+        relax();
+        served = serve_from_dev(fd, buffer, room, handler_);
+      }
+      if (served == Answer::kNothing) {
+        if (retire(worker)) return true;
+        pollfd wait{fd, POLLIN, 0};
+        poll(&wait, 1, -1);
+        worker.patience.waited(Patience::Clock::now() - begin);
+      }
+    } else if (++worker.busy >= kBusy) {
+      worker.busy = 0;
+      ask_for_help();
+    }
+    return served != Answer::kEnded;
+  }
+
+  // Many requests in a row were there already: one reader is not enough.
+  void ask_for_help() {
+    std::lock_guard lock(mu_);
+    if (wanted_ >= most_readers_) return;
+    ++wanted_;
+    stand_by_.notify_one();
+  }
+
+  // There is too little to do for this many readers.
+  bool retire(Worker& worker) {
+    std::lock_guard lock(mu_);
+    if (wanted_ <= 1) return false;
+    --wanted_;
+    if (readers_ <= wanted_) return false;
+    --readers_;
+    worker.reader = false;
+    return true;
+  }
+
+  static void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+
+  static constexpr unsigned kBusy = 64;
 
   int const fd_;
   TransportOptions options_;
+  unsigned most_readers_ = 1;
   Handler handler_;
   std::mutex mu_;
   std::condition_variable stand_by_;
-  unsigned readers_ = 0, standing_by_ = 0;  // under mu_, as the next one
+  unsigned readers_ = 0, wanted_ = 1;  // under mu_, as the next one
   bool ended_ = false;
   std::vector<int> clones_;
   std::vector<std::thread> threads_;
@@ -134,13 +230,13 @@ class DevTransport final : public Transport {
 
 }  // namespace
 
-bool serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler,
-                    std::function<void()> const& taken) {
+Answer serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler) {
   ssize_t const n = read(fd, buffer.data(), buffer.size());
-  int const error = errno;
-  if (taken) taken();
-  if (n < 0) return error == EINTR || error == EAGAIN || error == ENOENT;  // ENOENT: interrupted before it was read
-  if (static_cast<std::size_t>(n) < sizeof(fuse_in_header)) return n != 0;
+  if (n < 0) {
+    if (errno == EAGAIN) return Answer::kNothing;
+    return errno == EINTR || errno == ENOENT ? Answer::kOne : Answer::kEnded;  // ENOENT: interrupted before it was read
+  }
+  if (static_cast<std::size_t>(n) < sizeof(fuse_in_header)) return n != 0 ? Answer::kOne : Answer::kEnded;
   DevRoute route(fd);
   Request& request = current_request();
   request = Request{};
@@ -150,7 +246,7 @@ bool serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> ro
   request.room = room;
   handler();
   request = Request{};
-  return true;
+  return Answer::kOne;
 }
 
 std::unique_ptr<Transport> make_dev_transport(int fd, TransportOptions const& options) {
