@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lcfs layer create, freeze, rename, quota.  Other files have commit, rm, squash and apply.
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 #include "cli/commands.h"
@@ -42,7 +44,8 @@ Status create_layer(Options const& options, Context& context) {
     LCFS_TRY_ASSIGN(parent, store->resolve_layer(options.parent));
     LCFS_TRY(tell_freezing(*store, parent, context, "layer create"));
   }
-  LCFS_TRY(store->create_layer(options.name, parent, {quota_blocks(options.quota)}));
+  // A base of somebody who is not root must be writable for them.
+  LCFS_TRY(store->create_layer(options.name, parent, {.quota_blocks = quota_blocks(options.quota), .root = {geteuid(), getegid()}}));
   return store.close();
 }
 

@@ -108,7 +108,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   // For the store ---------------------------------------------------------------------------------------------
 
   // A new, empty tree with just a root directory.
-  Status make_root() LCFS_EXCLUDES(mu_);
+  Status make_root(Owner owner) LCFS_EXCLUDES(mu_);
   // All unflushed data is placed and written, all nodes sealed: from here on the layer never changes.  Nothing happens if it is
   // not layer `expected` any more.
   Status freeze(LayerId expected) LCFS_EXCLUDES(mu_);
@@ -227,7 +227,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
       LCFS_REQUIRES_SHARED(mu_);
   Status plan_read(Tree::Cursor& c, Inode inode, std::uint64_t offset, std::span<std::byte> into, ReadPlan& plan) const
       LCFS_REQUIRES_SHARED(mu_);
-  Status run_plan(Inode inode, ReadPlan const& plan, std::byte const* room) const;
+  Status run_plan(Inode inode, ReadPlan const& plan, std::byte const* room, bool around = false) const;
   Status count_damage(Status result) const;
   Status read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
   Result<Page*> page_for_write(Inode inode, FileState& f, std::uint64_t number, std::uint32_t low, std::uint32_t high)

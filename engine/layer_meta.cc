@@ -54,11 +54,13 @@ Status LayerImpl::spill_if_large() {
   return store_.write_nodes(tree_.seal());
 }
 
-Status LayerImpl::make_root() {
+Status LayerImpl::make_root(Owner owner) {
   return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
     InodeInfo root;
     root.mode = S_IFDIR | 0755;
     root.nlink = 2;
+    root.uid = owner.uid;
+    root.gid = owner.gid;
     root.atime = root.mtime = root.ctime = root.btime = now_timestamp();
     ++inodes_;
     return tree_.put({root_inode_, kInode, 0}, encode_inode(root));

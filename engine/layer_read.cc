@@ -16,6 +16,12 @@
 #include "format/hash.h"
 
 namespace lcfs {
+namespace {
+
+// Files up to this size are read with their neighbours; larger ones are worth a device read each.
+constexpr std::uint64_t kSmallFile = 64u << 10;
+
+}  // namespace
 
 // `into` lies inside the extent.
 void LayerImpl::ReadPlan::add(ExtentInfo const& extent, std::uint64_t extent_offset, std::uint64_t offset,
@@ -39,8 +45,8 @@ void LayerImpl::ReadPlan::add(ExtentInfo const& extent, std::uint64_t extent_off
 }
 
 // Fills what `plan` names; one device read each piece, into the reader's memory if that is possible.  Bytes up to `room` may be
-// overwritten.  No lock is needed.
-Status LayerImpl::run_plan(Inode inode, ReadPlan const& plan, std::byte const* room) const {
+// overwritten.  around: what stands beside it is likely to be wanted too.  No lock is needed.
+Status LayerImpl::run_plan(Inode inode, ReadPlan const& plan, std::byte const* room, bool around) const {
   std::size_t sum = 0;
   for (auto const& p : plan.pieces) {
     std::size_t const bytes = p.count * kBlockSize;
@@ -52,7 +58,7 @@ Status LayerImpl::run_plan(Inode inode, ReadPlan const& plan, std::byte const* r
       bounce = AlignedBuffer(bytes);
       blocks = bounce.span();
     }
-    LCFS_TRY(store_.device.read(p.block * kBlockSize, blocks));
+    LCFS_TRY(around ? store_.ahead->read_around(p.block * kBlockSize, blocks) : store_.device.read(p.block * kBlockSize, blocks));
     for (std::uint64_t i = 0; i < p.count; ++i, ++sum) {
       if (!store_.options.verify_data) continue;
       if (crc32c(blocks.subspan(i * kBlockSize, kBlockSize)) != plan.sums[sum]) {  // I6
@@ -144,6 +150,7 @@ Result<std::size_t> LayerImpl::read(Inode inode, std::uint64_t offset, std::span
     ReadPlan plan;
     std::size_t n = 0;
     std::uint64_t before = 0;
+    bool around = false;
     bool const patient = tries == kTries;  // the last time under the lock: then nothing is freed
     {
       ReadLock lock(mu_);
@@ -154,11 +161,12 @@ Result<std::size_t> LayerImpl::read(Inode inode, std::uint64_t offset, std::span
       if (offset >= info.size || into.empty()) return std::size_t{0};
       n = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), info.size - offset));
       before = store_.frees.load();
+      around = info.size <= kSmallFile;
       LCFS_TRY(plan_read(c, inode, offset, into.first(n), plan));
       if (patient) LCFS_TRY(count_damage(run_plan(inode, plan, into.data() + into.size())));
     }
     if (!patient) {
-      auto done = run_plan(inode, plan, into.data() + into.size());
+      auto done = run_plan(inode, plan, into.data() + into.size(), around);
       if (!plan.pieces.empty() && store_.frees.load() - before >= 2) continue;
       LCFS_TRY(count_damage(std::move(done)));
     }

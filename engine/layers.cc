@@ -173,7 +173,7 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
       } else {
         info.root_inode = impl_->next_inode.fetch_add(1);
         LCFS_TRY_ASSIGN(auto object, impl_->layer_object(info));
-        LCFS_TRY(object->make_root());
+        LCFS_TRY(object->make_root(options.root));
         info = object->snapshot(info);
         info.own_blocks = 0;  // comes with the hand-over, together with the runs
         LCFS_TRY(impl_->put_layer_record(info));

@@ -181,7 +181,8 @@ Status check_disjoint(std::vector<Extent>& used, Device const& device) {
 StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
                      std::vector<Extent> const& used)
     : meter(std::make_unique<MeteredDevice>(std::move(device_in))),
-      device(*meter),
+      ahead(std::make_unique<ReadAheadDevice>(*meter, options_in.read_ahead)),
+      device(*ahead),
       options(options_in),
       uuid(super_in.uuid),
       hash_seed(super_in.hash_seed),
@@ -389,7 +390,10 @@ Store::Stats Store::stats() const {
 }
 
 void Store::set_node_cache_limit(std::uint64_t bytes) { impl_->cache.set_capacity(bytes); }
-void Store::drop_caches() { impl_->cache.drop_clean(); }
+void Store::drop_caches() {
+  impl_->cache.drop_clean();
+  impl_->ahead->drop();
+}
 
 SpaceReport Store::space() const {
   SpaceReport r;

@@ -28,6 +28,7 @@ struct FormatOptions {
 struct OpenOptions {
   bool read_only = false;                          // nothing is ever written
   std::uint64_t node_cache = 16ull << 20;          // bytes of clean nodes kept
+  std::uint64_t read_ahead = 8ull << 20;           // bytes for what stands beside small files that were read
   std::uint64_t dirty_data = 128ull << 20;         // bytes of unflushed file data, whole store
   std::uint64_t dirty_data_file = 32ull << 20;     // the same for one file
   std::uint64_t dirty_nodes = 16ull << 20;         // bytes of unwritten nodes per layer before they are written early
@@ -45,6 +46,7 @@ enum class Remove : std::uint8_t { kUnused, kLazy };
 
 struct LayerOptions {
   std::uint64_t quota_blocks = 0;  // see Store::set_quota()
+  Owner root{};                    // of a base: whose its root directory is
 };
 
 // Who wants to know what becomes of layers.  Called one at a time, in the order of the changes, before the changing function

@@ -30,6 +30,7 @@
 #include "engine/layer_impl.h"
 #include "engine/metered_device.h"
 #include "engine/node_cache.h"
+#include "engine/read_ahead.h"
 #include "engine/space.h"
 #include "engine/store.h"
 #include "engine/sync.h"
@@ -52,7 +53,8 @@ struct StoreImpl {
 
   // Constant after construction
   std::unique_ptr<MeteredDevice> const meter;
-  Device& device;  // *meter
+  std::unique_ptr<ReadAheadDevice> const ahead;  // on *meter
+  Device& device;                                // *ahead
   OpenOptions const options;
   Uuid const uuid;
   std::array<std::uint8_t, 16> const hash_seed;

@@ -24,7 +24,6 @@ import mounting
 import support
 
 ENTRIES = int(os.environ.get("LCFS_ENTRIES", "100000"))  # of the big directory
-URING = "/sys/module/fuse/parameters/enable_uring"
 USER = 54321  # somebody without privileges
 BLOCK = 4096
 
@@ -971,8 +970,8 @@ class OverIoUring(Posix):
     test_a_big_directory = None
 
     def setUp(self):
-        if not os.path.exists(URING) or get(URING).strip() != b"Y":
-            self.skipTest(f"no Y in {URING}")
+        if not mounting.switch_on_uring():
+            self.skipTest("this kernel has no FUSE over io_uring")
         super().setUp()
 
 

@@ -8,12 +8,27 @@ import time
 
 import support
 
+URING = "/sys/module/fuse/parameters/enable_uring"
+TRANSPORT = os.environ.get("LCFS_TRANSPORT", "")  # for all mounts of a test; none: the default
+
 
 def need_fuse():
     """Ends the test as skipped (77) where nobody can mount; in CI that is a failure."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         print("needs root and /dev/fuse")
         sys.exit(1 if os.environ.get("CI") else 77)
+    if TRANSPORT == "uring" and not switch_on_uring():
+        print("this kernel has no FUSE over io_uring")
+        sys.exit(77)
+
+
+def switch_on_uring():
+    """False: the kernel has no FUSE over io_uring."""
+    if not os.path.exists(URING):
+        return False
+    with open(URING, "w") as switch:
+        switch.write("Y")
+    return True
 
 
 class Case(support.Case):
@@ -46,6 +61,8 @@ class Case(support.Case):
 
     def mount(self, *options, store=None):
         self.assertIsNone(self.server)
+        if TRANSPORT:  # what a test asks for by itself comes later, and counts
+            options = ("-o", "transport=" + TRANSPORT, *options)
         with open(self.log, "ab") as log:
             self.server = subprocess.Popen([support.LCFS, "mount", "-f", *options, store or self.store, self.mnt], env=self.environment(),
                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
