@@ -123,7 +123,8 @@ void Session::choose_transport() {
   auto const* const in = current_request().body<InitIn>();
   bool const offered = in != nullptr && (in->flags & kInitExt) != 0 && (in->flags2 & kInitOverIoUring) != 0;
   TransportOptions wanted{.threads = options.threads, .clone_fd = options.clone_fd.value_or(false)};
-  if (options.transport != TransportKind::kDev && offered) {
+  // Not by default: one reader of /dev/fuse that stays awake was measured faster (doc/performance.md).
+  if (options.transport == TransportKind::kUring && offered) {
     transport_ = make_uring_transport(fd_, wanted);
     auto const ready = transport_->prepare();
     if (ready) return;

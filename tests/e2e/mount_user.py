@@ -3,6 +3,7 @@
 """An ordinary user, who mounts through fusermount3: makes a store, a layer, files; others see nothing; commands reach the server."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import mounting
 import support
 
-USER = 54321
+USER = pwd.getpwnam("nobody").pw_uid  # fusermount3 wants one with a name
 
 
 class User(support.Case):
@@ -38,7 +39,8 @@ class User(support.Case):
         try:
             self.sh("echo hello >m/w/f; mkdir -m 700 m/w/d; ln m/w/f m/w/d/g; dd if=/dev/zero of=m/w/d/z bs=1M count=4 status=none")
             self.assertEqual(os.stat(self.home).st_uid, USER)
-            line = [l for l in open("/proc/self/mounts") if " fuse.lcfs " in l and self.home in l][0]
+            with open("/proc/self/mounts") as mounts:
+                line = [l for l in mounts if " fuse.lcfs " in l and self.home in l][0]
             self.assertIn("nosuid,nodev", line)
             with self.assertRaises(PermissionError):  # not even root, who did not ask for the mount
                 os.listdir(os.path.join(self.home, "m"))
