@@ -164,7 +164,10 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
     c.store_tree = scan.nodes().size() * kNodeBlocks;
     c.free = check_owners(scan, superblock, findings);
     for (auto const& f : findings.list())
-      if (f.severity == Severity::kError && f.code != Code::kSuperblock) survey.store_errors.insert(f.code);
+      if (f.severity == Severity::kError && f.code != Code::kSuperblock) {
+        survey.store_errors.insert(f.code);
+        if (f.code == Code::kNode || f.code == Code::kIo || f.code == Code::kRecord) survey.store_lines.push_back(f.line());
+      }
     c.images = scan.images();
     for (auto const& layer : scan.layers())
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;

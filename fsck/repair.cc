@@ -133,8 +133,10 @@ class Run {
     Proposal p;
     p.step = Step::kStore;
     p.text = "write the store tree again, without what is damaged in it";
-    for (auto const& f : survey_.report.findings)
-      if (f.layer == 0 && (f.code == Code::kNode || f.code == Code::kIo || f.code == Code::kRecord)) p.details.push_back(f.line());
+    p.details = survey_.store_lines;
+    for (auto const& r : survey_.scan->runs())
+      if (survey_.scan->layer(r.layer) == nullptr && (p.details.empty() || !p.details.back().ends_with(fmt::format("layer {} is lost", r.layer))))
+        p.details.push_back(fmt::format("the record of layer {} is lost", r.layer));
     if (p.details.size() > options_.max_details) p.details.resize(options_.max_details);
     return ask(p);
   }
@@ -181,6 +183,7 @@ class Run {
   static void mark_slot(StoreScan const* scan, BlockMap& used) {
     for (auto const& r : scan->runs()) used.claim_rest(r.start, r.count, 1);
     for (auto const block : scan->nodes()) used.claim_rest(block, kNodeBlocks, 1);
+    for (auto const block : scan->damaged_nodes()) used.claim_rest(block, kNodeBlocks, 1);  // perhaps another attempt reads it
   }
 
   [[nodiscard]] std::uint64_t next_generation() const {

@@ -113,7 +113,8 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     met.insert(block);
     return true;
   };
-  hooks.on_damage = [&](Error const&, NodePtr const&, unsigned level, Key const& low, Key const& high) {
+  hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low, Key const& high) {
+    if (auto const b = ptr.block.get(); b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks) out.nodes.push_back(b);
     lost.push_back({low, high, level != 0});
   };
   TreeWalk walk(source, layer.info.root, layer.info.id, std::move(hooks));

@@ -27,7 +27,7 @@ struct StrayLeaf {
 
 struct Salvage {
   std::vector<StrayLeaf> leaves{};         // by key; they do not overlap, and lie in what the walk leaves out
-  std::vector<std::uint64_t> nodes{};      // first blocks of all sound nodes that were found, also by the walk
+  std::vector<std::uint64_t> nodes{};      // first blocks of all nodes that were met, damaged ones too
   bool complete = true;                    // nothing was damaged
 };
 

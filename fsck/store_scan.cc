@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <vector>
 
 #include "format/hash.h"
 #include "fsck/tree_walk.h"
@@ -31,6 +33,8 @@ void StoreScan::collect() {
     return true;
   };
   hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const& low, Key const&) {
+    if (auto const block = ptr.block.get(); block >= kReservedBlocks && block <= sb_.total_blocks - kNodeBlocks)
+      damaged_nodes_.push_back(block);
     auto const at = error.offset != kNoOffset ? error.offset : ptr.block.get() * kBlockSize;
     say(error.code == Errc::kIo ? Code::kIo : Code::kNode, at,
         fmt::format("store tree: {}; records from ({}, {:#04x}, {:#x}) on are not known", error.text(), low.inode, low.kind,
@@ -62,6 +66,16 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
         layers_.push_back(std::move(entry));
       } else {
         bad(r.error());
+        // For a counter that contradicts another the rest is not given up.
+        std::vector<std::byte> copy(value.begin(), value.end());
+        if (copy.size() < sizeof(LayerRecord)) return;
+        std::memset(copy.data() + offsetof(LayerRecord, own_blocks), 0, sizeof(LayerRecord::own_blocks));
+        if (auto again = parse_layer(key, copy, sb_.total_blocks); again) {
+          LayerEntry entry;
+          entry.info = *std::move(again);
+          entry.at = at;
+          layers_.push_back(std::move(entry));
+        }
       }
       return;
     case kRun:

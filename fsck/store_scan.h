@@ -66,6 +66,7 @@ class StoreScan {
   }
   [[nodiscard]] std::span<RunEntry const> runs() const { return runs_; }  // by layer, then start
   [[nodiscard]] std::vector<std::uint64_t> const& nodes() const { return nodes_; }  // first blocks of the store tree's
+  [[nodiscard]] std::vector<std::uint64_t> const& damaged_nodes() const { return damaged_nodes_; }  // likewise; inside the store
   [[nodiscard]] std::uint64_t images() const { return images_.size(); }
   [[nodiscard]] std::vector<ImageEntry> const& image_table() const { return images_; }
   [[nodiscard]] std::vector<NameEntry> const& name_table() const { return names_; }
@@ -96,7 +97,7 @@ class StoreScan {
   std::vector<LayerEntry> layers_;
   std::vector<LayerEntry const*> order_;
   std::vector<RunEntry> runs_;
-  std::vector<std::uint64_t> nodes_;
+  std::vector<std::uint64_t> nodes_, damaged_nodes_;
   std::vector<ImageEntry> images_;
   std::vector<NameEntry> names_;        // the name table
   std::vector<NameEntry> image_names_;  // on the images' side

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct Survey {
   std::unique_ptr<NodeSource> source{};
   std::unique_ptr<StoreScan> scan{};
   std::set<Code> store_errors{};          // what was said of the store tree and of space, before the layers' turn
+  std::vector<std::string> store_lines{}; // those of nodes and records that can't be read
   std::unordered_map<std::uint64_t, LayerFacts> layers{};  // live ones
 };
 

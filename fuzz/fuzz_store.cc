@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small sound store with bytes changed where the input says, then fsck.  With its checksums in force, any change in a
-// block that is in use must be found, with an offset inside the device; past them, fsck must end, whatever it reads.
+// A small sound store with bytes changed where the input says, then fsck, every read through the engine, and a repair.  With its
+// checksums in force, any change in a block that is in use must be found, with an offset inside the device, and nothing wrong be
+// read; past them, fsck must end, whatever it reads.  A repaired store is clean.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "fsck/check.h"
+#include "fsck/repair.h"
+#include "tests/support/contents.h"
 #include "tests/support/raw_store.h"
 
 using namespace lcfs;
@@ -52,10 +55,36 @@ struct Fixture {
   }
 };
 
+// Mends a copy, so that the fixture stays; then a second run has nothing to say.
+void mend_copy(Device& damaged, fsck::Options const& how, test::Contents const& sound) {
+  auto const copy = test::copy_of(damaged);
+  fsck::RepairOptions repair;
+  repair.check = how;
+  repair.ask = [](fsck::Proposal const& p) {
+    require(!p.text.empty());
+    return true;
+  };
+  auto const done = fsck::repair(*copy, repair);
+  if (!done) return require(!done.error().message.empty());
+  auto const again = fsck::check(*copy, how);
+  require(again.ok() && again->clean());
+  require(done->changed == !done->before.clean());
+  if (how.skip_checksum) return;
+  // Files are what they were, or gone.
+  auto const now = test::contents_of(*copy);
+  require(now.has_value());
+  for (auto const& [path, text] : *now) {
+    auto const it = sound.find(path);
+    if (it == sound.end() || it->second.starts_with("16") || text.find(" user.") != std::string::npos) continue;
+    require(it->second.starts_with(text));
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   static Fixture fixture;
+  static auto const sound = *test::contents_of(fixture.store.device());
   // Input: one byte of mode, then changes of 6 bytes: which block in use, offset in it, new byte, next byte if odd.
   if (size < 7) return 0;
   bool const skip = (data[0] & 1) != 0;
@@ -97,6 +126,13 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     if (!skip) require(r->clean() == !changed);
     // Sound by all checks but the checksums: then at least the sum of space is right.
     if (r->clean()) require(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.free);
+    if (changed) {
+      if (!skip)
+        if (auto const seen = test::contents_of(fixture.store.device()))
+          for (auto const& [path, text] : *seen)
+            require(text.find(test::kUnreadable) != std::string::npos || sound.at(path) == text);
+      mend_copy(fixture.store.device(), options, sound);
+    }
   } else {
     require(changed && !r.error().message.empty());
   }
