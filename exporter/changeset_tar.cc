@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/diff_tar.h"
+#include "exporter/changeset_tar.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <map>
 
-namespace lcfs::cli {
+namespace lcfs::exporter {
 namespace {
 
 constexpr std::size_t kTarBlock = 512;
@@ -67,23 +66,52 @@ std::string padding(std::uint64_t size) { return std::string((kTarBlock - size %
 
 }  // namespace
 
-Status ChangesetTar::put(std::string_view bytes) {
-  out_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (stop_.load()) return Error{Errc::kInterrupted, "stopped", 0, {}, kNoOffset};
-  if (!out_) return Error{Errc::kIo, "cannot write the changeset", errno, {}, kNoOffset};
-  return Ok{};
-}
-
 void ChangesetTar::clamp(InodeInfo& info) const {
   if (latest_ && info.mtime > Timestamp{*latest_, 0}) info.mtime = {*latest_, 0};
 }
 
-Status ChangesetTar::write(std::vector<ChangesetItem> const& items, std::function<void(std::string const&)> const& skipped) {
-  for (auto const& item : items) LCFS_TRY(write_item(item, skipped));
-  return put(std::string(2 * kTarBlock, '\0'));
+Status ChangesetTar::write(std::vector<ChangesetItem> const& items) {
+  for (auto const& item : items) LCFS_TRY(write_item(item));
+  return out_.text(std::string(2 * kTarBlock, '\0'));
 }
 
-Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(std::string const&)> const& skipped) {
+Status ChangesetTar::write_all() {
+  std::map<Inode, std::string> first;  // names of files that have several
+  struct Level {
+    std::string path{};
+    std::vector<LayerSnapshot::Name> names{};
+    std::size_t next = 0;
+  };
+  std::vector<Level> stack;
+  LCFS_TRY(write_item({"/", false, layer_.info().root_inode, {}}));
+  LCFS_TRY_ASSIGN(auto top, layer_.entries(layer_.info().root_inode));
+  stack.push_back({"/", std::move(top), 0});
+  while (!stack.empty()) {
+    auto& level = stack.back();
+    if (level.next == level.names.size()) {
+      stack.pop_back();
+      continue;
+    }
+    auto const& name = level.names[level.next++];
+    if (name.name.starts_with(".wh.")) {
+      return Error{Errc::kInvalid, "a name that begins with \".wh.\" means something else in an OCI layer", 0,
+                   LayerSnapshot::join(level.path, name.name), kNoOffset};
+    }
+    LCFS_TRY_ASSIGN(auto const info, layer_.inode(name.inode));
+    ChangesetItem item{LayerSnapshot::join(level.path, name.name), false, name.inode, {}};
+    if (!S_ISDIR(info.mode) && info.nlink > 1) {
+      auto const [it, fresh] = first.emplace(name.inode, item.path);
+      if (!fresh) item.link_to = it->second;
+    }
+    LCFS_TRY(write_item(item));
+    if (!S_ISDIR(info.mode)) continue;
+    LCFS_TRY_ASSIGN(auto below, layer_.entries(name.inode));
+    stack.push_back({std::move(item.path), std::move(below), 0});
+  }
+  return out_.text(std::string(2 * kTarBlock, '\0'));
+}
+
+Status ChangesetTar::write_item(ChangesetItem const& item) {
   Member member;
   member.name = item.path.substr(1);
   if (item.whiteout) {
@@ -108,7 +136,7 @@ Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(st
     case S_IFCHR: member.type = '3'; break;
     case S_IFBLK: member.type = '4'; break;
     case S_IFIFO: member.type = '6'; break;
-    default: skipped(item.path); return Ok{};
+    default: skipped_(item.path); return Ok{};
   }
   if (!item.link_to.empty()) {
     member.type = '1';
@@ -120,7 +148,9 @@ Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(st
   for (auto const& [name, value] : xattrs) member.pax.emplace_back("SCHILY.xattr." + name, value);
   std::uint64_t const size = member.size;
   LCFS_TRY(write_header(std::move(member)));
-  return size == 0 ? Status{} : write_data(item.inode, size);
+  if (size == 0) return Ok{};
+  LCFS_TRY(out_.body(item.inode, 0, size));
+  return out_.text(padding(size));
 }
 
 Status ChangesetTar::write_header(Member member) {
@@ -158,21 +188,24 @@ Status ChangesetTar::write_header(Member member) {
     put_octal(x, 100, 8, 0644);
     for (std::size_t const at : {108u, 116u, 329u, 337u}) put_octal(x, at, 8, 0);
     put_octal(x, 136, 12, 0);
-    LCFS_TRY(put(with_sum(x)));
-    LCFS_TRY(put(records + padding(records.size())));
+    LCFS_TRY(out_.text(with_sum(x)));
+    LCFS_TRY(out_.text(records + padding(records.size())));
   }
-  return put(with_sum(h));
+  return out_.text(with_sum(h));
 }
 
-Status ChangesetTar::write_data(Inode inode, std::uint64_t size) {
-  if (buffer_.size() == 0) buffer_ = AlignedBuffer(LayerSnapshot::kMaxRead);
-  for (std::uint64_t at = 0; at < size;) {
-    std::uint64_t const n = std::min<std::uint64_t>(size - at, LayerSnapshot::kMaxRead);
-    LCFS_TRY(layer_.read(inode, at, buffer_, (n + kBlockSize - 1) / kBlockSize * kBlockSize));
-    LCFS_TRY(put({reinterpret_cast<char const*>(buffer_.data()), n}));
-    at += n;
+std::string plain_tar_header(std::string_view name, std::uint64_t size, std::int64_t mtime) {
+  auto h = header_of(name, '0', 0);
+  put_octal(h, 100, 8, 0644);
+  for (std::size_t const at : {108u, 116u, 329u, 337u}) put_octal(h, at, 8, 0);
+  if (!put_octal(h, 124, 12, size)) {  // base-256, as GNU tar has it
+    for (std::size_t i = 0; i < 11; ++i) h[135 - i] = static_cast<char>(i < 8 ? size >> 8 * i & 0xff : 0);
+    h[124] = '\x80';
   }
-  return put(padding(size));
+  put_octal(h, 136, 12, static_cast<std::uint64_t>(std::max<std::int64_t>(mtime, 0)));
+  return with_sum(h);
 }
 
-}  // namespace lcfs::cli
+std::string tar_padding(std::uint64_t size) { return padding(size); }
+
+}  // namespace lcfs::exporter
