@@ -3,14 +3,16 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/skeleton.h"
 #include "engine/store_impl.h"
+#include "format/hash.h"
 #include "importer/import.h"
-#include "tests/support/faulty_device.h"
+#include "tests/support/mend.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
@@ -234,6 +236,46 @@ TEST_CASE("skeleton: a block that changed is told by whoever reads it, and by fs
   store.reset();
   auto const findings = fsck_findings(*device);
   CHECK(findings.find("skeleton of its tar at offset 0x0 has checksum") != std::string::npos);
+  // Mending gives it up, and nothing else.
+  auto const mended = mend(*device);
+  REQUIRE(mended.ok);
+  REQUIRE(mended.asked.size() == 1);
+  CHECK(mended.asked[0].step == fsck::Step::kSkeleton);
+  CHECK(fsck_findings(*device) == "");
+  store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
+  auto const after = layers_of(*store).at(0);
+  CHECK(after.skeleton_blocks == 0);
+  CHECK(after.has_digests);
+  CHECK(must(Skeleton::open(*store, id)) == nullptr);
+  auto const layer = must(store->layer(id));
+  CHECK(must(layer->lookup(layer->root(), "a")).info.size == 9000);
+}
+
+TEST_CASE("skeleton: mending something else leaves it as it is") {
+  auto device = std::shared_ptr<Device>(make_memory_device(64u << 20));
+  must(Store::format(*device, {}));
+  std::string const tar = TarBuilder().file("a", random_bytes(9000, 1)).file("b", "b").end().text();
+  std::uint64_t counter = 0;
+  {
+    auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
+    must(import_layers(*store, {plain_layer(tar)}));
+    counter = kSlotBlock[store->superblock().slot] * kBlockSize;
+  }
+  // The superblock's layer_count is wrong, its checksum right.
+  AlignedBuffer block(kBlockSize);
+  must(device->read(counter, block.span()));
+  Superblock sb{};
+  std::memcpy(&sb, block.data(), sizeof sb);
+  sb.layer_count.set(7);
+  std::memcpy(block.data(), &sb, sizeof sb);
+  sb.checksum.set(crc32c(block.span().subspan(0x0c, sizeof sb - 0x0c)));
+  std::memcpy(block.data(), &sb, sizeof sb);
+  must(device->write(counter, block.span()));
+  CHECK(fsck_findings(*device).find("layer_count 7") != std::string::npos);
+  REQUIRE(mend(*device).ok);
+  CHECK(fsck_findings(*device) == "");
+  auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
+  CHECK(must(tar_of_layer(*store, layers_of(*store).at(0).id)) == tar);
 }
 
 TEST_CASE("skeleton: a stream from a stranger is refused where it breaks the rules, and no size in it is believed") {
