@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
 
 namespace lcfs::exporter {
 namespace {
@@ -72,42 +71,6 @@ void ChangesetTar::clamp(InodeInfo& info) const {
 
 Status ChangesetTar::write(std::vector<ChangesetItem> const& items) {
   for (auto const& item : items) LCFS_TRY(write_item(item));
-  return out_.text(std::string(2 * kTarBlock, '\0'));
-}
-
-Status ChangesetTar::write_all() {
-  std::map<Inode, std::string> first;  // names of files that have several
-  struct Level {
-    std::string path{};
-    std::vector<LayerSnapshot::Name> names{};
-    std::size_t next = 0;
-  };
-  std::vector<Level> stack;
-  LCFS_TRY(write_item({"/", false, layer_.info().root_inode, {}}));
-  LCFS_TRY_ASSIGN(auto top, layer_.entries(layer_.info().root_inode));
-  stack.push_back({"/", std::move(top), 0});
-  while (!stack.empty()) {
-    auto& level = stack.back();
-    if (level.next == level.names.size()) {
-      stack.pop_back();
-      continue;
-    }
-    auto const& name = level.names[level.next++];
-    if (name.name.starts_with(".wh.")) {
-      return Error{Errc::kInvalid, "a name that begins with \".wh.\" means something else in an OCI layer", 0,
-                   LayerSnapshot::join(level.path, name.name), kNoOffset};
-    }
-    LCFS_TRY_ASSIGN(auto const info, layer_.inode(name.inode));
-    ChangesetItem item{LayerSnapshot::join(level.path, name.name), false, name.inode, {}};
-    if (!S_ISDIR(info.mode) && info.nlink > 1) {
-      auto const [it, fresh] = first.emplace(name.inode, item.path);
-      if (!fresh) item.link_to = it->second;
-    }
-    LCFS_TRY(write_item(item));
-    if (!S_ISDIR(info.mode)) continue;
-    LCFS_TRY_ASSIGN(auto below, layer_.entries(name.inode));
-    stack.push_back({std::move(item.path), std::move(below), 0});
-  }
   return out_.text(std::string(2 * kTarBlock, '\0'));
 }
 

@@ -24,9 +24,6 @@ class ChangesetTar {
       : layer_(layer), out_(out), latest_(latest), skipped_(std::move(skipped)) {}
 
   Status write(std::vector<ChangesetItem> const& items);
-  // All of the layer, as a changeset of nothing: directories before what is in them, names in the order of their bytes.
-  // Memory: of files with several names only.
-  Status write_all();
 
  private:
   struct Member {

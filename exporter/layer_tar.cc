@@ -18,8 +18,7 @@ Result<std::unique_ptr<LayerTar>> LayerTar::open(Store& store, LayerInfo const& 
     LCFS_TRY_ASSIGN(tar->layer_, store.layer(info.id));
   }
   if (tar->skeleton_) return tar;
-  LCFS_TRY_ASSIGN(tar->diff_, LayerDiff::open(store, info.parent != 0 ? info.parent : info.id, info.id));
-  if (info.parent == 0) return tar;
+  LCFS_TRY_ASSIGN(tar->diff_, LayerDiff::open(store, info.parent, info.id));
   LCFS_TRY_ASSIGN(auto const entries, tar->diff_->run({}));
   LCFS_TRY_ASSIGN(tar->items_, changeset_of(*tar->diff_, entries));
   return tar;
@@ -27,8 +26,7 @@ Result<std::unique_ptr<LayerTar>> LayerTar::open(Store& store, LayerInfo const& 
 
 Status LayerTar::write(TarSink& tar) {
   if (skeleton_) return write_skeleton(tar);
-  ChangesetTar changeset(diff_->b(), tar, latest_, skipped_);
-  return info_.parent == 0 ? changeset.write_all() : changeset.write(items_);
+  return ChangesetTar(diff_->b(), tar, latest_, skipped_).write(items_);
 }
 
 Status LayerTar::write_skeleton(TarSink& tar) {

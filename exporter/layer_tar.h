@@ -42,7 +42,7 @@ class LayerTar {
   std::unique_ptr<Skeleton> skeleton_{};
   std::shared_ptr<Layer> layer_{};        // frozen ones are read by it
   std::unique_ptr<LayerDiff> diff_{};     // of a new tar
-  std::vector<ChangesetItem> items_{};    // where there is a parent
+  std::vector<ChangesetItem> items_{};    // likewise
   AlignedBuffer buffer_{};
 };
 
