@@ -45,6 +45,7 @@ void add_ls(CLI::App& app, Context& context);
 void add_cat(CLI::App& app, Context& context);
 void add_stat(CLI::App& app, Context& context);
 void add_extract(CLI::App& app, Context& context);
+void add_export(CLI::App& app, Context& context);
 void add_diff(CLI::App& app, Context& context);
 void add_df(CLI::App& app, Context& context);
 void add_fsck(CLI::App& app, Context& context);

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <map>
 
+#include "cli/changeset_sink.h"
 #include "cli/commands.h"
 #include "cli/diff_patch.h"
-#include "cli/diff_tar.h"
+#include "cli/epoch.h"
 #include "cli/fd_stream.h"
 #include "cli/file_text.h"
 #include "cli/json.h"
@@ -22,6 +22,7 @@
 #include "cli/signals.h"
 #include "cli/store_arg.h"
 #include "cli/units.h"
+#include "exporter/changeset_tar.h"
 
 namespace lcfs::cli {
 namespace {
@@ -233,20 +234,14 @@ Status write_whole_file(std::string const& path, std::atomic<bool> const& stop, 
 }
 
 Status write_changeset(Options const& options, Context& context, LayerDiff& diff, std::vector<DiffEntry> const& entries) {
-  std::optional<std::int64_t> latest;
-  if (auto const text = context.io.env ? context.io.env("SOURCE_DATE_EPOCH") : std::nullopt; text && !text->empty()) {
-    std::int64_t seconds = 0;
-    auto const [end, bad] = std::from_chars(text->data(), text->data() + text->size(), seconds);
-    if (bad != std::errc{} || end != text->data() + text->size())
-      return Error{Errc::kInvalid, fmt::format("SOURCE_DATE_EPOCH is no number: '{}'", *text), 0, {}, kNoOffset};
-    latest = seconds;
-  }
+  LCFS_TRY_ASSIGN(auto const latest, source_date_epoch(context.io));
   LCFS_TRY_ASSIGN(auto const items, changeset_of(diff, entries));
   StopOnSignal const signals(context.io);
   auto const write = [&](std::ostream& out) {
-    return ChangesetTar(diff.b(), out, latest, signals.stop()).write(items, [&context](std::string const& path) {
-      warn(context, "diff", fmt::format("{}: a socket, which a tar can't hold; left out", escape(path)));
-    });
+    ChangesetSink sink(diff.b(), out, signals.stop());
+    return exporter::ChangesetTar(diff.b(), sink, latest, [&context](std::string const& path) {
+             warn(context, "diff", fmt::format("{}: a socket, which a tar can't hold; left out", escape(path)));
+           }).write(items);
   };
   return options.oci == "-" ? write(context.io.out) : write_whole_file(options.oci, signals.stop(), write);
 }

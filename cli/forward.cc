@@ -16,7 +16,7 @@ namespace lcfs::cli {
 namespace {
 
 // What a command may ask of its environment, LCFS_STORE aside.
-constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "NO_COLOR", "TERM", "COLUMNS", "LC_ALL", "LC_CTYPE", "LANG"};
+constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "TMPDIR", "NO_COLOR", "TERM", "COLUMNS", "LC_ALL", "LC_CTYPE", "LANG"};
 
 // Read, where umask(2) would have to change it.
 mode_t current_umask() {

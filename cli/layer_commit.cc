@@ -2,12 +2,13 @@
 // lcfs layer commit: what is in a layer now, as a frozen layer, and as an image.
 #include <ostream>
 
-#include "cli/diff_tar.h"
+#include "cli/changeset_sink.h"
 #include "cli/image_lookup.h"
 #include "cli/signals.h"
 #include "cli/units.h"
 #include "cli/verb.h"
 #include "engine/import.h"
+#include "exporter/changeset_tar.h"
 #include "importer/image_config.h"
 #include "importer/image_name.h"
 #include "importer/sha256.h"
@@ -48,9 +49,10 @@ Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below
   LCFS_TRY_ASSIGN(auto const items, changeset_of(*diff, entries));
   HashBuffer buffer;
   std::ostream out(&buffer);
-  LCFS_TRY(ChangesetTar(diff->b(), out, std::nullopt, stop).write(items, [&context](std::string const& path) {
-    warn(context, "layer commit", fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
-  }));
+  ChangesetSink sink(diff->b(), out, stop);
+  LCFS_TRY(exporter::ChangesetTar(diff->b(), sink, std::nullopt, [&context](std::string const& path) {
+             warn(context, "layer commit", fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
+           }).write(items));
   digests.layer = layer.id;
   digests.diff_bytes = buffer.bytes();
   digests.diff_id = buffer.finish();

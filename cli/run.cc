@@ -92,6 +92,7 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   add_cat(*app, context);
   add_stat(*app, context);
   add_extract(*app, context);
+  add_export(*app, context);
   add_diff(*app, context);
   add_df(*app, context);
   add_fsck(*app, context);

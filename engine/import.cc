@@ -8,6 +8,7 @@
 #include <map>
 
 #include "engine/ingest.h"
+#include "engine/skeleton_place.h"
 #include "engine/stack.h"
 #include "engine/store_impl.h"
 
@@ -21,6 +22,7 @@ struct ImportTransaction::Impl {
     std::shared_ptr<LayerImpl> layer{};
     std::vector<Extent> blocks{};  // all that it owns; normalized
     std::uint64_t new_children = 0;
+    PlacedSkeleton skeleton{};
   };
 
   Store& outer;
@@ -121,6 +123,14 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
 
   Stacker stacker(store, *s.layer, ingest, first);
   auto ok = stacker.run(parent != 0);
+  if (ok && has_digests && ingest.skeleton() != nullptr) {
+    auto placed = SkeletonPlacer(store, impl_->queue, ingest.space(), delta, ingest.log()).place(*ingest.skeleton());
+    if (placed) {
+      s.skeleton = *std::move(placed);
+    } else {
+      ok = std::move(placed).error();
+    }
+  }
   auto layer_blocks = s.layer->take_space();
   std::vector<Extent> placed = ingest.take_blocks();
   normalize(placed);
@@ -131,7 +141,9 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
     return std::move(ok).error();
   }
   // Data of entries that a later entry of the same layer replaced is nobody's.
-  auto const kept = stacker.take_kept();
+  auto kept = stacker.take_kept();
+  for (auto const& e : s.skeleton.extents) kept.push_back({e.block, e.sums.size()});
+  normalize(kept);
   store.space.give_back(subtract(placed, kept), false);
   s.blocks = kept;
   s.blocks.insert(s.blocks.end(), layer_blocks.begin(), layer_blocks.end());
@@ -139,6 +151,10 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   s.info = s.layer->snapshot(s.info);
   s.info.own_blocks = 0;
   for (auto const& e : s.blocks) s.info.own_blocks += e.count;
+  s.info.skeleton_blocks = s.skeleton.blocks();
+  s.skeleton.info.layer = s.info.id;
+  s.skeleton.info.first_inode = first;
+  s.skeleton.info.blob = meta.blob;
 
   LayerId const id = s.info.id;
   if (has_digests) impl_->by_chain.emplace(meta.chain_id, id);
@@ -188,6 +204,7 @@ Status ImportTransaction::Impl::insert() {
       LCFS_TRY(store.put_name(s.info.name, id, NameType::kLayer));
       if (s.info.has_digests) LCFS_TRY(store.put_digest(s.info.chain_id, id, NameType::kLayer));
       LCFS_TRY(store.add_runs(id, s.blocks));
+      if (!s.skeleton.extents.empty()) LCFS_TRY(store.put_skeleton(s.skeleton.info, s.skeleton.extents));
       store.layer_blocks += s.info.own_blocks;
       ++store.layer_count;
       if (s.info.parent != 0 && !stacked.contains(s.info.parent)) {

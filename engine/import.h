@@ -42,6 +42,13 @@ class Ingest {
   virtual Status append_hole(std::uint64_t length) = 0;
   virtual Result<Content> end_content() = 0;
 
+  // The layer's tar, to be kept without what the tree has (engine/skeleton.h).  keep_tar() first; then, in the order of the tar, all
+  // its bytes: tar_literal(), or tar_body() for those that are bytes [offset, offset + length) of the file that delta().add_file()
+  // was told last.  Parts of one file ascend.
+  virtual void keep_tar() = 0;
+  virtual Status tar_literal(std::span<std::byte const> bytes) = 0;
+  virtual Status tar_body(std::uint64_t offset, std::uint64_t length) = 0;
+
   // Waits until everything appended has been written; the first error of any write is told here or earlier.
   virtual Status finish() = 0;
 };
@@ -51,6 +58,7 @@ struct LayerMeta {
   Digest chain_id{};
   std::uint64_t diff_bytes = 0;  // size of the plain tar
   std::string name{};            // not empty: the layer is called so and has no digests
+  BlobInfo blob{};               // what it came in
 };
 
 struct NewImage {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/delta_impl.h"
 #include "engine/zero.h"
 #include "format/hash.h"
 
@@ -213,11 +214,21 @@ Result<Content> IngestImpl::end_content() {
   return out;
 }
 
+void IngestImpl::keep_tar() { skeleton_ = std::make_unique<SkeletonWriter>(store_.space, store_.device); }
+
+Status IngestImpl::tar_literal(std::span<std::byte const> bytes) { return skeleton_ ? skeleton_->literal(bytes) : Status{}; }
+
+Status IngestImpl::tar_body(std::uint64_t offset, std::uint64_t length) {
+  return skeleton_ ? skeleton_->body(delta_.impl().files.size() - 1, offset, length) : Status{};
+}
+
 Status IngestImpl::finish() {
   if (blocks_.count != 0) submit_buffer();
   if (buffer_) queue_.return_buffer(std::move(buffer_));
   buffer_ = {};
   LCFS_TRY(log_.finish());
+  if (skeleton_ && !finished_) LCFS_TRY(skeleton_->finish());
+  finished_ = true;
   return queue_.wait(sink_);
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/content_log.h"
 #include "engine/import.h"
+#include "engine/skeleton.h"
 #include "engine/space.h"
 #include "engine/store_impl.h"
 #include "engine/write_queue.h"
@@ -34,10 +35,16 @@ class IngestImpl final : public Ingest {
   Status append(std::span<std::byte const> data) override;
   Status append_hole(std::uint64_t length) override;
   Result<Content> end_content() override;
+  void keep_tar() override;
+  Status tar_literal(std::span<std::byte const> bytes) override;
+  Status tar_body(std::uint64_t offset, std::uint64_t length) override;
   Status finish() override;
 
   // For the stacker
   [[nodiscard]] ContentLog& log() { return log_; }
+  // Null: it was not asked for.
+  [[nodiscard]] SkeletonWriter* skeleton() { return skeleton_.get(); }
+  [[nodiscard]] OwnerSpace& space() { return space_; }
   // The blocks placed so far; the caller owns them from now on.
   std::vector<Extent> take_blocks();
 
@@ -55,6 +62,8 @@ class IngestImpl final : public Ingest {
   Delta delta_;
   OwnerSpace space_;
   ContentLog log_;
+  std::unique_ptr<SkeletonWriter> skeleton_{};
+  bool finished_ = false;
   WriteQueue::Sink sink_;
 
   AlignedBuffer buffer_;             // of the run of blocks being filled

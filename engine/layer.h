@@ -107,6 +107,14 @@ class Layer {
   // Data.  read returns fewer bytes than asked only at the end of the file; what `into` has room for behind them is undefined.  A read
   // of clean data side by side on the device into memory aligned to kBlockSize is one device read, without copying.
   virtual Result<std::size_t> read(Inode inode, std::uint64_t offset, std::span<std::byte> into) = 0;
+  // Many at once, in the order in which they lie on the device, neighbours in one device read: for whoever reads a whole layer.
+  // All of each `into` must lie inside its file, else EINVAL.  After an error nothing is known of what was read.
+  struct ReadRequest {
+    Inode inode = 0;
+    std::uint64_t offset = 0;
+    std::span<std::byte> into{};
+  };
+  virtual Status read_many(std::span<ReadRequest const> requests) = 0;
   virtual Result<std::size_t> write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) = 0;
   virtual Status allocate(Inode inode, Allocate how, std::uint64_t offset, std::uint64_t length) = 0;
   virtual Result<std::uint64_t> seek(Inode inode, std::uint64_t offset, Whence whence) = 0;  // ENXIO as lseek(2)

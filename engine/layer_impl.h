@@ -88,6 +88,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   Status forget(Inode inode) override;
   Status clear_privileges(Inode inode) override;
   Result<std::size_t> read(Inode inode, std::uint64_t offset, std::span<std::byte> into) override;
+  Status read_many(std::span<ReadRequest const> requests) override;
   Result<std::size_t> write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) override;
   Status allocate(Inode inode, Allocate how, std::uint64_t offset, std::uint64_t length) override;
   Result<std::uint64_t> seek(Inode inode, std::uint64_t offset, Whence whence) override;
@@ -228,6 +229,13 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   Status plan_read(Tree::Cursor& c, Inode inode, std::uint64_t offset, std::span<std::byte> into, ReadPlan& plan) const
       LCFS_REQUIRES_SHARED(mu_);
   Status run_plan(Inode inode, ReadPlan const& plan, std::byte const* room, bool around = false) const;
+  // Of many reads: each piece with its file and its checksums.
+  struct ManyPiece {
+    ReadPlan::Piece piece{};
+    Inode inode = 0;
+    std::uint32_t const* sums = nullptr;
+  };
+  Status run_plans(std::vector<ManyPiece>& pieces) const;
   Status count_damage(Status result) const;
   Status read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
   Result<Page*> page_for_write(Inode inode, FileState& f, std::uint64_t number, std::uint32_t low, std::uint32_t high)

@@ -289,6 +289,7 @@ Status StoreImpl::make_anonymous(LayerInfo info) {
 Status StoreImpl::remove_one_locked(LayerInfo const& info, LayerInfo const& parent) {
   if (!info.anonymous) LCFS_TRY(erase_name(info.name));
   if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
+  if (info.skeleton_blocks != 0) LCFS_TRY(erase_skeleton(info.id));
   LayerInfo dead;
   dead.id = info.id;
   dead.state = LayerState::kDying;

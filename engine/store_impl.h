@@ -211,6 +211,10 @@ struct StoreImpl {
   Status reclaim(std::vector<Extent>& freed) LCFS_REQUIRES(mu);
   Result<ImageDetails> image_details(ImageId id) const LCFS_REQUIRES_SHARED(mu);
 
+  // skeleton_store.cc -----------------------------------------------------------------------------------------
+  Status put_skeleton(SkeletonInfo const& info, std::vector<struct SkeletonExtent> const& extents) LCFS_REQUIRES(mu);
+  Status erase_skeleton(LayerId id) LCFS_REQUIRES(mu);
+
   // space runs, runs.cc ---------------------------------------------------------------------------------------
   Status add_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);
   Status remove_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);

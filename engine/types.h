@@ -52,7 +52,7 @@ struct LayerSizes {
   LayerSizes s;
   s.own = info.own_blocks;
   (info.children == 0 ? s.exclusive : s.shared) = info.own_blocks;
-  s.inherited = info.used_blocks - info.own_blocks;
+  s.inherited = info.used_blocks - (info.own_blocks - info.skeleton_blocks);
   return s;
 }
 

@@ -127,6 +127,8 @@ enum Kind : std::uint8_t {
   kBlob = 0x24,       // (image, kBlob, which << 32 | n) n-th kBlobChunk bytes of a raw document (BlobKind)
   kName = 0x25,       // (0, kName, name key)            NameRecord
   kDigest = 0x26,     // (0, kDigest, digest key)        DigestRecord
+  kSkeleton = 0x27,        // (layer, kSkeleton, 0)            SkeletonRecord: of the tar it was imported from
+  kSkeletonExtent = 0x28,  // (layer, kSkeletonExtent, offset) ExtentRecord: where that skeleton's bytes are
 };
 
 struct NodeHeader {
@@ -261,17 +263,38 @@ struct LayerRecord {         // name_size bytes of name follow
   Digest chain_id;           // 0x88
   le64 serve_id;             // 0xa8  the number it is served under, >= 1; 0 only when dying
   le64 quota_blocks;         // 0xb0  most blocks it may own; 0: no limit.  Only while open
-  std::array<std::uint8_t, 8> reserved0;  // 0xb8  zero
+  le64 skeleton_blocks;      // 0xb8  of own_blocks, those that hold its tar's skeleton.  Only while frozen
 };
 static_assert(sizeof(LayerRecord) == 0xc0 && alignof(LayerRecord) == 1);
 static_assert(offsetof(LayerRecord, root) == 0x0c && offsetof(LayerRecord, root_inode) == 0x20);
 static_assert(offsetof(LayerRecord, diff_id) == 0x68 && offsetof(LayerRecord, chain_id) == 0x88);
 static_assert(offsetof(LayerRecord, serve_id) == 0xa8 && offsetof(LayerRecord, quota_blocks) == 0xb0);
+static_assert(offsetof(LayerRecord, skeleton_blocks) == 0xb8);
 
 struct RunRecord {
   le64 count;  // 0x00  blocks, >= 1; runs never touch or overlap inside a layer
 };
 static_assert(sizeof(RunRecord) == 8);
+
+enum class BlobCompression : std::uint8_t { kNone = 0, kGzip = 1, kZstd = 2 };
+
+inline constexpr std::uint64_t kMaxSkeleton = 256ull << 20;    // bytes of a skeleton as it is stored
+inline constexpr std::uint32_t kBlobHead = 64;                 // bytes of a blob that are kept as they came
+inline constexpr std::uint32_t kBlobProbe = 65536;             // bytes of a blob that probe_checksum is of
+
+struct SkeletonRecord {
+  le64 size;                              // 0x00  bytes of the stream as it is stored, 1..kMaxSkeleton
+  le64 first_inode;                       // 0x08  file n of the stream is inode first_inode + n
+  le64 blob_size;                         // 0x10  bytes of the blob the layer came in
+  Digest blob_digest;                     // 0x18  SHA-256 of it
+  std::uint8_t compression;               // 0x38  BlobCompression: of the blob
+  std::uint8_t head_size;                 // 0x39  min(blob_size, kBlobHead)
+  std::array<std::uint8_t, 2> reserved0;  // 0x3a  zero
+  le32 probe_checksum;                    // 0x3c  crc32c of the blob's first min(blob_size, kBlobProbe) bytes
+  std::array<std::uint8_t, kBlobHead> head;  // 0x40  the blob's first bytes, zero behind head_size
+};
+static_assert(sizeof(SkeletonRecord) == 0x80 && alignof(SkeletonRecord) == 1);
+static_assert(offsetof(SkeletonRecord, compression) == 0x38 && offsetof(SkeletonRecord, head) == 0x40);
 
 enum class BlobKind : std::uint32_t { kConfig = 1, kManifest = 2, kIndex = 3 };
 

@@ -247,13 +247,13 @@ std::string encode_xattr(XattrInfo const& info) {
   return out;
 }
 
-Result<ExtentInfo> parse_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
-  if (key.inode == 0 || key.kind != kExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxFileSize)
-    return bad_key("extent", key);
+namespace {
+
+Result<ExtentInfo> extent_at(Key const& key, Bytes value, std::uint64_t total_blocks, std::uint64_t end) {
   LCFS_TRY_ASSIGN(auto const r, fixed_part<ExtentRecord>("extent", value));
   auto const count = r.count.get();
   auto const block = r.block.get();
-  if (count == 0 || count > kMaxExtentBlocks || count > (kMaxFileSize - key.offset) / kBlockSize)
+  if (count == 0 || count > kMaxExtentBlocks || count > (end - key.offset) / kBlockSize)
     return corrupt_at(offsetof(ExtentRecord, count), fmt::format("extent of {} blocks at {:#x}", count, key.offset));
   if (block < kReservedBlocks || block > total_blocks || count > total_blocks - block)
     return corrupt_at(offsetof(ExtentRecord, block),
@@ -262,6 +262,14 @@ Result<ExtentInfo> parse_extent(Key const& key, Bytes value, std::uint64_t total
   LCFS_TRY(check_size("extent", value, sizeof r + std::size_t{count} * sizeof(le32)));
   return ExtentInfo{block, r.owner.get(), count,
                     {reinterpret_cast<le32 const*>(value.data() + sizeof r), count}};
+}
+
+}  // namespace
+
+Result<ExtentInfo> parse_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode == 0 || key.kind != kExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxFileSize)
+    return bad_key("extent", key);
+  return extent_at(key, value, total_blocks, kMaxFileSize);
 }
 
 void encode_extent(ExtentInfo const& info, std::vector<std::byte>& into) {
@@ -300,12 +308,16 @@ Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
   } else {
     LCFS_TRY(check_pointer("layer root", r.root, total_blocks, offsetof(LayerRecord, root)));
     if (r.root_inode.get() == 0) return corrupt_at(offsetof(LayerRecord, root_inode), "layer with root inode 0");
-    if (r.own_blocks.get() > r.used_blocks.get())
+    if (r.skeleton_blocks.get() > r.own_blocks.get() || r.own_blocks.get() - r.skeleton_blocks.get() > r.used_blocks.get())
       return corrupt_at(offsetof(LayerRecord, own_blocks),
                         fmt::format("own_blocks {} of {} used", r.own_blocks.get(), r.used_blocks.get()));
   }
+  bool const frozen = r.state == static_cast<std::uint8_t>(LayerState::kFrozen);
+  if (!frozen && r.skeleton_blocks.get() != 0)
+    return corrupt_at(offsetof(LayerRecord, skeleton_blocks),
+                      fmt::format("{} blocks of a tar's skeleton in a layer that is not frozen", r.skeleton_blocks.get()));
   // A parent never changes (I2), so only frozen layers are parents.
-  if (r.state != static_cast<std::uint8_t>(LayerState::kFrozen) && r.children.get() != 0)
+  if (!frozen && r.children.get() != 0)
     return corrupt_at(offsetof(LayerRecord, children),
                       fmt::format("{} children of a layer that is not frozen", r.children.get()));
   if (open && r.frozen_ns.get() != 0)
@@ -332,8 +344,6 @@ Status check_layer_rest(LayerRecord const& r, std::uint64_t total_blocks) {
     if (auto const n = first_nonzero(r.chain_id); n < r.chain_id.size())
       return corrupt_at(offsetof(LayerRecord, chain_id) + n, "chain_id in a layer without digests");
   }
-  if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
-    return corrupt_at(offsetof(LayerRecord, reserved0) + n, fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
   return {};
 }
 
@@ -368,6 +378,7 @@ Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_b
   info.chain_id = r.chain_id;
   info.serve_id = r.serve_id.get();
   info.quota_blocks = r.quota_blocks.get();
+  info.skeleton_blocks = r.skeleton_blocks.get();
   info.anonymous = (r.flags & kLayerAnonymous) != 0;
   info.name = info.anonymous ? fmt::format("@{}", info.id) : std::string(name);
   return info;
@@ -394,6 +405,7 @@ std::string encode_layer(LayerInfo const& info) {
   r.chain_id = info.chain_id;
   r.serve_id.set(info.serve_id);
   r.quota_blocks.set(info.quota_blocks);
+  r.skeleton_blocks.set(info.skeleton_blocks);
   return with_tail(r, name);
 }
 
@@ -412,6 +424,54 @@ std::string encode_run(RunInfo const& info) {
   RunRecord r{};
   r.count.set(info.count);
   return with_tail(r, {});
+}
+
+Result<SkeletonInfo> parse_skeleton(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kSkeleton || key.offset != 0) return bad_key("skeleton record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<SkeletonRecord>("skeleton record", value));
+  LCFS_TRY(check_size("skeleton record", value, sizeof r));
+  auto const size = r.size.get(), blob_size = r.blob_size.get();
+  if (size == 0 || size > kMaxSkeleton)
+    return corrupt_at(offsetof(SkeletonRecord, size), fmt::format("skeleton of {} bytes", size));
+  if (r.first_inode.get() == 0) return corrupt_at(offsetof(SkeletonRecord, first_inode), "skeleton of files from inode 0 on");
+  if (r.compression > static_cast<std::uint8_t>(BlobCompression::kZstd))
+    return corrupt_at(offsetof(SkeletonRecord, compression), fmt::format("blob compression {}", r.compression));
+  if (r.head_size != std::min<std::uint64_t>(blob_size, kBlobHead))
+    return corrupt_at(offsetof(SkeletonRecord, head_size), fmt::format("head of {} bytes of a blob of {}", r.head_size, blob_size));
+  if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
+    return corrupt_at(offsetof(SkeletonRecord, reserved0) + n, fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+  auto const behind = std::span{r.head}.subspan(r.head_size);
+  if (auto const n = first_nonzero(behind); n < behind.size())
+    return corrupt_at(offsetof(SkeletonRecord, head) + r.head_size + n, fmt::format("byte {:#x} behind the head, not zero", behind[n]));
+  SkeletonInfo info;
+  info.layer = key.inode;
+  info.size = size;
+  info.first_inode = r.first_inode.get();
+  info.blob = {r.blob_digest, blob_size, static_cast<BlobCompression>(r.compression), r.probe_checksum.get(),
+               std::string(reinterpret_cast<char const*>(r.head.data()), r.head_size)};
+  return info;
+}
+
+std::string encode_skeleton(SkeletonInfo const& info) {
+  SkeletonRecord r{};
+  r.size.set(info.size);
+  r.first_inode.set(info.first_inode);
+  r.blob_size.set(info.blob.size);
+  r.blob_digest = info.blob.digest;
+  r.compression = static_cast<std::uint8_t>(info.blob.compression);
+  r.head_size = static_cast<std::uint8_t>(info.blob.head.size());
+  r.probe_checksum.set(info.blob.probe_checksum);
+  std::memcpy(r.head.data(), info.blob.head.data(), info.blob.head.size());
+  return with_tail(r, {});
+}
+
+Result<ExtentInfo> parse_skeleton_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode == 0 || key.kind != kSkeletonExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxSkeleton)
+    return bad_key("skeleton extent", key);
+  LCFS_TRY_ASSIGN(auto const extent, extent_at(key, value, total_blocks, kMaxSkeleton));
+  if (extent.owner != key.inode)
+    return corrupt_at(offsetof(ExtentRecord, owner), fmt::format("skeleton of layer {} owned by layer {}", key.inode, extent.owner));
+  return extent;
 }
 
 Result<ImageInfo> parse_image(Key const& key, Bytes value) {

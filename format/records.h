@@ -91,6 +91,7 @@ struct LayerInfo {
   Digest chain_id{};
   std::uint64_t serve_id = 0;      // the number it is served under: FUSE node ids and file handles are made of it
   std::uint64_t quota_blocks = 0;  // 0: none
+  std::uint64_t skeleton_blocks = 0;  // of own_blocks; used_blocks does not count them
   std::string name{};
 };
 Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_blocks);
@@ -103,6 +104,26 @@ struct RunInfo {
 };
 Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_blocks);
 std::string encode_run(RunInfo const& info);
+
+// How a layer's tar was compressed when it came, as far as it takes to do it again.
+struct BlobInfo {
+  Digest digest{};
+  std::uint64_t size = 0;
+  BlobCompression compression = BlobCompression::kNone;
+  std::uint32_t probe_checksum = 0;  // crc32c of the first min(size, kBlobProbe) bytes
+  std::string head{};                // the first min(size, kBlobHead) bytes
+};
+
+struct SkeletonInfo {
+  std::uint64_t layer = 0;
+  std::uint64_t size = 0;
+  std::uint64_t first_inode = 0;
+  BlobInfo blob{};
+};
+Result<SkeletonInfo> parse_skeleton(Key const& key, Bytes value);
+std::string encode_skeleton(SkeletonInfo const& info);
+// key.offset is a place in the stream, below kMaxSkeleton; the owner is the layer itself.  encode_extent() writes one.
+Result<ExtentInfo> parse_skeleton_extent(Key const& key, Bytes value, std::uint64_t total_blocks);
 
 struct ImageInfo {
   std::uint64_t id = 0;  // the key's inode

@@ -94,10 +94,12 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
 }
 
 // Joins what lies side by side: a tree of many small extents is few pieces.
-std::vector<Piece> pieces_of(std::vector<Use> const& uses) {
+std::vector<Piece> pieces_of(std::vector<Use> const& uses, bool skeleton) {
   std::vector<Piece> pieces;
   pieces.reserve(uses.size());
-  for (auto const& u : uses) pieces.push_back({u.block, u.count, u.owner});
+  for (auto const& u : uses) {
+    if ((u.inode == kSkeletonUse) == skeleton) pieces.push_back({u.block, u.count, u.owner});
+  }
   std::sort(pieces.begin(), pieces.end(), [](Piece const& a, Piece const& b) { return a.start < b.start; });
   std::size_t n = 0;
   for (auto const& p : pieces) {
@@ -134,7 +136,8 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
     auto& facts = done[layer.info.id];
     facts.result = result;
     if (!context.collect) continue;
-    facts.reached = pieces_of(check.uses());
+    facts.reached = pieces_of(check.uses(), false);
+    if (layer.info.skeleton_blocks != 0) facts.skeleton = pieces_of(check.uses(), true);
     facts.bad = check.bad_data();
   }
   counters.layers = order.size();

@@ -24,7 +24,7 @@ LayerCheck::LayerCheck(LayerContext const& context, LayerEntry const& layer)
       data_(context.device, context.threads, [this](BadBlock const& b) { bad_block(b); }) {}
 
 std::string LayerCheck::path(std::uint64_t inode) {
-  return inode == 0 ? std::string{} : path_of(c_.source, layer_.info.root, layer_.info.root_inode, inode);
+  return inode == 0 || inode == kSkeletonUse ? std::string{} : path_of(c_.source, layer_.info.root, layer_.info.root_inode, inode);
 }
 
 void LayerCheck::say(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text) {
@@ -42,7 +42,7 @@ void LayerCheck::say_aside(Code code, Severity severity, std::uint64_t inode, st
   f.layer = layer_.info.id;
   f.layer_name = layer_.info.name;
   f.path = path(inode);
-  f.inode = inode;
+  f.inode = inode == kSkeletonUse ? 0 : inode;
   f.offset = at;
   f.text = std::move(text);
   c_.findings.add(std::move(f));
@@ -70,6 +70,8 @@ bool LayerCheck::run_delta(LayerResult const& parent) {
     auto const extent = parse_extent(r.key, r.value, c_.superblock.total_blocks);
     if (c_.data && extent) data_.add(*extent, r.key.inode, r.key.offset);
   }
+  if (std::vector<Use> counted; c_.data && layer_.info.skeleton_blocks != 0)
+    use_skeleton(c_.source, c_.superblock.store_root, c_.superblock.total_blocks, layer_.info.id, counted, &data_);
   check_counters();
   return true;
 }
@@ -86,6 +88,8 @@ LayerResult LayerCheck::run(LayerResult const* parent, bool same) {
   if (!result_.complete && same_as_parent != nullptr)
     say(Code::kShared, Severity::kError, 0, kNoOffset, "its tree is its parent's, which is damaged");
   if (result_.complete && same_as_parent == nullptr) check_links();
+  if (layer_.info.skeleton_blocks != 0)
+    use_skeleton(c_.source, c_.superblock.store_root, c_.superblock.total_blocks, layer_.info.id, uses_, c_.data ? &data_ : nullptr);
   check_space();
   if (result_.complete) check_counters();
   return finish();
@@ -201,12 +205,16 @@ void LayerCheck::check_links() {
 }
 
 void LayerCheck::check_space() {
-  for (auto const& u : uses_) result_.used_blocks += u.count;
+  for (auto const& u : uses_) {
+    if (u.inode != kSkeletonUse) result_.used_blocks += u.count;
+  }
   find_overlaps(uses_, [this](Use const& first, Use const& second) {
     // Data of an ancestor may be mapped by any number of files: the layer never frees it.
     auto const inherited = [this](Use const& u) { return u.inode != 0 && u.owner != layer_.info.id; };
     if (inherited(first) && inherited(second) && first.owner == second.owner) return;
-    auto const what = [this](Use const& u) { return u.inode == 0 ? std::string{"a node"} : path(u.inode); };
+    auto const what = [this](Use const& u) {
+      return u.inode == 0 ? std::string{"a node"} : u.inode == kSkeletonUse ? "the skeleton of its tar" : path(u.inode);
+    };
     say(Code::kTwice, Severity::kError, second.inode, second.block * kBlockSize,
         fmt::format("blocks {}+{} of {} are also those of {}", second.block,
                     std::min(second.count, first.block + first.count - second.block), what(second), what(first)));
@@ -240,12 +248,14 @@ void LayerCheck::check_counters() {
 }
 
 void LayerCheck::bad_block(BadBlock const& b) {
+  auto const* const what = b.inode == kSkeletonUse ? "skeleton of its tar" : "data";
+  auto const* const where = b.inode == kSkeletonUse ? "" : "file ";
   bad_.push_back(b);
   if (b.unread)
     return say_aside(Code::kIo, Severity::kError, b.inode, b.block * kBlockSize,
-                     fmt::format("data at file offset {:#x} can't be read: {}", b.file_offset, std::strerror(b.sys)));
+                     fmt::format("{} at {}offset {:#x} can't be read: {}", what, where, b.file_offset, std::strerror(b.sys)));
   say_aside(Code::kData, Severity::kError, b.inode, b.block * kBlockSize,
-            fmt::format("data at file offset {:#x} has checksum {:#010x}, should be {:#010x}", b.file_offset, b.found, b.expected));
+            fmt::format("{} at {}offset {:#x} has checksum {:#010x}, should be {:#010x}", what, where, b.file_offset, b.found, b.expected));
 }
 
 }  // namespace lcfs::fsck

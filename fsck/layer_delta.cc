@@ -39,6 +39,7 @@ bool LayerDelta::sound() {
   for (std::uint64_t const directory : moved_) {
     if (!check_reach(directory)) return false;
   }
+  if (layer_.skeleton_blocks != 0) use_skeleton(source_, sb_.store_root, sb_.total_blocks, layer_.id, own_, nullptr);
   bool twice = false;
   find_overlaps(own_, [&](Use const&, Use const&) { twice = true; });
   return !twice && compare_runs(layer_.id, own_, scan_.runs_of(*scan_.layer(layer_.id))).empty();

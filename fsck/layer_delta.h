@@ -42,7 +42,7 @@ class LayerDelta {
   [[nodiscard]] std::int64_t inodes() const { return inodes_; }            // more than the parent has
   [[nodiscard]] std::int64_t used_blocks() const { return used_blocks_; }  // likewise
   [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }   // of those added
-  [[nodiscard]] std::vector<Use>& own() { return own_; }                   // all that the layer owns in its tree
+  [[nodiscard]] std::vector<Use>& own() { return own_; }                   // all that the layer owns
   // Extents whose data no ancestor's check has read.  They live as long as this.
   [[nodiscard]] std::vector<Record> const& new_data() const { return new_data_; }
 

@@ -210,6 +210,8 @@ Status LayerRepair::build(NodeWriter& out, NodeSource& fresh) {
         break;
       case LayerPlan::kRemove: break;
     }
+    if (plan.keep_skeleton && plan.fate != LayerPlan::kLeave)
+      for (auto const& p : survey_.layers.at(id).skeleton) plan.own.push_back(p);
   }
   return {};
 }

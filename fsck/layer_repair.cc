@@ -127,7 +127,11 @@ void LayerRepair::resolve_parents() {
 void LayerRepair::ask_for_files() {
   for (auto& [id, plan] : plans_) {
     auto const facts = survey_.layers.find(id);
-    if (facts == survey_.layers.end() || facts->second.bad.empty()) continue;
+    if (facts == survey_.layers.end()) continue;
+    auto const of_skeleton = [](BadBlock const& b) { return b.inode == kSkeletonUse; };
+    auto const& bad = facts->second.bad;
+    if (std::any_of(bad.begin(), bad.end(), of_skeleton)) ask_for_skeleton(plan);
+    if (std::all_of(bad.begin(), bad.end(), of_skeleton)) continue;
     Proposal p;
     p.step = Step::kFiles;
     p.layer = id;
@@ -140,8 +144,34 @@ void LayerRepair::ask_for_files() {
     p.details.assign(paths.begin(), paths.end());
     if (!ask(p)) continue;
     bad_layers_.insert(id);
-    for (auto const& b : facts->second.bad) bad_blocks_.insert(b.block);
+    for (auto const& b : bad)
+      if (!of_skeleton(b)) bad_blocks_.insert(b.block);
   }
+}
+
+void LayerRepair::ask_for_skeleton(LayerPlan& plan) {
+  Proposal p;
+  p.step = Step::kSkeleton;
+  p.layer = plan.info.id;
+  p.layer_name = plan.info.name;
+  p.text = "give up what is kept of the tar it came in, which can't be read; no file is lost, but an export makes a new tar";
+  plan.drop_skeleton = ask(p);
+  mended_ = mended_ || plan.drop_skeleton;
+}
+
+// A skeleton describes a layer that is all there.
+void LayerRepair::settle_skeleton(LayerPlan& plan) {
+  auto const facts = survey_.layers.find(plan.info.id);
+  plan.keep_skeleton = facts != survey_.layers.end() && !facts->second.skeleton.empty() && plan.fate != LayerPlan::kRemove && !plan.lost &&
+                       !plan.drop_skeleton && plan.info.state == LayerState::kFrozen && survey_.scan->skeleton_sound(plan.info.id);
+  plan.info.skeleton_blocks = 0;
+  if (!plan.keep_skeleton) return;
+  for (auto const& s : facts->second.skeleton) {
+    bool const free = plan.fate == LayerPlan::kLeave || claims_.claim(s.start, s.count, s.owner);
+    plan.keep_skeleton = plan.keep_skeleton && free;
+    plan.info.skeleton_blocks += s.count;
+  }
+  if (!plan.keep_skeleton) plan.info.skeleton_blocks = 0;
 }
 
 bool LayerRepair::claim_kept(LayerPlan const& plan) {
@@ -228,6 +258,7 @@ void LayerRepair::decide() {
         }
         it->second.info = it->second.entry->info;
         it->second.fate = LayerPlan::kLeave;
+        settle_skeleton(it->second);
         ++it;
       }
       return;
@@ -245,6 +276,7 @@ void LayerRepair::decide() {
     if (plan.fate == LayerPlan::kLeave)
       for (auto const& r : survey_.scan->runs_of(*plan.entry)) claims_.claim_rest(r.start, r.count, id);
     if (parent != nullptr && parent->lost) plan.lost = true;
+    settle_skeleton(plan);
     if (!plan.lost) continue;
     plan.info.has_digests = false;
     plan.info.diff_id = plan.info.chain_id = Digest{};
@@ -253,7 +285,8 @@ void LayerRepair::decide() {
 
 void LayerRepair::mark_used(BlockMap& used) const {
   for (auto const& [id, facts] : survey_.layers)
-    for (auto const& p : facts.reached) used.claim_rest(p.start, p.count, 1);
+    for (auto const* pieces : {&facts.reached, &facts.skeleton})
+      for (auto const& p : *pieces) used.claim_rest(p.start, p.count, 1);
   for (auto const& [start, stretch] : claims_.stretches()) used.claim_rest(start, stretch.end - start, 1);
   for (auto const& [id, plan] : plans_)
     for (auto const node : plan.salvage.nodes) used.claim_rest(node, kNodeBlocks, 1);

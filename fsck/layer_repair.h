@@ -45,6 +45,8 @@ struct LayerPlan {
   std::vector<Kept> kept{};
   std::uint64_t keeper = 0;            // its inode, 0: none
   std::vector<Piece> own{};            // its runs
+  bool drop_skeleton = false;          // damaged: exports get a new tar
+  bool keep_skeleton = false;
 };
 
 class LayerRepair {
@@ -74,6 +76,8 @@ class LayerRepair {
   [[nodiscard]] std::set<std::uint64_t> owners_of(LayerPlan const& plan) const;
   [[nodiscard]] bool stands_on(std::uint64_t parent, std::set<std::uint64_t> const& owners);
   void ask_for_files();
+  void ask_for_skeleton(LayerPlan& plan);
+  void settle_skeleton(LayerPlan& plan);
   void choose_fates();
   bool claim_kept(LayerPlan const& plan);
   void plan_mend(LayerPlan& plan);

@@ -23,6 +23,7 @@ std::string_view step_name(Step step) {
     case Step::kRemove: return "remove";
     case Step::kImage: return "image";
     case Step::kFiles: return "files";
+    case Step::kSkeleton: return "skeleton";
   }
   return "unknown";
 }

@@ -32,6 +32,7 @@ enum class Step : std::uint8_t {
   kRemove,   // remove a layer of which nothing is left
   kImage,    // remove an image whose documents or layers are damaged
   kFiles,    // remove files whose data can't be read
+  kSkeleton, // give up a layer's skeleton that can't be read
 };
 [[nodiscard]] std::string_view step_name(Step step);
 

@@ -12,12 +12,15 @@
 
 namespace lcfs::fsck {
 
-// A node or an extent that a tree reaches.
+// The "file" of blocks that hold a layer's skeleton.
+inline constexpr std::uint64_t kSkeletonUse = ~std::uint64_t{0};
+
+// A node or an extent that a tree reaches, or a part of the skeleton.
 struct Use {
   std::uint64_t block = 0;
   std::uint64_t count = 0;
   std::uint64_t owner = 0;  // as the node or the extent says
-  std::uint64_t inode = 0;  // of the file; 0: a node
+  std::uint64_t inode = 0;  // of the file; 0: a node; kSkeletonUse
 };
 
 // I3 and I5: no block has two owners, and what is not owned is free.  Returns the free blocks.

@@ -20,6 +20,7 @@ void StoreScan::check() {
   check_layer_names();
   check_image_names();
   check_digests();
+  check_skeletons();
 }
 
 void StoreScan::check_counters() {
@@ -215,6 +216,23 @@ void StoreScan::check_digests() {
   for (auto const& i : images_)
     if (!found.contains(i.info.id))
       say(Code::kDigest, i.at, fmt::format("image {}: its config digest is not in the digest table", i.info.id));
+}
+
+void StoreScan::check_skeletons() {
+  auto const& found = skeletons_.entries();
+  for (auto const& [id, entry] : found) {
+    auto const* l = layer(id);
+    if (l == nullptr || l->info.state != LayerState::kFrozen)
+      say(Code::kRecord, entry.at, fmt::format("skeleton of the tar of layer {}, which {}", id,
+                                               l == nullptr ? "does not exist" : "is not frozen"), id);
+  }
+  for (auto const& l : layers_) {
+    auto const it = found.find(l.info.id);
+    std::uint64_t const blocks = it == found.end() ? 0 : it->second.blocks;
+    if (l.info.skeleton_blocks != blocks)
+      say(Code::kCounter, l.at + offsetof(LayerRecord, skeleton_blocks),
+          fmt::format("skeleton_blocks {}, but there are {}", l.info.skeleton_blocks, blocks), l.info.id);
+  }
 }
 
 }  // namespace lcfs::fsck

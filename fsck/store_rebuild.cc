@@ -172,12 +172,18 @@ Result<SuperblockInfo> StoreRebuild::build(NodeWriter& out, NodeSource& fresh) {
   add_images(records, sb);
   std::sort(records.begin(), records.end(), [](auto const& a, auto const& b) { return a.first < b.first; });
 
-  // Documents come from the old tree, in the same order of keys.
+  // Documents and skeletons come from the old tree, in the same order of keys.
+  auto const stays = [&](Key const& key) {
+    if (key.kind == kBlob) return images_.contains(key.inode);
+    if (key.kind != kSkeleton && key.kind != kSkeletonExtent) return false;
+    auto const plan = layers_.plans().find(key.inode);
+    return plan != layers_.plans().end() && plan->second.keep_skeleton;
+  };
   TreeBuilder builder(out, 0, fresh, nullptr);
   std::size_t next = 0;
   TreeWalk walk(*survey_.source, survey_.superblock.store_root, 0, {});
   while (auto const r = walk.next()) {
-    if (r->key.kind != kBlob || !images_.contains(r->key.inode)) continue;
+    if (!stays(r->key)) continue;
     for (; next < records.size() && records[next].first < r->key; ++next) {
       LCFS_TRY(builder.add(records[next].first, std::as_bytes(std::span{records[next].second})));
     }

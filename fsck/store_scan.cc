@@ -43,11 +43,16 @@ void StoreScan::collect() {
   TreeWalk walk(source_, sb_.store_root, 0, std::move(hooks));
   BlobCheck blobs([this](std::uint64_t at, std::string text) { say(Code::kBlob, at, std::move(text)); });
   while (auto const r = walk.next()) {
-    if (r->after_gap) blobs.gap();
+    if (r->after_gap) {
+      blobs.gap();
+      skeletons_.gap();
+    }
     take(r->key, r->value, r->at, blobs);
   }
   blobs.finish();
   complete_ = walk.complete();
+  if (!complete_) skeletons_.gap();
+  skeletons_.finish();
   link_runs();
 }
 
@@ -55,7 +60,7 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
   // A record that does not parse is told and left out; what misses it is told by the checks that follow.
   auto const bad = [&](Error const& error) {
     say(Code::kRecord, at + (error.offset == kNoOffset ? 0 : error.offset), error.message,
-        key.kind == kLayer || key.kind == kRun ? key.inode : 0);
+        key.kind == kLayer || key.kind == kRun || key.kind >= kSkeleton ? key.inode : 0);
   };
   switch (key.kind) {
     case kLayer:
@@ -111,6 +116,14 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
       return;
     case kDigest:
       if (auto r = parse_digest(key, value); r) digests_.push_back({*r, at});
+      else bad(r.error());
+      return;
+    case kSkeleton:
+      if (auto r = parse_skeleton(key, value); r) skeletons_.take_record(*r, at);
+      else bad(r.error());
+      return;
+    case kSkeletonExtent:
+      if (auto r = parse_skeleton_extent(key, value, sb_.total_blocks); r) skeletons_.take_extent(key.inode, key.offset, *r, at);
       else bad(r.error());
       return;
     default: say(Code::kRecord, at, fmt::format("record of unknown kind {:#04x} in the store tree", key.kind));

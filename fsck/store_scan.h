@@ -14,6 +14,7 @@
 #include "fsck/blob_check.h"
 #include "fsck/finding.h"
 #include "fsck/node_source.h"
+#include "fsck/skeleton_check.h"
 
 namespace lcfs::fsck {
 
@@ -73,6 +74,12 @@ class StoreScan {
   [[nodiscard]] std::vector<NameEntry> const& image_names() const { return image_names_; }
   [[nodiscard]] bool complete() const { return complete_; }  // false: damage hid a part of the store tree
 
+  // Are all records of the layer's skeleton there?
+  [[nodiscard]] bool skeleton_sound(std::uint64_t id) const {
+    auto const it = skeletons_.entries().find(id);
+    return it != skeletons_.entries().end() && it->second.sound;
+  }
+
   // May what `owner` owns be reached from what `by` owns?  Itself and its ancestors.
   [[nodiscard]] bool may_own(std::uint64_t owner, std::uint64_t by) const;
   // Do the runs of layer `owner` hold all of [block, block + count)?
@@ -89,6 +96,7 @@ class StoreScan {
   void check_layer_names();
   void check_image_names();
   void check_digests();
+  void check_skeletons();
 
   NodeSource& source_;
   SuperblockInfo const sb_;
@@ -102,6 +110,7 @@ class StoreScan {
   std::vector<NameEntry> names_;        // the name table
   std::vector<NameEntry> image_names_;  // on the images' side
   std::vector<DigestEntry> digests_;
+  SkeletonScan skeletons_{[this](std::uint64_t at, std::string text, std::uint64_t layer) { say(Code::kRecord, at, std::move(text), layer); }};
 };
 
 }  // namespace lcfs::fsck

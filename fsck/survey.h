@@ -27,6 +27,7 @@ struct LayerFacts {
   LayerResult result{};
   std::vector<Piece> reached{};   // what its tree reaches, neighbours joined, by start; of a layer that was only compared with
                                   // its parent what it owns, of one with its parent's root nothing
+  std::vector<Piece> skeleton{};  // what the skeleton of its tar uses
   std::vector<BadBlock> bad{};    // its file data that fails its checksum
 };
 

@@ -3,11 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "engine/sync.h"
+#include "format/hash.h"
 #include "importer/decompress.h"
 #include "importer/layer_sink.h"
 #include "importer/queue.h"
@@ -37,8 +40,12 @@ struct LayerReceiver::Impl {
 
   Status push(Slice bytes) {
     if (common.stopped()) return fail(interrupted());
-    if (blob_bytes == 0 && !bytes.empty()) LCFS_TRY(recognize(bytes));
-    blob_bytes += bytes.bytes.size();
+    if (blob.size == 0 && !bytes.empty()) LCFS_TRY(recognize(bytes));
+    blob.size += bytes.bytes.size();
+    if (probe.size() < kBlobProbe) {
+      auto const part = bytes.bytes.first(std::min<std::size_t>(bytes.bytes.size(), kBlobProbe - probe.size()));
+      probe.insert(probe.end(), part.begin(), part.end());
+    }
     if (!decoder) return deliver(std::move(bytes));
     LCFS_TRY(hash_blob(bytes));
     return decode(bytes.bytes);
@@ -47,6 +54,7 @@ struct LayerReceiver::Impl {
   Status recognize(Slice const& head) {
     Compression const compression = sniff(head.bytes);
     if (compression == Compression::kNone) return {};
+    blob.compression = compression == Compression::kGzip ? BlobCompression::kGzip : BlobCompression::kZstd;
     auto made = make_decoder(compression);
     if (!made) return fail(std::move(made).error());
     decoder = *std::move(made);
@@ -106,6 +114,10 @@ struct LayerReceiver::Impl {
   }
 
   Status end() {
+    blob.probe_checksum = crc32c(probe);
+    auto const head = std::string_view(reinterpret_cast<char const*>(probe.data()), probe.size()).substr(0, kBlobHead);
+    blob.head = head;
+    std::vector<std::byte>().swap(probe);
     if (decoder) {
       LCFS_TRY(flush_chunk());
       if (auto ok = decoder->finish(); !ok) return fail(std::move(ok).error());
@@ -128,8 +140,8 @@ struct LayerReceiver::Impl {
     ReceivedLayer layer;
     layer.ingest = std::move(ingest);
     layer.diff_id = plain_hash.finish();
-    layer.blob_digest = decoder ? blob_hash.finish() : layer.diff_id;
-    layer.blob_bytes = blob_bytes;
+    layer.blob = std::move(blob);
+    layer.blob.digest = decoder ? blob_hash.finish() : layer.diff_id;
     layer.plain_bytes = plain_bytes;
     return layer;
   }
@@ -202,7 +214,9 @@ struct LayerReceiver::Impl {
   std::shared_ptr<std::byte> chunk{};   // being filled
   std::span<std::byte> room{};          // rest of it
   Slice first{};                        // held back until there is more, or no more
-  std::uint64_t blob_bytes = 0, plain_bytes = 0;
+  BlobInfo blob{};
+  std::vector<std::byte> probe{};       // the blob's first bytes
+  std::uint64_t plain_bytes = 0;
   bool threads_started = false;
 
   Sha256 blob_hash{}, plain_hash{};     // the hasher's while it runs

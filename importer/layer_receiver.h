@@ -40,9 +40,9 @@ struct Common {
 
 struct ReceivedLayer {
   std::unique_ptr<Ingest> ingest{};  // finished
-  Digest blob_digest{};              // of the bytes pushed
+  BlobInfo blob{};                   // the bytes pushed
   Digest diff_id{};                  // of the plain tar
-  std::uint64_t blob_bytes = 0, plain_bytes = 0;
+  std::uint64_t plain_bytes = 0;
 };
 
 // One thread pushes.  Errors have no path yet; the first that happened in any of the threads wins.

@@ -56,8 +56,8 @@ Status LayerSet::check_present(PlannedLayer const& layer) const {
 }
 
 Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) const {
-  if (layer.blob_digest && *layer.blob_digest != got.blob_digest) {
-    return Error{Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob_digest),
+  if (layer.blob_digest && *layer.blob_digest != got.blob.digest) {
+    return Error{Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob.digest),
                                              digest_text(*layer.blob_digest))};
   }
   if (layer.diff_id != got.diff_id) {
@@ -91,6 +91,7 @@ Status LayerSet::stack(Node& node) {
   meta.diff_id = node.layer->diff_id;
   meta.chain_id = node.layer->chain_id;
   meta.diff_bytes = node.received.plain_bytes;
+  meta.blob = std::move(node.received.blob);
   LayerId const parent = node.parent == kNone ? node.base : nodes_[node.parent].id;
   auto id = transaction_.stack(*node.received.ingest, parent, meta);
   if (!id) return in_member(std::move(id).error(), archive_.name(), node.layer->member);

@@ -80,6 +80,8 @@ Status LayerSink::entry(TarEntry&& entry) {
       if (done && entry.type == TarType::kFile) {
         ingest_.begin_content(entry.size);
         file_ = std::move(entry);
+        position_ = 0;
+        parts_.clear();
         receiving_ = true;
         return {};
       }
@@ -103,9 +105,20 @@ Status LayerSink::add(TarEntry& entry) {
   return {};
 }
 
-Status LayerSink::data(std::span<std::byte const> bytes) { return receiving_ ? ingest_.append(bytes) : Status{}; }
+Status LayerSink::data(std::span<std::byte const> bytes) {
+  if (!receiving_) return ingest_.tar_literal(bytes);
+  if (parts_.empty() || parts_.back().offset + parts_.back().length != position_) parts_.push_back({position_, 0});
+  parts_.back().length += bytes.size();
+  position_ += bytes.size();
+  return ingest_.append(bytes);
+}
 
-Status LayerSink::hole(std::uint64_t length) { return receiving_ ? ingest_.append_hole(length) : Status{}; }
+Status LayerSink::hole(std::uint64_t length) {
+  position_ += length;
+  return receiving_ ? ingest_.append_hole(length) : Status{};
+}
+
+Status LayerSink::other(std::span<std::byte const> bytes) { return ingest_.tar_literal(bytes); }
 
 Status LayerSink::end_entry() {
   if (!receiving_) return {};
@@ -114,6 +127,7 @@ Status LayerSink::end_entry() {
   if (auto done = ingest_.delta().add_file(file_.path, meta_of(file_), content); !done) {
     return blame(file_, std::move(done).error());
   }
+  for (auto const& part : parts_) LCFS_TRY(ingest_.tar_body(part.offset, part.length));
   return {};
 }
 

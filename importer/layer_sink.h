@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "engine/import.h"
 #include "importer/tar_reader.h"
@@ -16,12 +17,13 @@ namespace lcfs::importer {
 class LayerSink final : public TarHandler {
  public:
   // `free_bytes`: of the store.  Entries that can't fit are refused as they come, before they fill the memory.
-  LayerSink(Ingest& ingest, std::uint64_t free_bytes) : ingest_(ingest), free_bytes_(free_bytes) {}
+  LayerSink(Ingest& ingest, std::uint64_t free_bytes) : ingest_(ingest), free_bytes_(free_bytes) { ingest_.keep_tar(); }
 
   Status entry(TarEntry&& entry) override;
   Status data(std::span<std::byte const> bytes) override;
   Status hole(std::uint64_t length) override;
   Status end_entry() override;
+  Status other(std::span<std::byte const> bytes) override;
 
  private:
   Status add(TarEntry& entry);
@@ -34,6 +36,8 @@ class LayerSink final : public TarHandler {
   std::uint64_t kept_ = 0;    // of what waits in memory only: whiteouts, targets of hard links
   TarEntry file_{};       // whose data is coming
   bool receiving_ = false;
+  std::uint64_t position_ = 0;       // in that file
+  std::vector<SparsePart> parts_{};  // of that file, that the archive had data for
 };
 
 }  // namespace lcfs::importer

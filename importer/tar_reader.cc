@@ -122,6 +122,7 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
         auto const* data = take_block(bytes);
         if (data == nullptr) return {};
         std::span<std::byte const, kTarBlock> const block(data, kTarBlock);
+        LCFS_TRY(handler_.other(block));
         LCFS_TRY(state_ == State::kHeader ? on_header(block) : state_ == State::kMap ? on_map(block) : on_extension(block));
         break;
       }
@@ -129,6 +130,7 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
       case State::kData: LCFS_TRY(on_data(bytes)); break;
       case State::kPadding: {
         auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(padding_, bytes.size()));
+        LCFS_TRY(handler_.other(bytes.first(n)));
         bytes = bytes.subspan(n);
         offset_ += n;
         padding_ -= n;
@@ -137,7 +139,7 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
       }
       case State::kEnded:
         offset_ += bytes.size();
-        return {};
+        return handler_.other(bytes);
     }
   }
   return {};
@@ -207,6 +209,7 @@ Status TarReader::on_meta_header(TarHeader const& header) {
 
 Status TarReader::on_meta(std::span<std::byte const>& bytes) {
   auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(meta_left_, bytes.size()));
+  LCFS_TRY(handler_.other(bytes.first(n)));
   meta_.append(reinterpret_cast<char const*>(bytes.data()), n);
   bytes = bytes.subspan(n);
   offset_ += n;
@@ -424,7 +427,7 @@ Status TarReader::on_data(std::span<std::byte const>& bytes) {
     most = std::min(most, part.offset + part.length - position_);
   }
   auto const n = static_cast<std::size_t>(most);
-  if (!skip_data_) LCFS_TRY(handler_.data(bytes.first(n)));
+  LCFS_TRY(skip_data_ ? handler_.other(bytes.first(n)) : handler_.data(bytes.first(n)));
   bytes = bytes.subspan(n);
   offset_ += n;
   stored_ -= n;

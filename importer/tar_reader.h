@@ -57,6 +57,12 @@ class TarHandler {
   virtual Status data(std::span<std::byte const> bytes) = 0;  // valid during the call
   virtual Status hole(std::uint64_t length) = 0;
   virtual Status end_entry() = 0;
+  // All bytes of the archive that data() is not told of - headers, maps, padding, data of nobody, what follows the end - each before
+  // what is made of it.  So both together, in order, are the archive.  Valid during the call.
+  virtual Status other(std::span<std::byte const> bytes) {
+    (void)bytes;
+    return {};
+  }
 };
 
 // Not thread safe.  After an error it must not be fed again.  Its own errors are kCorrupt or kUnsupported, with the offset in

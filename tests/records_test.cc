@@ -244,7 +244,8 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
          {"no serve_id", with<std::uint64_t>(l, 0xa8, 0), 0xa8, "live layer with serve_id 0"},
          {"frozen with quota", with<std::uint64_t>(l, 0xb0, 9), 0xb0, "quota of 9 blocks"},
          {"digests without flag", with<std::uint8_t>(l, 9, 0), 0x68, "diff_id"},
-         {"reserved", with<std::uint8_t>(l, 0xbf, 1), 0xbf, "reserved byte 0x1"},
+         {"skeleton > own", with<std::uint64_t>(l, 0xb8, 5), 0x28, "own_blocks 4 of 8 used"},
+         {"open with skeleton", with<std::uint64_t>(with<std::uint8_t>(with<std::uint64_t>(l, 0x40, 0), 8, 1), 0xb8, 2), 0xb8, "2 blocks of a tar's skeleton"},
          {"slash", with<std::uint8_t>(l, 0xc1, '/'), 0xc1, "a slash"}},
         {{0, kLayer, 0}, {5, kLayer, 1}, {5, kImage, 0}});
   LayerInfo anonymous = good_layer();
@@ -278,6 +279,39 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
   auto const quota = parse_layer(key, bytes_of(o), kTotal);
   REQUIRE(quota);
   CHECK(encode_layer(*quota) == o);
+}
+
+TEST_CASE("records: skeletons") {
+  SkeletonInfo info;
+  info.layer = 5;
+  info.size = 5000;
+  info.first_inode = 17;
+  info.blob = {{}, 40, BlobCompression::kGzip, 0x12345678, std::string(40, 'h')};
+  info.blob.digest.fill(3);
+  auto const s = encode_skeleton(info);
+  Key const key{5, kSkeleton, 0};
+  auto const r = parse_skeleton(key, bytes_of(s));
+  REQUIRE(r);
+  CHECK(encode_skeleton(*r) == s);
+  CHECK(r->blob.head == std::string(40, 'h'));
+  check(parser(parse_skeleton), key, s,
+        {{"empty", with<std::uint64_t>(s, 0, 0), 0, "skeleton of 0 bytes"},
+         {"huge", with<std::uint64_t>(s, 0, kMaxSkeleton + 1), 0, "skeleton of 268435457 bytes"},
+         {"inode", with<std::uint64_t>(s, 8, 0), 8, "from inode 0 on"},
+         {"compression", with<std::uint8_t>(s, 0x38, 3), 0x38, "blob compression 3"},
+         {"head", with<std::uint8_t>(s, 0x39, 41), 0x39, "head of 41 bytes of a blob of 40"},
+         {"reserved", with<std::uint8_t>(s, 0x3b, 1), 0x3b, "reserved byte 0x1"},
+         {"behind the head", with<std::uint8_t>(s, 0x7f, 1), 0x7f, "behind the head"}},
+        {{0, kSkeleton, 0}, {5, kSkeleton, 1}, {5, kSkeletonExtent, 0}});
+  std::vector<le32> const sums{le32{1}, le32{2}};
+  std::vector<std::byte> value;
+  encode_extent({100, 5, 2, sums}, value);
+  auto const good = text_of(value);
+  REQUIRE(parse_skeleton_extent({5, kSkeletonExtent, 4096}, bytes_of(good), kTotal));
+  check(parser([](Key const& k, Bytes v) { return parse_skeleton_extent(k, v, kTotal); }), {5, kSkeletonExtent, 0}, good,
+        {{"owner", with<std::uint64_t>(good, 8, 4), 8, "skeleton of layer 5 owned by layer 4"},
+         {"end", with<std::uint64_t>(good, 0, 9999), 0, "blocks 9999+2 outside"}},
+        {{0, kSkeletonExtent, 0}, {5, kSkeletonExtent, 1}, {5, kSkeletonExtent, kMaxSkeleton}, {5, kSkeletonExtent, kMaxSkeleton - 4096}, {5, kExtent, 0}});
 }
 
 TEST_CASE("records: runs, images, names and digests") {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/diff_tar.h"
+#include "exporter/changeset_tar.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
-namespace lcfs::cli {
+namespace lcfs::exporter {
 namespace {
 
 constexpr std::size_t kTarBlock = 512;
@@ -67,23 +65,16 @@ std::string padding(std::uint64_t size) { return std::string((kTarBlock - size %
 
 }  // namespace
 
-Status ChangesetTar::put(std::string_view bytes) {
-  out_.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (stop_.load()) return Error{Errc::kInterrupted, "stopped", 0, {}, kNoOffset};
-  if (!out_) return Error{Errc::kIo, "cannot write the changeset", errno, {}, kNoOffset};
-  return Ok{};
-}
-
 void ChangesetTar::clamp(InodeInfo& info) const {
   if (latest_ && info.mtime > Timestamp{*latest_, 0}) info.mtime = {*latest_, 0};
 }
 
-Status ChangesetTar::write(std::vector<ChangesetItem> const& items, std::function<void(std::string const&)> const& skipped) {
-  for (auto const& item : items) LCFS_TRY(write_item(item, skipped));
-  return put(std::string(2 * kTarBlock, '\0'));
+Status ChangesetTar::write(std::vector<ChangesetItem> const& items) {
+  for (auto const& item : items) LCFS_TRY(write_item(item));
+  return out_.text(std::string(2 * kTarBlock, '\0'));
 }
 
-Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(std::string const&)> const& skipped) {
+Status ChangesetTar::write_item(ChangesetItem const& item) {
   Member member;
   member.name = item.path.substr(1);
   if (item.whiteout) {
@@ -108,7 +99,7 @@ Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(st
     case S_IFCHR: member.type = '3'; break;
     case S_IFBLK: member.type = '4'; break;
     case S_IFIFO: member.type = '6'; break;
-    default: skipped(item.path); return Ok{};
+    default: skipped_(item.path); return Ok{};
   }
   if (!item.link_to.empty()) {
     member.type = '1';
@@ -120,7 +111,9 @@ Status ChangesetTar::write_item(ChangesetItem const& item, std::function<void(st
   for (auto const& [name, value] : xattrs) member.pax.emplace_back("SCHILY.xattr." + name, value);
   std::uint64_t const size = member.size;
   LCFS_TRY(write_header(std::move(member)));
-  return size == 0 ? Status{} : write_data(item.inode, size);
+  if (size == 0) return Ok{};
+  LCFS_TRY(out_.body(item.inode, 0, size));
+  return out_.text(padding(size));
 }
 
 Status ChangesetTar::write_header(Member member) {
@@ -158,21 +151,24 @@ Status ChangesetTar::write_header(Member member) {
     put_octal(x, 100, 8, 0644);
     for (std::size_t const at : {108u, 116u, 329u, 337u}) put_octal(x, at, 8, 0);
     put_octal(x, 136, 12, 0);
-    LCFS_TRY(put(with_sum(x)));
-    LCFS_TRY(put(records + padding(records.size())));
+    LCFS_TRY(out_.text(with_sum(x)));
+    LCFS_TRY(out_.text(records + padding(records.size())));
   }
-  return put(with_sum(h));
+  return out_.text(with_sum(h));
 }
 
-Status ChangesetTar::write_data(Inode inode, std::uint64_t size) {
-  if (buffer_.size() == 0) buffer_ = AlignedBuffer(LayerSnapshot::kMaxRead);
-  for (std::uint64_t at = 0; at < size;) {
-    std::uint64_t const n = std::min<std::uint64_t>(size - at, LayerSnapshot::kMaxRead);
-    LCFS_TRY(layer_.read(inode, at, buffer_, (n + kBlockSize - 1) / kBlockSize * kBlockSize));
-    LCFS_TRY(put({reinterpret_cast<char const*>(buffer_.data()), n}));
-    at += n;
+std::string plain_tar_header(std::string_view name, std::uint64_t size, std::int64_t mtime) {
+  auto h = header_of(name, '0', 0);
+  put_octal(h, 100, 8, 0644);
+  for (std::size_t const at : {108u, 116u, 329u, 337u}) put_octal(h, at, 8, 0);
+  if (!put_octal(h, 124, 12, size)) {  // base-256, as GNU tar has it
+    for (std::size_t i = 0; i < 11; ++i) h[135 - i] = static_cast<char>(i < 8 ? size >> 8 * i & 0xff : 0);
+    h[124] = '\x80';
   }
-  return put(padding(size));
+  put_octal(h, 136, 12, static_cast<std::uint64_t>(std::max<std::int64_t>(mtime, 0)));
+  return with_sum(h);
 }
 
-}  // namespace lcfs::cli
+std::string tar_padding(std::uint64_t size) { return padding(size); }
+
+}  // namespace lcfs::exporter

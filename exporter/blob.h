@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer's blob in the making:
+//
+//   tar (skeleton or changeset; file bodies in large reads) -> { SHA-256 of the plain tar | encoder -> SHA-256 -> out }
+//
+// Reading, hashing and encoding are threads of their own behind bounded queues.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "engine/layer.h"
+#include "exporter/encoder.h"
+#include "exporter/tar_sink.h"
+
+namespace lcfs::exporter {
+
+struct MadeBlob {
+  Digest digest{}, diff_id{};
+  std::uint64_t size = 0, plain_bytes = 0;
+  BlobCompression compression = BlobCompression::kNone;
+};
+
+struct BlobPlan {
+  std::function<Status(TarSink& tar)> write_tar{};                                       // called in another thread
+  std::function<Status(std::span<Layer::ReadRequest const> requests)> read_bodies{};     // likewise
+  Encoding encoding{};                     // where original is not given, or it can't be made again
+  std::optional<BlobInfo> original{};      // how it came.  Its digest comes out if we know how it was made
+  std::uint64_t plain_bytes = 0;           // of the tar, where original is given
+  unsigned threads = 1;
+  std::atomic<bool> const* stop = nullptr;
+  std::function<void(std::uint64_t)> on_plain{};  // told how many bytes more; any thread
+};
+
+Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out);
+
+}  // namespace lcfs::exporter

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// An OCI changeset as a tar: ustar, with pax records where ustar ends.  The same changeset gives the same bytes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/diff.h"
+#include "exporter/tar_sink.h"
+
+namespace lcfs::exporter {
+
+class ChangesetTar {
+ public:
+  // Told the path of what a tar can't hold (sockets).
+  using Skipped = std::function<void(std::string const& path)>;
+
+  // latest: later mtimes become this (SOURCE_DATE_EPOCH).
+  ChangesetTar(LayerSnapshot& layer, TarSink& out, std::optional<std::int64_t> latest, Skipped skipped)
+      : layer_(layer), out_(out), latest_(latest), skipped_(std::move(skipped)) {}
+
+  Status write(std::vector<ChangesetItem> const& items);
+
+ private:
+  struct Member {
+    std::string name{}, link{};
+    char type = '0';
+    InodeInfo info{};
+    std::uint64_t size = 0;
+    std::vector<std::pair<std::string, std::string>> pax{};
+  };
+  Status write_item(ChangesetItem const& item);
+  Status write_header(Member member);
+  void clamp(InodeInfo& info) const;
+
+  LayerSnapshot& layer_;
+  TarSink& out_;
+  std::optional<std::int64_t> const latest_;
+  Skipped const skipped_;
+};
+
+// One header block of a plain member (mode 0644, owner root), as the archives around layers have it.
+[[nodiscard]] std::string plain_tar_header(std::string_view name, std::uint64_t size, std::int64_t mtime);
+// What fills up the last block behind `size` bytes.
+[[nodiscard]] std::string tar_padding(std::uint64_t size);
+
+}  // namespace lcfs::exporter
