@@ -25,7 +25,7 @@ struct Sums {
 
 Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   Sums sums;
-  sums.parts = space.reserved + space.store_tree + space.layers + space.pending + space.free;
+  sums.parts = space.reserved + space.store_tree + space.layers + space.history + space.pending + space.free;
   for (auto const& layer : layers) sums.layers += layer.own_blocks;
   sums.right = sums.parts == space.total && sums.layers <= space.layers;
   return sums;
@@ -49,6 +49,7 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
   object["store_tree_bytes"] = space.store_tree * kBlockSize;
   object["layers_bytes"] = space.layers * kBlockSize;
   object["removed_bytes"] = (space.layers - sums.layers) * kBlockSize;
+  object["history_bytes"] = space.history * kBlockSize;
   object["pending_bytes"] = space.pending * kBlockSize;
   object["free_bytes"] = space.free * kBlockSize;
   object["promised_bytes"] = space.promised * kBlockSize;
@@ -73,6 +74,7 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
   store.add({"store tree", size(space.store_tree)});
   store.add({"layers", size(sums.layers)});
   if (space.layers != sums.layers) store.add({"layers being removed", size(space.layers - sums.layers)});
+  store.add({"history", size(space.history)});
   store.add({"pending", size(space.pending)});
   store.add({"free", size(space.free)});
   store.add({"total", size(space.total)});

@@ -275,12 +275,19 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
 }
 
 Status Store::remove_image(ImageId id, std::string_view name) {
+  LCFS_TRY(impl_->checkpoint(false));  // what goes is kept as it is now
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
-    LCFS_TRY(impl_->end_structure_change(impl_->remove_image_locked(id, name), before));
+    auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
+      std::string const called = !name.empty() ? std::string(name) : digest_hex(details.info.config_digest).substr(0, 12);
+      LCFS_TRY(impl_->remove_image_locked(id, name));
+      return impl_->keep(fmt::format("image rm {}", called));
+    };
+    LCFS_TRY(impl_->end_structure_change(remove(), before));
     noted = impl_->last_noted();
   }
   LCFS_TRY(impl_->checkpoint(false));
