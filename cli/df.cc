@@ -31,6 +31,9 @@ Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   return sums;
 }
 
+// What removing the layer would give back now; nothing where it would be refused.
+std::uint64_t frees(LayerInfo const& layer) { return layer.children == 0 && layer.images == 0 ? layer.own_blocks : 0; }
+
 void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums,
                    Io const& io) {
   for (auto const& layer : layers) {
@@ -39,7 +42,8 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
                         {"own_bytes", sizes.own * kBlockSize},
                         {"exclusive_bytes", sizes.exclusive * kBlockSize},
                         {"shared_bytes", sizes.shared * kBlockSize},
-                        {"inherited_bytes", sizes.inherited * kBlockSize}});
+                        {"inherited_bytes", sizes.inherited * kBlockSize},
+                        {"rm_frees_bytes", frees(layer) * kBlockSize}});
   }
   Json object;
   object["uuid"] = uuid_text(store.superblock().uuid);
@@ -62,10 +66,11 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
   auto const size = [&options](std::uint64_t blocks) {
     return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
   };
-  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED"}, "lrrrr");
+  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED", "RM FREES"}, "lrrrrr");
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
-    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited)});
+    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited),
+               layer.children == 0 && layer.images == 0 ? size(layer.own_blocks) : "-"});
   }
   table.print(io.out);
   io.out << '\n';

@@ -69,7 +69,7 @@ Status check_free(StoreImpl& s, Removed& r) LCFS_REQUIRES(s.mu) {
       return Error{Errc::kBusy, fmt::format("layer '{}' is removed but still in use; close its files first", l.name), EBUSY};
     }
     LCFS_TRY_ASSIGN(auto const hit, s.find_name(l.name));
-    if (hit) return exists(fmt::format("the name '{}' is taken; rename what has it, or bring this back under another with --as", l.name));
+    if (hit && !l.anonymous) return exists(fmt::format("the name '{}' is taken; rename what has it, or bring this back under another with --as", l.name));
     if (l.has_digests) {
       LCFS_TRY_ASSIGN(auto const same, s.find_digest(l.chain_id, NameType::kLayer));
       if (same) {
@@ -94,7 +94,7 @@ Status put_back(StoreImpl& s, Removed& r, std::string_view name) LCFS_REQUIRES(s
     l.images = 0;
     l.serve_id = s.next_id.fetch_add(1);  // no handle of the removed one means this
     LCFS_TRY(s.put_layer_record(l));
-    LCFS_TRY(s.put_name(l.name, l.id, NameType::kLayer));
+    if (!l.anonymous) LCFS_TRY(s.put_name(l.name, l.id, NameType::kLayer));
     if (l.has_digests) LCFS_TRY(s.put_digest(l.chain_id, l.id, NameType::kLayer));
     LCFS_TRY(s.add_runs(l.id, r.runs[i]));
     s.layer_blocks += l.own_blocks;

@@ -260,6 +260,24 @@ Status Store::set_quota(LayerId id, std::uint64_t blocks) {
   return {};
 }
 
+Result<std::optional<Digest>> Store::tree_digest(LayerId id) const {
+  ReadLock lock(impl_->mu);
+  LCFS_TRY(impl_->live_record(id));
+  LCFS_TRY_ASSIGN(auto const found, impl_->tree.get({id, kTreeDigest, 0}));
+  if (!found) return std::optional<Digest>{};
+  LCFS_TRY_ASSIGN(auto const digest, parse_tree_digest(found->key, found->value));
+  return std::optional(digest);
+}
+
+Status Store::set_tree_digest(LayerId id, Digest const& digest) {
+  WriteLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
+  if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest", EINVAL};
+  LCFS_TRY(impl_->begin_structure_change());
+  std::uint64_t const before = impl_->tree.changes();
+  return impl_->end_structure_change(impl_->tree.put({id, kTreeDigest, 0}, as_bytes(encode_tree_digest(digest))), before);
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 // Removing
 
@@ -299,6 +317,7 @@ Status StoreImpl::make_anonymous(LayerInfo info) {
 Status StoreImpl::remove_one_locked(LayerInfo const& info, LayerInfo const& parent) {
   if (!info.anonymous) LCFS_TRY(erase_name(info.name));
   if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
+  LCFS_TRY(tree.erase({info.id, kTreeDigest, 0}));
   LayerInfo dead;
   dead.id = info.id;
   dead.state = LayerState::kDying;

@@ -197,9 +197,10 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
   if (options.at != 0 && options.at != super.generation) {
     LCFS_TRY_ASSIGN(super, as_of(*device, super, options.at));
   }
+  std::vector<KeptCheckpoint> const none;  // a store as it was has no history that means anything now
   LCFS_TRY_ASSIGN(auto usage, find_usage(*device, super,
                                          {super.store_root, super.generation, super.store_tree_blocks, super.layer_blocks},
-                                         nullptr));
+                                         options.at != 0 ? &none : nullptr));
   OpenOptions used = options;
   if (options.at != 0) used.read_only = true;
   auto impl = std::make_unique<StoreImpl>(std::move(device), used, super, usage.used);

@@ -164,6 +164,9 @@ class Store {
   Result<LayerSpace> layer_space(LayerId id) const;
   // Since its object was made; zeroes if it has none.
   [[nodiscard]] LayerIo layer_io(LayerId id) const;
+  // The digest of a frozen layer's tree, if it was recorded (verify/tree_digest.h computes it).
+  Result<std::optional<Digest>> tree_digest(LayerId id) const;
+  Status set_tree_digest(LayerId id, Digest const& digest);  // kInvalid (open).  Durable with the next checkpoint
   std::optional<LayerId> find_chain(Digest const& chain_id) const;  // frozen layer with this chain id
 
   // Who is told of changes of layers from now on; null: nobody.  Not while changes are under way.
