@@ -28,7 +28,7 @@ Result<Removed> find_removed(StoreImpl& s, std::string_view name, std::uint64_t 
     if (generation != 0 && s.kept[i].generation != generation) continue;
     KeptTree const old(s, s.kept[i]);
     LCFS_TRY_ASSIGN(then, layers_in(old.tree, s.space.total()));
-    auto const it = std::find_if(then.begin(), then.end(), [&name](LayerInfo const& l) { return l.name == name; });
+    auto const it = std::find_if(then.begin(), then.end(), [&name](LayerInfo const& l) { return l.name == name && !l.anonymous; });
     if (it == then.end()) continue;
     auto const is = s.live_record(it->id);
     if (!is && is.error().code != Errc::kNotFound) return std::move(is).error();
