@@ -117,8 +117,8 @@ Result<std::vector<LayerInfo>> Store::bring_back(std::string_view name, std::uin
   std::uint64_t noted = 0;
   for (bool done = false; !done;) {
     {
-      WriteLock lock(impl_->mu);
       auto& s = *impl_;
+      WriteLock lock(s.mu);
       LCFS_TRY(s.check_writable());
       std::vector<LayerInfo> then;
       LCFS_TRY_ASSIGN(r, find_removed(s, name, generation, then));

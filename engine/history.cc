@@ -159,8 +159,8 @@ Status Store::set_keep(std::uint32_t count) {
 Status Store::go_back(std::uint64_t generation) {
   LCFS_TRY(impl_->checkpoint(false));  // what is now will be kept as it is
   {
-    WriteLock lock(impl_->mu);
     auto& s = *impl_;
+    WriteLock lock(s.mu);
     LCFS_TRY(s.check_writable());
     LCFS_TRY_ASSIGN(auto const target, s.kept_checkpoint(generation));
     {

@@ -18,7 +18,7 @@ class Undo(mounting.Case):
         return self.lines("log", "--json")
 
     def import_small(self):
-        self.lcfs("import", "-q", support.image("small.docker.tar"))
+        self.lcfs("import", "-q", support.image("docker.tar"))
         return json.loads(self.lcfs("image", "ls", "--json"))["images"][0]["names"][0]
 
     def test_remove_and_undo(self):
@@ -72,9 +72,7 @@ class Undo(mounting.Case):
         layers = self.lines("verify", "--json")
         self.assertTrue(layers[-1]["sound"])
         self.assertEqual({line["digest_ok"] for line in layers[:-1]}, {True})
-        run = self.lines("stat", "--runs", "--json", name, "/bin/bash")
-        if run[0]["type"] == "symlink" or not run[0]["runs"]:
-            run = self.lines("stat", "--runs", "--json", name, "/usr/bin/bash")
+        run = self.lines("stat", "--runs", "--json", name, "/bin/busybox")
         at = run[0]["runs"][0]["device_offset"] + 100
         with open(self.store, "r+b") as store:
             store.seek(at)
@@ -82,7 +80,7 @@ class Undo(mounting.Case):
             store.seek(at)
             store.write(bytes([byte[0] ^ 1]))
         lines = [json.loads(line) for line in self.lcfs("verify", name, "--json", code=4).splitlines()]
-        self.assertTrue(lines[0]["path"].endswith("/bash"), lines[0])
+        self.assertIn(lines[0]["path"], ("/bin/busybox", "/bin/hard-link"))  # two names of it
         self.assertEqual(lines[0]["offset"], at // 4096 * 4096)
         self.assertFalse(lines[-1]["sound"])
         with open(self.store, "r+b") as store:  # for the check at the end
@@ -92,11 +90,11 @@ class Undo(mounting.Case):
     def test_why(self):
         name = self.import_small()
         self.lcfs("layer", "create", "web", "--parent", name)
-        versions = self.lines("why", "--json", "web", "/etc/passwd")
+        versions = self.lines("why", "--json", "web", "/bin/busybox")
         self.assertEqual(versions[0]["change"], "added")
         self.assertEqual(versions[0]["image"], name)
         self.fails("why", "web", "/no/such", words=["/no/such"])
-        self.assertIn(b"added", self.lcfs("why", "web", "/etc/passwd"))
+        self.assertIn(b"added", self.lcfs("why", "web", "/bin/busybox"))
 
     def test_df_adds_up(self):
         self.import_small()
