@@ -35,7 +35,7 @@ class Verifier {
       layer_->nodes += fresh ? 1 : 0;
       return fresh;
     };
-    hooks.on_damage = [this](Error const& error, NodePtr const& ptr, Key const&, Key const&) {
+    hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const&, Key const&) {
       if (nodes_.insert(ptr.block.get()).second) bad_node(error, ptr);
     };
     fsck::TreeWalk walk(source_, layer.info.root, layer.info.id, std::move(hooks));

@@ -4,6 +4,7 @@
 
 import json
 import os
+import subprocess
 import time
 
 import mounting
@@ -83,9 +84,18 @@ class Undo(mounting.Case):
         self.assertIn(lines[0]["path"], ("/bin/busybox", "/bin/hard-link"))  # two names of it
         self.assertEqual(lines[0]["offset"], at // 4096 * 4096)
         self.assertFalse(lines[-1]["sound"])
-        with open(self.store, "r+b") as store:  # for the check at the end
+        archive = support.image("docker.tar")
+        piped = subprocess.run(f"cat {archive} | {support.LCFS} import --heal -", shell=True, env=self.environment(), stderr=subprocess.PIPE)
+        self.assertEqual(piped.returncode, 1)
+        self.assertIn(b"file or directory", piped.stderr)
+        report = json.loads(self.lcfs("import", "--heal", "--json", archive))
+        self.assertEqual((report["damaged"], report["healed"]), (1, 1))
+        self.lcfs("verify", "-q")
+        with open(self.store, "rb") as store:
             store.seek(at)
-            store.write(byte)
+            self.assertEqual(store.read(1), byte)
+        report = json.loads(self.lcfs("import", "--heal", "--json", archive))
+        self.assertEqual((report["damaged"], report["healed"], report["verified_layers"]), (0, 0, 3))
 
     def test_why(self):
         name = self.import_small()
