@@ -13,6 +13,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
+  std::uint64_t at = 0;
   std::string store{}, layer{};
   std::vector<std::string> paths{};
 };
@@ -31,7 +32,7 @@ Status copy_out(Layer& layer, std::string const& path, std::vector<std::byte>& b
 }
 
 Status run_cat(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   std::vector<std::byte> buffer(1u << 20);
@@ -50,6 +51,7 @@ void add_cat(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("cat", "Print files of a layer");
   add_store_option(*cmd, options->store);
+  add_at_option(*cmd, options->at);
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
   cmd->add_option("PATH", options->paths, "Paths in the layer; symlinks are followed inside it")->required();
   cmd->footer("Example:\n  lcfs cat debian:12 /etc/os-release");

@@ -25,11 +25,14 @@ struct Sums {
 
 Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   Sums sums;
-  sums.parts = space.reserved + space.store_tree + space.layers + space.pending + space.free;
+  sums.parts = space.reserved + space.store_tree + space.layers + space.history + space.pending + space.free;
   for (auto const& layer : layers) sums.layers += layer.own_blocks;
   sums.right = sums.parts == space.total && sums.layers <= space.layers;
   return sums;
 }
+
+// What removing the layer would give back now; nothing where it would be refused.
+std::uint64_t frees(LayerInfo const& layer) { return layer.children == 0 && layer.images == 0 ? layer.own_blocks : 0; }
 
 void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums,
                    Io const& io) {
@@ -39,7 +42,8 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
                         {"own_bytes", sizes.own * kBlockSize},
                         {"exclusive_bytes", sizes.exclusive * kBlockSize},
                         {"shared_bytes", sizes.shared * kBlockSize},
-                        {"inherited_bytes", sizes.inherited * kBlockSize}});
+                        {"inherited_bytes", sizes.inherited * kBlockSize},
+                        {"rm_frees_bytes", frees(layer) * kBlockSize}});
   }
   Json object;
   object["uuid"] = uuid_text(store.superblock().uuid);
@@ -49,6 +53,7 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
   object["store_tree_bytes"] = space.store_tree * kBlockSize;
   object["layers_bytes"] = space.layers * kBlockSize;
   object["removed_bytes"] = (space.layers - sums.layers) * kBlockSize;
+  object["history_bytes"] = space.history * kBlockSize;
   object["pending_bytes"] = space.pending * kBlockSize;
   object["free_bytes"] = space.free * kBlockSize;
   object["promised_bytes"] = space.promised * kBlockSize;
@@ -61,10 +66,11 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
   auto const size = [&options](std::uint64_t blocks) {
     return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
   };
-  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED"}, "lrrrr");
+  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED", "RM FREES"}, "lrrrrr");
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
-    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited)});
+    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited),
+               layer.children == 0 && layer.images == 0 ? size(layer.own_blocks) : "-"});
   }
   table.print(io.out);
   io.out << '\n';
@@ -73,6 +79,7 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
   store.add({"store tree", size(space.store_tree)});
   store.add({"layers", size(sums.layers)});
   if (space.layers != sums.layers) store.add({"layers being removed", size(space.layers - sums.layers)});
+  store.add({"history", size(space.history)});
   store.add({"pending", size(space.pending)});
   store.add({"free", size(space.free)});
   store.add({"total", size(space.total)});

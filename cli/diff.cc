@@ -28,6 +28,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
+  std::uint64_t at = 0;
   std::string store{}, a{}, b{}, oci{};
   std::vector<std::string> paths{};
   bool json = false, stat = false, summary = false, patch = false, exclude_times = false;
@@ -251,7 +252,7 @@ constexpr std::uint64_t kNodeCache = std::uint64_t{128} << 20;  // bytes, if so 
 Status run_diff(Options const& options, Context& context) {
   if (options.oci == "-" && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
     return Error{Errc::kInvalid, "standard output is a terminal; a changeset is no text", 0, {}, kNoOffset};
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   // What differs is looked at more than once.  A server's cache is the server's.
   if (!store.mounted()) store->set_node_cache_limit(kNodeCache);
   LCFS_TRY_ASSIGN(auto const a, store->resolve_layer(options.a));
@@ -285,6 +286,7 @@ void add_diff(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("diff", "Show what differs between two layers");
   add_store_option(*cmd, options->store);
+  add_at_option(*cmd, options->at);
   auto* json = cmd->add_flag("--json", options->json, "Print one JSON object a difference");
   auto* stat = cmd->add_flag("--stat", options->stat, "Print totals for each directory");
   auto* summary = cmd->add_flag("--summary", options->summary, "One line for a directory that came or went as a whole");

@@ -14,13 +14,14 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
+  std::uint64_t at = 0;
   std::string store{}, layer{}, directory{};
   bool force = false, no_same_owner = false, rootless = false, quiet = false, json = false;
 };
 
 Status run_extract(Options const& options, Context& context) {
   StopOnSignal const signals(context.io);
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   ExtractOptions how;
@@ -45,6 +46,7 @@ void add_extract(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("extract", "Write a layer's files into a directory");
   add_store_option(*cmd, options->store);
+  add_at_option(*cmd, options->at);
   cmd->add_flag("--force", options->force, "The directory may hold files; what is in the way is replaced");
   cmd->add_flag("--no-same-owner", options->no_same_owner, "Leave the owners as they come");
   cmd->add_flag("--rootless", options->rootless,

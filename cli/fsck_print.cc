@@ -53,6 +53,7 @@ Json summary_json(std::string const& path, fsck::Report const& report, bool chan
   object["images"] = counters.images;
   object["inodes"] = counters.inodes;
   object["total_bytes"] = counters.total * kBlockSize;
+  object["history_bytes"] = counters.history * kBlockSize;
   object["free_bytes"] = counters.free * kBlockSize;
   object["nodes_read"] = counters.nodes_read;
   object["data_bytes_checked"] = counters.data_checked * kBlockSize;

@@ -15,6 +15,7 @@
 #include "cli/signals.h"
 #include "cli/store_arg.h"
 #include "cli/units.h"
+#include "importer/heal.h"
 
 namespace lcfs::cli {
 namespace {
@@ -22,7 +23,8 @@ namespace {
 struct Options {
   importer::ImportOptions import{};
   std::string store{}, size{}, progress = "auto";
-  bool list = false, quiet = false, json = false;
+  bool list = false, quiet = false, json = false, heal = false;
+  std::optional<importer::HealReport> healed{};
 };
 
 Progress::Mode progress_mode(std::string const& text) {
@@ -40,10 +42,18 @@ void print_report(Options const& options, importer::ImportReport const& report, 
       object["images"].push_back(image_json(image.names, image.config_digest, lines));
     }
     object["seconds"] = report.seconds;
+    if (options.healed) {
+      object["verified_layers"] = options.healed->layers;
+      object["damaged"] = options.healed->damaged;
+      object["healed"] = options.healed->healed;
+    }
     print_json(io.out, object);
     return;
   }
   if (options.quiet) return;
+  if (options.healed)
+    io.out << fmt::format("{} layers were there and are verified; {} damaged blocks, {} healed\n", options.healed->layers,
+                          options.healed->damaged, options.healed->healed);
   for (auto const& image : report.images) {
     std::size_t fresh = 0;
     for (auto const& layer : image.layers) fresh += layer.is_new ? 1u : 0u;
@@ -81,7 +91,10 @@ Status list_images(Options const& options, Context& context) {
 }
 
 // Durable when it returns; the caller closes the store.
-Result<importer::ImportReport> import_into(Store& store, Options const& options, Context const& context) {
+Result<importer::ImportReport> import_into(Store& store, Options& options, Context const& context) {
+  if (options.heal) {
+    LCFS_TRY_ASSIGN(options.healed, importer::heal_from_archive(store, options.import));
+  }
   Progress progress(context.io, options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
   auto how = options.import;
   how.progress = [&progress](importer::Progress const& now) {
@@ -94,7 +107,7 @@ Result<importer::ImportReport> import_into(Store& store, Options const& options,
 }
 
 // Into the store that is there, or a new one that stays only if the import succeeds.
-Result<importer::ImportReport> import_images(Options const& options, Context& context) {
+Result<importer::ImportReport> import_images(Options& options, Context& context) {
   auto const path = store_path(context.io, options.store);
   struct stat st {};
   if (stat(path.c_str(), &st) == 0 || errno != ENOENT) {
@@ -119,6 +132,8 @@ Status run_import(Options& options, Context& context) {
   if (options.list) return list_images(options, context);
   LCFS_TRY_ASSIGN(auto const report, import_images(options, context));
   print_report(options, report, context.io);
+  if (options.healed && options.healed->healed < options.healed->damaged)
+    return Error{Errc::kCorrupt, fmt::format("{} damaged blocks could not be healed", options.healed->damaged - options.healed->healed)};
   return Ok{};
 }
 
@@ -136,6 +151,7 @@ void add_import(CLI::App& app, Context& context) {
                   "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
       ->type_name("OS/ARCH");
   cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
+  cmd->add_flag("--heal", options->heal, "Verify layers that are there, and write damaged blocks of them anew");
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");
   cmd->add_flag("-q,--quiet", options->quiet, "Print neither result nor progress");
   cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")

@@ -17,6 +17,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
+  std::uint64_t at = 0;
   std::string store{}, layer{};
   std::vector<std::string> paths{};
   bool all = false, json = false, directory = false, long_form = false, recursive = false;
@@ -125,7 +126,7 @@ class Lister {
 };
 
 Status run_ls(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   Lister lister(*layer, options, context);
@@ -146,6 +147,7 @@ void add_ls(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("ls", "List files of a layer");
   add_store_option(*cmd, options->store);
+  add_at_option(*cmd, options->at);
   cmd->add_flag("-a,--all", options->all, "Show . and .. too (other names that start with a dot are always shown)");
   cmd->add_flag("-d,--directory", options->directory, "List directories themselves, not what is in them");
   cmd->add_flag("-l,--long", options->long_form,

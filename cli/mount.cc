@@ -50,10 +50,12 @@ Result<int> mount_store(mount::MountOptions options, Context& context) {
 struct Options {
   mount::MountOptions mount{};
   std::string list{}, layer{};
+  std::uint64_t at = 0;
 };
 
 int run_mount(Options& options, Context& context) {
   if (!options.layer.empty()) options.mount.layer = options.layer;
+  if (options.at != 0) (void)mount::parse_options(fmt::format("at={}", options.at), false, options.mount).ok();
   auto done = mount_store(options.mount, context);
   return done ? *done : fail(context, "mount", done.error());
 }
@@ -156,6 +158,7 @@ void add_mount(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("mount", "Show the layers of a store as directories");
   cmd->add_option("--layer", options->layer, "Only this layer, as the root of the mount")->type_name("NAME");
+  add_at_option(*cmd, options->at);
   cmd->add_option("-o", options->list, "Mount options, separated by commas")
       ->type_name("OPTIONS")
       ->check(CLI::Validator(list_problem, "", "options"));

@@ -95,6 +95,10 @@ std::unique_ptr<CLI::App> make_app(Context& context) {
   add_export(*app, context);
   add_diff(*app, context);
   add_df(*app, context);
+  add_log(*app, context);
+  add_undo(*app, context);
+  add_verify(*app, context);
+  add_why(*app, context);
   add_fsck(*app, context);
   add_mount(*app, context);
   add_umount(*app, context);

@@ -15,7 +15,7 @@ class App;
 namespace lcfs::cli {
 
 // Exit codes of every command but fsck and diff.
-enum Exit : int { kOk = 0, kFailed = 1, kUsage = 2, kPipe = 141 /* a server's: the output's reader went away */ };
+enum Exit : int { kOk = 0, kFailed = 1, kUsage = 2, kDamage = 4 /* verify: something is damaged */, kPipe = 141 /* a server's: the output's reader went away */ };
 // Those of diff, as diff(1).
 enum DiffExit : int { kSame = 0, kDiffer = 1, kTrouble = 2 };
 // Those of fsck, as fsck(8).

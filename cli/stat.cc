@@ -16,6 +16,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
+  std::uint64_t at = 0;
   std::string store{}, layer{};
   std::vector<std::string> paths{};
   bool json = false, runs = false;
@@ -102,7 +103,7 @@ Status show(Layer& layer, std::string const& path, Options const& options, Io co
 }
 
 Status run_stat(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
   for (auto const& path : options.paths) {
@@ -120,6 +121,7 @@ void add_stat(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("stat", "Show all that is known of files of a layer");
   add_store_option(*cmd, options->store);
+  add_at_option(*cmd, options->at);
   cmd->add_flag("--runs", options->runs, "Show where in the store the file's bytes are");
   cmd->add_flag("--json", options->json, "Print one JSON object a file");
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();

@@ -31,6 +31,13 @@ CLI::Option* add_store_option(CLI::App& command, std::string& given) {
       ->type_name("PATH");
 }
 
+CLI::Option* add_at_option(CLI::App& command, std::uint64_t& at) {
+  return command
+      .add_option("--at", at, "Read the store as it was at this kept checkpoint (lcfs log); it must not be mounted")
+      ->type_name("GENERATION")
+      ->check(CLI::PositiveNumber);
+}
+
 std::string store_path(Io const& io, std::string const& given) {
   if (!given.empty()) return given;
   if (auto const chosen = variable(io, "LCFS_STORE"); !chosen.empty()) return chosen;
@@ -43,12 +50,14 @@ bool is_served(Context const& context, std::string const& path) {
   return meant && *meant == context.served->identity;
 }
 
-Result<StoreUse> open_store(Context& context, std::string const& given, Access access) {
+Result<StoreUse> open_store(Context& context, std::string const& given, Access access, std::uint64_t at) {
   auto const path = store_path(context.io, given);
   if (is_served(context, path)) return StoreUse{context.served->serving.store};
   auto device = open_device(path, access);
   if (!device) {
     auto error = std::move(device).error();
+    if (error.code == Errc::kBusy && at != 0)
+      return Error{Errc::kBusy, "the store is mounted or in use; --at reads one that is not", error.sys, path, kNoOffset};
     if (error.code == Errc::kBusy) {
       LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
     }
@@ -60,6 +69,7 @@ Result<StoreUse> open_store(Context& context, std::string const& given, Access a
   }
   OpenOptions options;
   options.read_only = access != Access::kReadWrite;
+  options.at = at;
   auto store = Store::open(*std::move(device), options);
   if (store) return StoreUse{*std::move(store)};
   if (store.error().path.empty()) store.error().path = path;

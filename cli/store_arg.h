@@ -18,6 +18,9 @@ namespace lcfs::cli {
 // --store PATH, kept in `given`.
 CLI::Option* add_store_option(CLI::App& command, std::string& given);
 
+// --at GENERATION, for commands that can show the store as it was at a kept checkpoint.
+CLI::Option* add_at_option(CLI::App& command, std::uint64_t& at);
+
 // `given`; if that is empty $LCFS_STORE, else /var/lib/lcfs/store.lcfs for root, else $XDG_DATA_HOME/lcfs/store.lcfs
 // ($XDG_DATA_HOME: ~/.local/share if it is not set to an absolute path).
 std::string store_path(Io const& io, std::string const& given);
@@ -41,7 +44,8 @@ class StoreUse {
 
 // Opens the store to read (with other readers) or to write (alone).  If a server has it and ran the command for us, it
 // answers an error that fail() keeps quiet about, and context.forwarded is true: nothing is left to do.
-Result<StoreUse> open_store(Context& context, std::string const& given, Access access);
+// at: a kept checkpoint, to be read; 0: the store as it is.  Refused if a server has the store.
+Result<StoreUse> open_store(Context& context, std::string const& given, Access access, std::uint64_t at = 0);
 
 // Whether we are in a server and `path` is its store.
 bool is_served(Context const& context, std::string const& path);

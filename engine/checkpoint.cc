@@ -132,7 +132,9 @@ Status StoreImpl::do_checkpoint(bool force) {
         LCFS_TRY_ASSIGN(bool const live, take_over(h, freed));
         if (live) taken.push_back(std::move(h));
       }
-      return reclaim(freed);
+      LCFS_TRY(reclaim(freed));
+      space.pend(std::exchange(freed, {}), building);
+      return bound_history(building);
     };
     taken = std::exchange(early, {});
     {
@@ -161,7 +163,9 @@ Status StoreImpl::do_checkpoint(bool force) {
     next.next_id = next_id.load();
     next.next_inode = next_inode.load();
     next.written_ns = now_ns();
+    if (auto const keep = keep_setting.load(); keep != 0) next.keep = keep - 1;
     tree.set_generation(building + 1);
+    space.handed_over();
     Lock lock(flush_mu);
     flush_barrier = next_flush;
   }
@@ -198,6 +202,7 @@ Status StoreImpl::do_checkpoint(bool force) {
   {
     Lock lock(super_mu);
     super = next;
+    space.made_durable();
   }
   frees.fetch_add(1);
   auto free_now = space.take_pending(next.generation);
@@ -219,6 +224,30 @@ Status StoreImpl::do_checkpoint(bool force) {
 }
 
 Status StoreImpl::make_room() {
+  {
+    WriteLock lock(mu);
+    if (!kept.empty()) {
+      LCFS_TRY(begin_structure_change());
+      std::uint64_t const before = tree.changes(), had = space.counts().history;
+      // A good piece at once: a store that fills up asks again and again.
+      std::uint64_t const enough = std::max<std::uint64_t>(space.total() / 64, 4096);
+      auto drop = [&]() LCFS_REQUIRES(mu) -> Status {
+        while (!kept.empty() && had - space.counts().history < enough) LCFS_TRY(give_up(kept.size() - 1));
+        return {};
+      };
+      LCFS_TRY(end_structure_change(drop(), before));
+    }
+  }
+  return settle();
+}
+
+Status StoreImpl::make_slack(std::uint64_t blocks) {
+  auto const c = space.counts();
+  if (c.history == 0 || c.free >= c.promised + c.emergency + blocks) return {};
+  return make_room();
+}
+
+Status StoreImpl::settle() {
   // Two: blocks freed in generation g are free once g + 1 is durable.
   LCFS_TRY(checkpoint(true));
   return checkpoint(true);

@@ -86,7 +86,7 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name) {
       LCFS_TRY(impl_->put_name(going_on.name, id, NameType::kLayer));
       LCFS_TRY(impl_->put_name(name, running, NameType::kLayer));
       ++impl_->layer_count;
-      return {};
+      return impl_->keep(fmt::format("layer commit {} --as {}", going_on.name, name));
     };
     // The object answers for another layer now, so there is no way back.
     auto moved = move();

@@ -203,7 +203,7 @@ Status LayerSnapshot::map(Inode inode, std::uint64_t first, std::vector<BlockRef
     LCFS_READ(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()), "inode {}", inode);
     std::uint64_t const at = c.key().offset / kBlockSize;
     for (std::uint64_t i = at < first ? first - at : 0; i < extent.count && at + i < first + into.size(); ++i) {
-      into[at + i - first] = {BlockRef::kData, extent.checksums[i].get(), extent.block + i};
+      into[at + i - first] = {BlockRef::kData, extent.checksums[i].get(), extent.block + i, extent.owner};
     }
     LCFS_READ_STATUS(c.next(), "inode {}", inode);
   }

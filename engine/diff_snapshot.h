@@ -62,6 +62,7 @@ class LayerSnapshot {
     Kind kind = kHole;
     std::uint32_t sum = 0;    // kData
     std::uint64_t block = 0;  // kData
+    LayerId owner = 0;        // kData
   };
   // Blocks [first, first + into.size()) of the file.
   Status map(Inode inode, std::uint64_t first, std::vector<BlockRef>& into);

@@ -193,7 +193,11 @@ Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
     LCFS_TRY(impl_->check_image_names(names));
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
-    LCFS_TRY(impl_->end_structure_change(impl_->name_image_locked(details.info, names), before));
+    auto tag = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      LCFS_TRY(impl_->name_image_locked(details.info, names));
+      return impl_->keep(fmt::format("image tag {}", fmt::join(names, " ")));
+    };
+    LCFS_TRY(impl_->end_structure_change(tag(), before));
   }
   return impl_->checkpoint(false);
 }
@@ -212,7 +216,8 @@ Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const&
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       for (auto const& d : digests) LCFS_TRY(impl_->put_layer_digests(d));
-      return impl_->put_image_locked(image);
+      LCFS_TRY(impl_->put_image_locked(image));
+      return impl_->keep(fmt::format("image of layer {}", top.name));
     };
     LCFS_TRY(impl_->end_structure_change(make(), before));
     noted = impl_->last_noted();
@@ -275,12 +280,19 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
 }
 
 Status Store::remove_image(ImageId id, std::string_view name) {
+  LCFS_TRY(impl_->checkpoint(false));  // what goes is kept as it is now
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
-    LCFS_TRY(impl_->end_structure_change(impl_->remove_image_locked(id, name), before));
+    auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
+      LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
+      std::string const called = !name.empty() ? std::string(name) : digest_hex(details.info.config_digest).substr(0, 12);
+      LCFS_TRY(impl_->remove_image_locked(id, name));
+      return impl_->keep(fmt::format("image rm {}", called));
+    };
+    LCFS_TRY(impl_->end_structure_change(remove(), before));
     noted = impl_->last_noted();
   }
   LCFS_TRY(impl_->checkpoint(false));

@@ -37,6 +37,7 @@ struct ImportTransaction::Impl {
 
   Result<std::string> free_name(Digest const& chain_id) const;
   Status insert();
+  [[nodiscard]] std::string said() const;
 };
 
 ImportTransaction::ImportTransaction(Store& store) : impl_(std::make_unique<Impl>(store)) {}
@@ -53,7 +54,7 @@ Result<std::unique_ptr<Ingest>> ImportTransaction::begin_layer() {
   LCFS_TRY(impl_->store.check_writable());
   // Space that a removal freed a moment ago still waits for two checkpoints; on a store that is filling up it is needed now.
   auto const space = impl_->store.space.counts();
-  if (space.pending != 0 && space.free < impl_->store.space.total() / 2) LCFS_TRY(impl_->store.make_room());
+  if (space.pending != 0 && space.free < impl_->store.space.total() / 2) LCFS_TRY(impl_->store.settle());
   return std::unique_ptr<Ingest>(std::make_unique<IngestImpl>(impl_->store, impl_->queue));
 }
 
@@ -96,6 +97,8 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   }
 
   auto& delta = ingest.delta().impl();
+  // Stacking can't wait in its middle: what it may need is there before, though history may have to go for it.
+  LCFS_TRY(store.make_slack(delta.files.size() + 4096));
   Inode const first = store.next_inode.fetch_add(delta.files.size() + delta.implied + 1);
   if (parent != 0) {
     auto it = impl_->stacked.find(parent);
@@ -177,6 +180,25 @@ Status ImportTransaction::add_image(NewImage image) {
   return {};
 }
 
+// What the history says of it.
+std::string ImportTransaction::Impl::said() const {
+  std::string out = "import";
+  std::size_t told = 0;
+  auto tell = [&](std::string_view name) {
+    if (out.size() + name.size() + 32 > kMaxKeptText) return;
+    out += fmt::format("{}{}", told == 0 ? " " : ", ", name);
+    ++told;
+  };
+  for (auto const& image : images) {
+    if (image.names.empty()) tell(digest_hex(image.config_digest).substr(0, 12));
+    for (auto const& name : image.names) tell(name);
+  }
+  if (images.empty()) {
+    for (auto const& [id, s] : stacked) tell(s.info.name);
+  }
+  return out;
+}
+
 Status ImportTransaction::Impl::insert() {
   WriteLock lock(store.mu);
   LCFS_TRY(store.begin_structure_change());
@@ -214,7 +236,7 @@ Status ImportTransaction::Impl::insert() {
       }
     }
     for (auto const& image : images) LCFS_TRY(store.put_image_locked(image));
-    return {};
+    return store.keep(said());
   };
   LCFS_TRY(store.end_structure_change(put(), before));
   for (auto const& entry : stacked) store.note(LayerEvent::kCreated, entry.second.info);

@@ -35,6 +35,7 @@ void IngestImpl::log_bytes(void const* data, std::size_t size) {
 
 Status IngestImpl::open_buffer() {
   LCFS_TRY(queue_.check(sink_));
+  LCFS_TRY(store_.make_slack(4096));
   auto got = space_.allocate_data(WriteQueue::kBuffer / kBlockSize);
   if (!got && got.error().code == Errc::kNoSpace && store_.space.counts().pending != 0) {
     LCFS_TRY(store_.make_room());

@@ -108,7 +108,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
 
   // For the store ---------------------------------------------------------------------------------------------
 
-  // A new, empty tree with just a root directory.
+  // A new, empty tree with just a root directory.  kNoSpace: nothing was done; no room is made.
   Status make_root(Owner owner) LCFS_EXCLUDES(mu_);
   // All unflushed data is placed and written, all nodes sealed: from here on the layer never changes.  Nothing happens if it is
   // not layer `expected` any more.

@@ -55,16 +55,20 @@ Status LayerImpl::spill_if_large() {
 }
 
 Status LayerImpl::make_root(Owner owner) {
-  return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
-    InodeInfo root;
-    root.mode = S_IFDIR | 0755;
-    root.nlink = 2;
-    root.uid = owner.uid;
-    root.gid = owner.gid;
-    root.atime = root.mtime = root.ctime = root.btime = now_timestamp();
-    ++inodes_;
-    return tree_.put({root_inode_, kInode, 0}, encode_inode(root));
-  });
+  // Not change(): the caller has the structure lock, so room can't be made here.
+  WriteLock lock(mu_);
+  LCFS_TRY_ASSIGN(auto promised, promise(kOperationBlocks, Urgency::kOrdinary));
+  LCFS_TRY(begin_change());
+  space_.set_payer(&promised);
+  std::uint64_t const before = tree_.changes();
+  InodeInfo root;
+  root.mode = S_IFDIR | 0755;
+  root.nlink = 2;
+  root.uid = owner.uid;
+  root.gid = owner.gid;
+  root.atime = root.mtime = root.ctime = root.btime = now_timestamp();
+  ++inodes_;
+  return end_change(tree_.put({root_inode_, kInode, 0}, encode_inode(root)), before);
 }
 
 // ---------------------------------------------------------------------------------------------------------------

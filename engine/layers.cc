@@ -124,7 +124,11 @@ Status StoreImpl::freeze(LayerId id) {
   info.state = LayerState::kFrozen;
   info.frozen_ns = now_ns();
   info.quota_blocks = 0;
-  LCFS_TRY(end_structure_change(put_layer_record(info), before));
+  auto put = [&]() LCFS_REQUIRES(mu) -> Status {
+    LCFS_TRY(put_layer_record(info));
+    return keep(fmt::format("layer freeze {}", info.name));
+  };
+  LCFS_TRY(end_structure_change(put(), before));
   note(LayerEvent::kChanged, object->snapshot(info));
   return {};
 }
@@ -142,13 +146,15 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
   if (parent != 0) LCFS_TRY(impl_->freeze(parent));
   LayerInfo info;
   std::uint64_t noted = 0;
-  {
+  for (int tries = 0;; ++tries) {
+    if (tries != 0) LCFS_TRY(impl_->make_room());
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Result<LayerId> {
       LCFS_TRY(impl_->check_free_name(name));
       LayerInfo record;
+      info = {};
       if (parent != 0) {
         LCFS_TRY_ASSIGN(record, impl_->layer_record(parent));
         if (record.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone", ENOENT};
@@ -180,9 +186,11 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
       }
       LCFS_TRY(impl_->put_name(name, info.id, NameType::kLayer));
       ++impl_->layer_count;
+      LCFS_TRY(impl_->keep(fmt::format("layer create {}", name)));
       return info.id;
     };
     auto made = impl_->end_structure_change(make(), before);
+    if (!made && made.error().code == Errc::kNoSpace && tries < 2 && impl_->check_writable()) continue;
     if (!made) return made;
     // The parent's data may still be on its way to the device.
     if (parent != 0) {
@@ -191,6 +199,7 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
     }
     impl_->note(LayerEvent::kCreated, info);
     noted = impl_->last_noted();
+    break;
   }
   LCFS_TRY(impl_->checkpoint(false));
   impl_->tell(noted);
@@ -213,7 +222,8 @@ Status Store::rename_layer(LayerId id, std::string_view new_name) {
     auto rename = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       LCFS_TRY(impl_->put_name(new_name, id, NameType::kLayer));
       if (!old.anonymous) LCFS_TRY(impl_->erase_name(old.name));
-      return impl_->put_layer_record(info);
+      LCFS_TRY(impl_->put_layer_record(info));
+      return impl_->keep(fmt::format("layer rename {} {}", old.name, new_name));
     };
     LCFS_TRY(impl_->end_structure_change(rename(), before));
     if (old.anonymous) {
@@ -248,6 +258,24 @@ Status Store::set_quota(LayerId id, std::uint64_t blocks) {
   LCFS_TRY(impl_->checkpoint(false));
   impl_->tell(noted);
   return {};
+}
+
+Result<std::optional<Digest>> Store::tree_digest(LayerId id) const {
+  ReadLock lock(impl_->mu);
+  LCFS_TRY(impl_->live_record(id));
+  LCFS_TRY_ASSIGN(auto const found, impl_->tree.get({id, kTreeDigest, 0}));
+  if (!found) return std::optional<Digest>{};
+  LCFS_TRY_ASSIGN(auto const digest, parse_tree_digest(found->key, found->value));
+  return std::optional(digest);
+}
+
+Status Store::set_tree_digest(LayerId id, Digest const& digest) {
+  WriteLock lock(impl_->mu);
+  LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
+  if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest", EINVAL};
+  LCFS_TRY(impl_->begin_structure_change());
+  std::uint64_t const before = impl_->tree.changes();
+  return impl_->end_structure_change(impl_->tree.put({id, kTreeDigest, 0}, as_bytes(encode_tree_digest(digest))), before);
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -290,6 +318,7 @@ Status StoreImpl::remove_one_locked(LayerInfo const& info, LayerInfo const& pare
   if (!info.anonymous) LCFS_TRY(erase_name(info.name));
   if (info.has_digests) LCFS_TRY(erase_digest(info.chain_id, NameType::kLayer));
   if (info.skeleton_blocks != 0) LCFS_TRY(erase_skeleton(info.id));
+  LCFS_TRY(tree.erase({info.id, kTreeDigest, 0}));
   LayerInfo dead;
   dead.id = info.id;
   dead.state = LayerState::kDying;
@@ -347,6 +376,7 @@ void StoreImpl::bury() {
 }
 
 Status Store::remove_layer(LayerId id, Remove how) {
+  LCFS_TRY(impl_->checkpoint(false));  // what goes is kept as it is now
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
@@ -355,9 +385,13 @@ Status Store::remove_layer(LayerId id, Remove how) {
     std::uint64_t const before = impl_->tree.changes();
     bool const anonymous = how == Remove::kLazy && (info.children != 0 || info.images != 0);
     auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
-      if (anonymous) return impl_->make_anonymous(std::move(info));
-      LCFS_TRY(impl_->remove_layer_locked(std::move(info)));
-      return {};
+      std::string const what = fmt::format("layer rm {}{}", anonymous ? "--lazy " : "", info.name);
+      if (anonymous) {
+        LCFS_TRY(impl_->make_anonymous(std::move(info)));
+      } else {
+        LCFS_TRY(impl_->remove_layer_locked(std::move(info)));
+      }
+      return impl_->keep(what);
     };
     LCFS_TRY(impl_->end_structure_change(remove(), before));
     noted = impl_->last_noted();

@@ -220,26 +220,53 @@ Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::
     backed_.add({e.start + least, e.count - least});
     e.count = least;
   }
+  ages_[kNew].add(e, 0);
   return e;
 }
 
 void SpaceMap::give_back(Extent e) {
   Lock lock(mu_);
+  (void)take_ages(e);
   backed_.add(e);
 }
 
 void SpaceMap::give_back(std::vector<Extent> const& extents, bool bare) {
   Lock lock(mu_);
   auto& runs = bare && !device_.always_backed() ? bare_ : backed_;
-  for (auto const& e : extents) runs.add(e);
+  for (auto const& e : extents) {
+    (void)take_ages(e);
+    runs.add(e);
+  }
 }
 
 void SpaceMap::pend(std::vector<Extent> extents, std::uint64_t generation) {
   Lock lock(mu_);
   auto& list = pending_[generation];
-  for (auto const& e : extents) {
+  auto to_history = [&](Extent e, std::uint64_t newest) LCFS_NO_TSA {
+    history_[newest].add(e);
+    history_blocks_ += e.count;
+  };
+  auto to_pending = [&](Extent e) LCFS_NO_TSA {
     pending_blocks_ += e.count;
     list.push_back(e);
+  };
+  for (auto const& e : extents) {
+    auto aged = take_ages(e);
+    if (newest_kept_ == 0) {
+      to_pending(e);
+      continue;
+    }
+    std::uint64_t at = e.start;
+    for (auto const& a : aged) {
+      if (at < a.blocks.start) to_history({at, a.blocks.start - at}, newest_kept_);
+      if (a.generation == 0) {
+        to_pending(a.blocks);
+      } else {
+        to_history(a.blocks, a.generation);
+      }
+      at = a.blocks.end();
+    }
+    if (at < e.end()) to_history({at, e.end() - at}, newest_kept_);
   }
 }
 
@@ -266,6 +293,111 @@ void SpaceMap::pin(std::uint64_t generation) {
 void SpaceMap::unpin(std::uint64_t generation) {
   Lock lock(mu_);
   if (auto it = pins_.find(generation); it != pins_.end()) pins_.erase(it);
+}
+
+std::vector<Aged> SpaceMap::take_ages(Extent e) {
+  std::vector<Aged> out;
+  for (auto& ages : ages_) {
+    if (ages.empty()) continue;
+    auto some = ages.take(e);
+    out.insert(out.end(), some.begin(), some.end());
+  }
+  std::sort(out.begin(), out.end(), [](Aged const& a, Aged const& b) { return a.blocks < b.blocks; });
+  return out;
+}
+
+void SpaceMap::keep(std::uint64_t generation) {
+  Lock lock(mu_);
+  ages_[kDurable].clear();
+  newest_kept_ = generation;
+  // Freed since it was made; a few of them may have been taken since, too, and are kept for nothing.
+  for (auto it = pending_.upper_bound(generation); it != pending_.end(); ++it) {
+    for (auto const& e : it->second) {
+      history_[generation].add(e);
+      history_blocks_ += e.count;
+      pending_blocks_ -= e.count;
+    }
+    it->second.clear();
+  }
+}
+
+void SpaceMap::drop(std::uint64_t generation, std::uint64_t next, std::uint64_t building) {
+  Lock lock(mu_);
+  if (next == 0) {
+    newest_kept_ = 0;
+    ages_[kDurable].clear();
+  }
+  for (auto& ages : ages_) ages.change(generation, 0);
+  auto const it = history_.find(generation);
+  if (it == history_.end()) return;
+  auto& list = pending_[building];
+  for (auto const& [start, count] : it->second.map()) {
+    list.push_back({start, count});
+    history_blocks_ -= count;
+    pending_blocks_ += count;
+  }
+  history_.erase(it);
+}
+
+void SpaceMap::set_history(std::uint64_t newest, std::vector<Aged> const& history, std::vector<Aged> const& used) {
+  Lock lock(mu_);
+  newest_kept_ = newest;
+  history_.clear();
+  history_blocks_ = 0;
+  for (auto& ages : ages_) ages.clear();
+  for (auto const& a : history) {
+    for (auto* runs : {&backed_, &bare_}) (void)runs->take_overlap(a.blocks);
+    history_[a.generation].add(a.blocks);
+    history_blocks_ += a.blocks.count;
+  }
+  for (auto const& a : used) ages_[kDurable].add(a.blocks, a.generation);
+}
+
+bool SpaceMap::revive(std::vector<Extent> const& extents) {
+  Lock lock(mu_);
+  std::vector<Aged> taken;
+  std::uint64_t wanted = 0, found = 0;
+  for (auto const& e : extents) {
+    wanted += e.count;
+    for (auto& [generation, runs] : history_) {
+      for (auto const& part : runs.take_overlap(e)) {
+        taken.push_back({part, generation});
+        found += part.count;
+      }
+    }
+  }
+  if (found != wanted) {
+    for (auto const& a : taken) history_[a.generation].add(a.blocks);
+    return false;
+  }
+  history_blocks_ -= found;
+  for (auto const& a : taken) ages_[kNew].add(a.blocks, a.generation);
+  return true;
+}
+
+void SpaceMap::handed_over() {
+  Lock lock(mu_);
+  ages_[kHandedOver].merge(ages_[kNew]);
+}
+
+void SpaceMap::made_durable() {
+  Lock lock(mu_);
+  if (newest_kept_ == 0) {
+    ages_[kHandedOver].clear();  // whatever is kept next will name it
+  } else {
+    ages_[kDurable].merge(ages_[kHandedOver]);
+  }
+}
+
+std::uint64_t SpaceMap::history_of(std::uint64_t generation) const {
+  Lock lock(mu_);
+  auto const it = history_.find(generation);
+  return it == history_.end() ? 0 : it->second.blocks();
+}
+
+bool SpaceMap::low() const {
+  Lock lock(mu_);
+  return available(Urgency::kOrdinary) < emergency_;
 }
 
 void SpaceMap::grow(std::uint64_t total_blocks) {
@@ -315,7 +447,7 @@ void SpaceMap::trim() {
 
 SpaceMap::Counts SpaceMap::counts() const {
   Lock lock(mu_);
-  return {backed_.blocks() + bare_.blocks(), pending_blocks_, promised_, emergency_};
+  return {backed_.blocks() + bare_.blocks(), pending_blocks_, history_blocks_, promised_, emergency_};
 }
 
 Status Quota::promise(std::uint64_t n, Urgency urgency) {

@@ -12,12 +12,17 @@
 //   contend nor interleave.
 // An emergency reserve is kept from ordinary takers: removals and checkpoints may use it.
 //
+// History: some checkpoints are kept (doc/design.md, "History").  A block that is freed while a kept checkpoint names it becomes
+// history: not free, and not pending either, until the newest kept checkpoint that names it is dropped.  What is used now and
+// was there when the newest one was made is named by it; what came later (or was there earlier, and is back) is known in `ages_`.
+//
 // Backing: on a sparse file, free runs are "bare" until Device::reserve() made sure of them.  Promises are only made on
 // backed blocks, so a full host filesystem is told like a full store.
 //
 // Threads: all functions lock mu_; it is held across Device::reserve (fallocate, no data I/O), never across reads or writes.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -27,6 +32,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "engine/ages.h"
 #include "engine/sync.h"
 #include "format/layout.h"
 
@@ -37,6 +43,12 @@ struct Extent {  // blocks
   std::uint64_t count = 0;
   [[nodiscard]] std::uint64_t end() const { return start + count; }
   friend auto operator<=>(Extent const&, Extent const&) = default;
+};
+
+// Blocks, and the newest kept checkpoint that names them; 0: none.
+struct Aged {
+  Extent blocks{};
+  std::uint64_t generation = 0;
 };
 
 // Sorts and joins what touches.
@@ -95,6 +107,27 @@ class SpaceMap {
   // While a generation is pinned, blocks that were freed later stay pending: it may name them.
   void pin(std::uint64_t generation) LCFS_EXCLUDES(mu_);
   void unpin(std::uint64_t generation) LCFS_EXCLUDES(mu_);
+
+  // Checkpoint `generation`, the newest durable one and newer than all that are kept, is kept.  No made_durable() and no
+  // take_pending() in between: the caller holds what orders them.
+  void keep(std::uint64_t generation) LCFS_EXCLUDES(mu_);
+  // The oldest kept one is not kept any more; `next` is the oldest then, 0: none.  What only it named is pending as if freed while
+  // `building` is built.
+  void drop(std::uint64_t generation, std::uint64_t next, std::uint64_t building) LCFS_EXCLUDES(mu_);
+  // At opening, and when the store goes back: `history`, whose blocks are neither free nor used, and `used`, those in use that
+  // the newest kept checkpoint does not name.  0: none is kept.
+  void set_history(std::uint64_t newest, std::vector<Aged> const& history, std::vector<Aged> const& used) LCFS_EXCLUDES(mu_);
+  // Blocks of history are in use again.  False, and nothing is changed, if not all of them are history.
+  [[nodiscard]] bool revive(std::vector<Extent> const& extents) LCFS_EXCLUDES(mu_);
+  // What was taken until now is in the checkpoint that is being made.
+  void handed_over() LCFS_EXCLUDES(mu_);
+  // That checkpoint is the newest durable one now.
+  void made_durable() LCFS_EXCLUDES(mu_);
+  // Blocks that would be free without that kept checkpoint, were all older ones gone.
+  [[nodiscard]] std::uint64_t history_of(std::uint64_t generation) const LCFS_EXCLUDES(mu_);
+  // Little is left: no time to keep anything.
+  [[nodiscard]] bool low() const LCFS_EXCLUDES(mu_);
+
   // The store has `total_blocks` now; the new ones are free.
   void grow(std::uint64_t total_blocks) LCFS_EXCLUDES(mu_);
   // At opening: blocks that only the older slot still names.
@@ -104,7 +137,7 @@ class SpaceMap {
   void trim() LCFS_EXCLUDES(mu_);
 
   struct Counts {
-    std::uint64_t free = 0, pending = 0, promised = 0, emergency = 0;
+    std::uint64_t free = 0, pending = 0, history = 0, promised = 0, emergency = 0;
   };
   [[nodiscard]] Counts counts() const LCFS_EXCLUDES(mu_);
   [[nodiscard]] std::uint64_t total() const { return total_.load(std::memory_order_relaxed); }
@@ -113,6 +146,7 @@ class SpaceMap {
   Status back(std::uint64_t blocks) LCFS_REQUIRES(mu_);  // until backed_ holds that many, or kNoSpace
   [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
+  std::vector<Aged> take_ages(Extent e) LCFS_REQUIRES(mu_);
 
   Device& device_;
   std::atomic<std::uint64_t> total_;  // grows only
@@ -124,6 +158,13 @@ class SpaceMap {
   std::map<std::uint64_t, std::vector<Extent>> pending_ LCFS_GUARDED_BY(mu_);  // by generation
   std::uint64_t pending_blocks_ LCFS_GUARDED_BY(mu_) = 0;
   std::multiset<std::uint64_t> pins_ LCFS_GUARDED_BY(mu_);  // generations
+  std::uint64_t newest_kept_ LCFS_GUARDED_BY(mu_) = 0;
+  std::map<std::uint64_t, FreeRuns> history_ LCFS_GUARDED_BY(mu_);  // by the newest kept checkpoint that names them
+  std::uint64_t history_blocks_ LCFS_GUARDED_BY(mu_) = 0;
+  // Blocks in use that the newest kept checkpoint does not name: taken before the newest durable checkpoint; since then, before the
+  // one that is being made; later.
+  enum Age : std::uint8_t { kDurable, kHandedOver, kNew };
+  std::array<AgeMap, 3> ages_ LCFS_GUARDED_BY(mu_);
 };
 
 // What one layer may take of a store: a limit on the blocks it owns plus what is promised to it.

@@ -33,12 +33,6 @@ Timestamp now_timestamp() {
 
 namespace {
 
-std::array<std::uint8_t, 8> node_store_id(Uuid const& uuid) {
-  std::array<std::uint8_t, 8> id{};
-  std::copy_n(uuid.begin(), id.size(), id.begin());
-  return id;
-}
-
 Uuid random_uuid() {
   std::random_device source;
   Uuid uuid{};
@@ -97,83 +91,23 @@ Result<Slots> read_slots(Device& device) {
   return slots;
 }
 
-// What walking a store tree tells about space.
-struct TreeWalk {
-  std::vector<Extent> nodes{};  // of the store tree
-  std::vector<Extent> runs{};   // of all layers
-  std::vector<LayerId> dying{};
-  std::unordered_map<std::uint64_t, std::uint64_t> seen{};  // node block -> generation
-};
-
-// Reads a store tree node by node, without a cache; nodes that `skip` has seen are left out with all below them.
-Status walk_store_tree(Device& device, SuperblockInfo const& super, TreeWalk const* skip, TreeWalk& out) {
-  struct Step {
-    NodePtr ptr;
-    std::uint8_t level;
-    bool exact;
-  };
-  std::vector<Step> todo;
-  if (super.store_root.block.get() != 0) todo.push_back({super.store_root, kMaxLevel, false});
-  AlignedBuffer bytes(kNodeSize);
-  while (!todo.empty()) {
-    Step const step = todo.back();
-    todo.pop_back();
-    std::uint64_t const block = step.ptr.block.get();
-    if (skip != nullptr) {
-      auto it = skip->seen.find(block);
-      if (it != skip->seen.end() && it->second == step.ptr.generation.get()) continue;
-    }
-    if (block < kReservedBlocks || block > super.total_blocks - kNodeBlocks) {
-      return Error{Errc::kCorrupt, "store tree points outside the store", 0, device.name(), block * kBlockSize};
-    }
-    if (!out.seen.emplace(block, step.ptr.generation.get()).second) {
-      return Error{Errc::kCorrupt, "store tree names a node twice", 0, device.name(), block * kBlockSize};
-    }
-    LCFS_TRY(device.read(block * kBlockSize, bytes.span()));
-    NodeExpectation expect{block, step.ptr.generation.get(), step.ptr.checksum.get(), step.level, step.exact,
-                           node_store_id(super.uuid), false};
-    auto located = [&](Error e) {
-      e.path = device.name();
-      e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
-      return e;
-    };
-    if (auto ok = check_node(bytes.span(), expect, super.total_blocks); !ok) return located(std::move(ok).error());
-    out.nodes.push_back({block, kNodeBlocks});
-    NodeReader const node(bytes.data());
-    if (!node.leaf()) {
-      for (std::uint32_t i = 0; i < node.count(); ++i) {
-        todo.push_back({node.entry(i).child, static_cast<std::uint8_t>(node.header().level - 1), true});
-      }
-      continue;
-    }
-    for (std::uint32_t i = 0; i < node.count(); ++i) {
-      Key const key = node.key(i);
-      if (key.kind == kRun) {
-        auto run = parse_run(key, node.value(i), super.total_blocks);
-        if (!run) return located(std::move(run).error());
-        out.runs.push_back({run->start, run->count});
-      } else if (key.kind == kLayer) {
-        auto layer = parse_layer(key, node.value(i), super.total_blocks);
-        if (!layer) return located(std::move(layer).error());
-        if (layer->state == LayerState::kDying) out.dying.push_back(layer->id);
-      }
-    }
+// The superblock that a kept checkpoint would have now.
+Result<SuperblockInfo> as_of(Device& device, SuperblockInfo super, std::uint64_t generation) {
+  TreeWalk walk;
+  LCFS_TRY(walk_store_tree(device, super, super.store_root, nullptr, walk));
+  for (auto const& k : walk.kept) {
+    if (k.generation != generation) continue;
+    super.generation = k.generation;
+    super.store_root = k.root;
+    super.store_tree_blocks = k.store_tree_blocks;
+    super.layer_blocks = k.layer_blocks;
+    super.layer_count = k.layer_count;
+    super.image_count = k.image_count;
+    super.written_ns = k.written_ns;
+    return super;
   }
-  return {};
-}
-
-// Sorts; refuses overlaps and what reaches into the superblock area.
-Status check_disjoint(std::vector<Extent>& used, Device const& device) {
-  std::sort(used.begin(), used.end());
-  std::uint64_t end = kReservedBlocks;
-  for (auto const& e : used) {
-    if (e.start < end) {
-      return Error{Errc::kCorrupt, fmt::format("block {} has two owners; run lcfs fsck", e.start), 0, device.name(),
-                   e.start * kBlockSize};
-    }
-    end = e.end();
-  }
-  return {};
+  return Error{Errc::kNotFound, fmt::format("checkpoint {} is not kept; lcfs log lists those that are", generation), ENOENT,
+               device.name(), kNoOffset};
 }
 
 }  // namespace
@@ -198,6 +132,7 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
       image_count(super_in.image_count),
       generation(super_in.generation + 1),
       super(super_in) {
+  if (super_in.keep) keep_setting = *super_in.keep + 1;
   store_space.set_urgency(Urgency::kEmergency);
   tree.set_generation(super_in.generation + 1);
 }
@@ -258,29 +193,39 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
     return Error{Errc::kReadOnly, "store has features that this lcfs can only read; open it read-only", EROFS, device->name(),
                  kNoOffset};
   }
-  TreeWalk current;
-  LCFS_TRY(walk_store_tree(*device, slots.current, nullptr, current));
-  std::vector<Extent> used = current.nodes;
-  used.insert(used.end(), current.runs.begin(), current.runs.end());
-  LCFS_TRY(check_disjoint(used, *device));
-  std::uint64_t layer_blocks = 0;
-  for (auto const& e : current.runs) layer_blocks += e.count;
-  if (layer_blocks != slots.current.layer_blocks ||
-      current.nodes.size() * kNodeBlocks != slots.current.store_tree_blocks) {  // I5
-    return Error{Errc::kCorrupt, "space does not add up; run lcfs fsck", 0, device->name(), kNoOffset};
+  SuperblockInfo super = slots.current;
+  if (options.at != 0 && options.at != super.generation) {
+    LCFS_TRY_ASSIGN(super, as_of(*device, super, options.at));
   }
-  auto impl = std::make_unique<StoreImpl>(std::move(device), options, slots.current, used);
-  if (!options.read_only && slots.older) {
-    // The older slot stays whole until the next checkpoint replaces it.  If it can't be read it is no loss now.
-    TreeWalk older;
-    if (walk_store_tree(impl->device, *slots.older, &current, older)) {
-      older.nodes.insert(older.nodes.end(), older.runs.begin(), older.runs.end());
-      impl->space.withhold(older.nodes, slots.current.generation);
+  std::vector<KeptCheckpoint> const none;  // a store as it was has no history that means anything now
+  LCFS_TRY_ASSIGN(auto usage, find_usage(*device, super,
+                                         {super.store_root, super.generation, super.store_tree_blocks, super.layer_blocks},
+                                         options.at != 0 ? &none : nullptr));
+  OpenOptions used = options;
+  if (options.at != 0) used.read_only = true;
+  auto impl = std::make_unique<StoreImpl>(std::move(device), used, super, usage.used);
+  if (!usage.kept.empty()) impl->space.set_history(usage.kept.back().generation, usage.history, usage.later);
+  if (!used.read_only && slots.older) {
+    // The older slot stays whole until the next checkpoint replaces it, with what it keeps.  If it can't be read it is no loss now.
+    auto withhold = [&](NodePtr const& root) {
+      TreeWalk older;
+      bool const whole = walk_store_tree(impl->device, *slots.older, root, &usage.current, older).ok();
+      if (whole) {
+        older.nodes.insert(older.nodes.end(), older.runs.begin(), older.runs.end());
+        impl->space.withhold(older.nodes, super.generation);
+      }
+      return older.kept;
+    };
+    for (auto const& k : withhold(slots.older->store_root)) {
+      bool const kept = std::any_of(usage.kept.begin(), usage.kept.end(), [&k](auto const& now) { return now.generation == k.generation; });
+      if (!kept) withhold(k.root);
     }
   }
   {
     WriteLock lock(impl->mu);
-    impl->dying = std::move(current.dying);
+    impl->dying = std::move(usage.current.dying);
+    impl->kept = std::move(usage.kept);
+    impl->lost = std::move(usage.lost);
   }
   return std::make_unique<Store>(std::move(impl));
 }
@@ -402,8 +347,9 @@ SpaceReport Store::space() const {
   r.total = impl_->space.total();
   r.store_tree = impl_->store_tree_blocks;
   r.layers = impl_->layer_blocks;
+  r.history = c.history;
   r.pending = c.pending;
-  r.free = r.total - r.reserved - r.store_tree - r.layers - r.pending;
+  r.free = r.total - r.reserved - r.store_tree - r.layers - r.history - r.pending;
   r.promised = c.promised + std::min(c.emergency, c.free);
   return r;
 }

@@ -34,6 +34,8 @@ struct OpenOptions {
   std::uint64_t dirty_nodes = 16ull << 20;         // bytes of unwritten nodes per layer before they are written early
   bool verify_data = true;                         // check data checksums on every read
   bool discard = true;                             // tell the device of freed space
+  std::optional<std::uint32_t> keep{};             // checkpoints to keep, instead of what the store says (Store::set_keep)
+  std::uint64_t at = 0;                            // a kept checkpoint: the store as it was then, read-only; 0: as it is
 };
 
 // What a name means: exactly one of the two is not 0.
@@ -74,6 +76,18 @@ struct LayerDigests {
 };
 
 struct StoreImpl;
+
+// A checkpoint that is kept, and what it costs.
+struct HistoryEntry {
+  KeptCheckpoint checkpoint{};
+  std::uint64_t held_blocks = 0;  // what dropping it, with all that are older, gives back beyond what they do
+};
+
+// What was in the store at a kept checkpoint.
+struct KeptContents {
+  std::vector<LayerInfo> layers{};         // in id order, without dying ones
+  std::vector<std::string> image_names{};  // sorted
+};
 
 // While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is overwritten: the device
 // can be read beneath the running store.  Blocks freed meanwhile stay pending, so a pin costs space; a store that has no other
@@ -150,6 +164,9 @@ class Store {
   Result<LayerSpace> layer_space(LayerId id) const;
   // Since its object was made; zeroes if it has none.
   [[nodiscard]] LayerIo layer_io(LayerId id) const;
+  // The digest of a frozen layer's tree, if it was recorded (verify/tree_digest.h computes it).
+  Result<std::optional<Digest>> tree_digest(LayerId id) const;
+  Status set_tree_digest(LayerId id, Digest const& digest);  // kInvalid (open).  Durable with the next checkpoint
   std::optional<LayerId> find_chain(Digest const& chain_id) const;  // frozen layer with this chain id
 
   // Who is told of changes of layers from now on; null: nobody.  Not while changes are under way.
@@ -161,6 +178,24 @@ class Store {
 
   // Keeps the newest durable checkpoint readable on the device.
   [[nodiscard]] CheckpointPin pin();
+
+  // History (doc/design.md).  Every operation on layers and images keeps the checkpoint before it; the oldest are dropped, when
+  // there are more than the store keeps, when they hold more than 1/8 of it, and before anybody is told that it is full.
+  [[nodiscard]] std::vector<HistoryEntry> history() const;  // oldest first
+  // kNotFound: no such kept checkpoint.
+  Result<KeptContents> kept_contents(std::uint64_t generation) const;
+  // The store is again what it was at a kept checkpoint.  What it is now is kept in turn.  Numbers given out since are not given
+  // again.  Nobody may use the store meanwhile: kBusy if a Layer object is held.  kNotFound.  Durable.
+  Status go_back(std::uint64_t generation);
+  // Puts the removed layer that was called `name` at a kept checkpoint back, with those below it that are removed too, as it was
+  // there; under `as`, unless that is empty.  `generation` 0: the newest checkpoint that has it.  Returns what came back, base first.
+  // kNotFound; kExists (it is there, or its name or chain id is taken); kBusy (still in use); kNoSpace.  Durable.
+  Result<std::vector<LayerInfo>> bring_back(std::string_view name, std::uint64_t generation, std::string_view as);
+  // How many checkpoints the store keeps, from now on and for later users; at most kMaxKept.  Durable.
+  Status set_keep(std::uint32_t count);
+  [[nodiscard]] std::uint32_t keep() const;
+  // Drops the oldest until `left` are left; their space is free when it returns.
+  Status drop_history(std::size_t left);
 
   struct Stats {
     std::uint64_t cache_bytes = 0, cache_limit = 0, cache_hits = 0, cache_misses = 0;  // of tree nodes

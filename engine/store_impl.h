@@ -33,6 +33,7 @@
 #include "engine/read_ahead.h"
 #include "engine/space.h"
 #include "engine/store.h"
+#include "engine/store_walk.h"
 #include "engine/sync.h"
 #include "engine/tree.h"
 
@@ -66,6 +67,7 @@ struct StoreImpl {
   std::atomic<std::uint64_t> next_inode;
   std::atomic<std::uint64_t> dirty_bytes{0};  // unflushed file data of all layers
   std::atomic<bool> failed{false};
+  std::atomic<std::uint32_t> keep_setting{0};  // as the superblock has it: 0, or 1 + how many
   std::atomic<std::uint64_t> frees{0};  // checkpoints that began to give freed blocks back: readers without a lock compare
   std::atomic<std::uint64_t> checkpoints{0}, checkpoint_ns{0}, checkpoint_max_ns{0}, data_failures{0};  // statistics
 
@@ -82,6 +84,8 @@ struct StoreImpl {
   bool structure_dirty LCFS_GUARDED_BY(mu) = false;
   // Removed while their objects were in use: their records say dying, but they go on, and their runs follow them, until the objects go.
   std::unordered_map<LayerId, std::weak_ptr<LayerImpl>> removed_in_use LCFS_GUARDED_BY(mu);
+  std::vector<KeptCheckpoint> kept LCFS_GUARDED_BY(mu);  // oldest first; as the store tree has them
+  std::vector<KeptCheckpoint> lost LCFS_GUARDED_BY(mu);  // that can't be read: their records go with the next checkpoint
   std::vector<Handover> early LCFS_GUARDED_BY(mu);  // handed over by commits since the last checkpoint, which writes it
 
   mutable Mutex layers_mu;
@@ -130,9 +134,12 @@ struct StoreImpl {
 
   // checkpoint.cc ---------------------------------------------------------------------------------------------
   Status checkpoint(bool force);
-  // Frees what can be freed for somebody who met kNoSpace: places dirty data (its promises are generous) and turns
-  // pending blocks into free ones.
+  // Frees what can be freed for somebody who met kNoSpace: gives up history, as much as is worth it, places dirty data (its
+  // promises are generous) and turns pending blocks into free ones.
   Status make_room();
+  Status settle();  // the latter two alone
+  // History goes before it is in the way of `blocks` blocks.
+  Status make_slack(std::uint64_t blocks);
   Status write_nodes(std::vector<NodeRef> nodes);  // sealed ones, any order; then unpins them
   Status write_data(IoBatch const& batch);
   void queue_nodes(std::vector<NodeRef> nodes);
@@ -214,6 +221,18 @@ struct StoreImpl {
   // skeleton_store.cc -----------------------------------------------------------------------------------------
   Status put_skeleton(SkeletonInfo const& info, std::vector<struct SkeletonExtent> const& extents) LCFS_REQUIRES(mu);
   Status erase_skeleton(LayerId id) LCFS_REQUIRES(mu);
+
+  // history.cc ------------------------------------------------------------------------------------------------
+  [[nodiscard]] std::uint32_t keep_limit() const;
+  // Part of a change: the newest durable checkpoint is kept, as the one before `what`.  Where space is short, or nothing is to be
+  // kept, all that is kept is dropped instead.
+  Status keep(std::string_view what) LCFS_REQUIRES(mu);
+  // Drops the oldest kept ones until `left` are left; their blocks are free when what is being built, and one more, is durable.
+  Status give_up(std::size_t left) LCFS_REQUIRES(mu);
+  Status give_up(std::size_t left, std::uint64_t building) LCFS_REQUIRES(mu);
+  // Part of a checkpoint: history within its bounds.
+  Status bound_history(std::uint64_t building) LCFS_REQUIRES(mu);
+  Result<KeptCheckpoint> kept_checkpoint(std::uint64_t wanted) const LCFS_REQUIRES_SHARED(mu);
 
   // space runs, runs.cc ---------------------------------------------------------------------------------------
   Status add_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);

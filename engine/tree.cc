@@ -474,6 +474,12 @@ std::vector<NodeRef> Tree::seal() {
   return nodes;
 }
 
+void Tree::reset(NodePtr root) {
+  root_ = root;
+  last_leaf_ = {};
+  top_ = {};
+}
+
 void Tree::abandon() {
   for (auto const& [block, node] : dirty_) cache_.forget(block);
   dirty_.clear();

@@ -85,6 +85,8 @@ class Tree {
   // Sets all checksums; nodes become constant, and are handed out in address order for writing.
   std::vector<NodeRef> seal();
   [[nodiscard]] std::size_t dirty_nodes() const { return dirty_.size(); }
+  // Goes on as the tree of another, sealed root.  Nothing may be dirty.
+  void reset(NodePtr root);
   // Forgets all dirty nodes, as if they had never been (a failed import).
   void abandon();
 

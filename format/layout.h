@@ -38,6 +38,8 @@ inline constexpr std::uint64_t kMaxFileSize = 1ull << 62;
 inline constexpr std::uint32_t kMaxLayerName = 255;
 inline constexpr std::uint32_t kMaxImageName = 1023;
 inline constexpr std::uint32_t kBlobChunk = 3584;              // bytes of a raw document held by one record
+inline constexpr std::uint32_t kMaxKept = 64;                  // checkpoints that a store keeps
+inline constexpr std::uint32_t kMaxKeptText = 1024;            // bytes of what is said of one
 inline constexpr unsigned kMaxLevel = 12;                      // a root above it is damage: 200^12 > 2^64
 
 inline constexpr std::uint32_t kFormatVersion = 1;
@@ -77,7 +79,7 @@ struct Superblock {
   le64 generation;                        // 0x090  of the checkpoint, >= 1; the greater valid one is in force
   le64 total_blocks;                      // 0x098  size of the store
   NodePtr store_root;                     // 0x0a0  root of the store tree; block 0: nothing in it yet
-  le32 reserved0;                         // 0x0b4  zero
+  le32 keep;                              // 0x0b4  checkpoints to keep, plus 1; 0: the writer's choice
   le64 next_id;                           // 0x0b8  next layer or image id, >= 1; ids are never reused
   le64 next_inode;                        // 0x0c0  next inode number, >= 1; numbers are never reused
   les64 created_ns;                       // 0x0c8  nanoseconds since 1970, UTC
@@ -129,6 +131,8 @@ enum Kind : std::uint8_t {
   kDigest = 0x26,     // (0, kDigest, digest key)        DigestRecord
   kSkeleton = 0x27,        // (layer, kSkeleton, 0)            SkeletonRecord: of the tar it was imported from
   kSkeletonExtent = 0x28,  // (layer, kSkeletonExtent, offset) ExtentRecord: where that skeleton's bytes are
+  kTreeDigest = 0x29,      // (layer, kTreeDigest, 0)          TreeDigestRecord of a frozen layer
+  kCheckpoint = 0x2a,      // (0, kCheckpoint, generation)     CheckpointRecord: a checkpoint that is kept
 };
 
 struct NodeHeader {
@@ -329,5 +333,24 @@ struct DigestRecord {
   std::array<std::uint8_t, 7> reserved0;  // 0x29  zero
 };
 static_assert(sizeof(DigestRecord) == 0x30);
+
+struct CheckpointRecord {    // text follows: the operations that came after it, UTF-8 by intent, 1..kMaxKeptText bytes
+  NodePtr root;              // 0x00  of the store tree as it was
+  le32 reserved0;            // 0x14  zero
+  les64 written_ns;          // 0x18  these as its superblock had them
+  le64 store_tree_blocks;    // 0x20
+  le64 layer_blocks;         // 0x28
+  le64 layer_count;          // 0x30
+  le64 image_count;          // 0x38
+};
+static_assert(sizeof(CheckpointRecord) == 0x40 && alignof(CheckpointRecord) == 1);
+
+struct TreeDigestRecord {
+  Digest digest;   // 0x00  doc/format.md, "Digest of a tree"
+  le32 algorithm;  // 0x20  kTreeDigestSha256
+  le32 reserved0;  // 0x24  zero
+};
+static_assert(sizeof(TreeDigestRecord) == 0x28);
+inline constexpr std::uint32_t kTreeDigestSha256 = 1;
 
 }  // namespace lcfs

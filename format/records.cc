@@ -585,6 +585,62 @@ std::string digest_hex(Digest const& digest) {
   return out;
 }
 
+Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64_t total_blocks) {
+  if (key.inode != 0 || key.kind != kCheckpoint || key.offset == 0) return bad_key("checkpoint record", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<CheckpointRecord>("checkpoint record", value));
+  bool const empty = r.root.block.get() == 0;
+  if (empty && (r.store_tree_blocks.get() != 0 || r.layer_blocks.get() != 0))
+    return corrupt_at(0, "checkpoint without a store tree that has blocks");
+  if (!empty) LCFS_TRY(check_pointer("checkpoint root", r.root, total_blocks, 0));
+  if (r.root.generation.get() > key.offset)
+    return corrupt_at(offsetof(NodePtr, generation),
+                      fmt::format("checkpoint {} with a root of generation {}", key.offset, r.root.generation.get()));
+  if (r.reserved0.get() != 0)
+    return corrupt_at(offsetof(CheckpointRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+  auto const text = text_of(value, sizeof r);
+  if (text.empty() || text.size() > kMaxKeptText)
+    return corrupt_at(sizeof r, fmt::format("checkpoint text of {} bytes", text.size()));
+  KeptCheckpoint info;
+  info.generation = key.offset;
+  info.root = r.root;
+  info.written_ns = r.written_ns.get();
+  info.store_tree_blocks = r.store_tree_blocks.get();
+  info.layer_blocks = r.layer_blocks.get();
+  info.layer_count = r.layer_count.get();
+  info.image_count = r.image_count.get();
+  info.text = text;
+  return info;
+}
+
+std::string encode_checkpoint(KeptCheckpoint const& info) {
+  CheckpointRecord r{};
+  r.root = info.root;
+  r.written_ns.set(info.written_ns);
+  r.store_tree_blocks.set(info.store_tree_blocks);
+  r.layer_blocks.set(info.layer_blocks);
+  r.layer_count.set(info.layer_count);
+  r.image_count.set(info.image_count);
+  return with_tail(r, std::string_view(info.text).substr(0, kMaxKeptText));
+}
+
+Result<Digest> parse_tree_digest(Key const& key, Bytes value) {
+  if (key.inode == 0 || key.kind != kTreeDigest || key.offset != 0) return bad_key("tree digest", key);
+  LCFS_TRY_ASSIGN(auto const r, fixed_part<TreeDigestRecord>("tree digest", value));
+  LCFS_TRY(check_size("tree digest", value, sizeof r));
+  if (r.algorithm.get() != kTreeDigestSha256)
+    return corrupt_at(offsetof(TreeDigestRecord, algorithm), fmt::format("tree digest of algorithm {}", r.algorithm.get()));
+  if (r.reserved0.get() != 0)
+    return corrupt_at(offsetof(TreeDigestRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+  return r.digest;
+}
+
+std::string encode_tree_digest(Digest const& digest) {
+  TreeDigestRecord r{};
+  r.digest = digest;
+  r.algorithm.set(kTreeDigestSha256);
+  return with_tail(r, {});
+}
+
 std::string digest_text(Digest const& digest) { return "sha256:" + digest_hex(digest); }
 
 Result<Digest> parse_digest_text(std::string_view text) {

@@ -152,6 +152,20 @@ struct DigestInfo {
 Result<DigestInfo> parse_digest(Key const& key, Bytes value);
 std::string encode_digest(DigestInfo const& info);
 
+// A checkpoint that is kept: what its superblock said.
+struct KeptCheckpoint {
+  std::uint64_t generation = 0;  // the key's offset
+  NodePtr root{};                // block 0: an empty store
+  std::int64_t written_ns = 0;
+  std::uint64_t store_tree_blocks = 0, layer_blocks = 0, layer_count = 0, image_count = 0;
+  std::string text{};            // what came after it
+};
+Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64_t total_blocks);
+std::string encode_checkpoint(KeptCheckpoint const& info);  // cuts the text to kMaxKeptText bytes
+
+Result<Digest> parse_tree_digest(Key const& key, Bytes value);
+std::string encode_tree_digest(Digest const& digest);
+
 // "sha256:" and 64 hex digits, and back.
 std::string digest_text(Digest const& digest);
 std::string digest_hex(Digest const& digest);

@@ -91,9 +91,9 @@ Status check_padding(Superblock const& sb, std::span<std::byte const> bytes) {
   auto const end = static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
   if (auto const n = first_nonzero(label.subspan(end)); end + n < label.size())
     return corrupt_at(offsetof(Superblock, label) + end + n, "label goes on behind its end");
+  if (sb.keep.get() > kMaxKept + 1)
+    return corrupt_at(offsetof(Superblock, keep), fmt::format("keep {}, of at most {}", sb.keep.get(), kMaxKept + 1));
   if ((sb.compat.get() & ~kKnownCompat) != 0 || (sb.ro_compat.get() & ~kKnownRoCompat) != 0) return {};
-  if (sb.reserved0.get() != 0)
-    return corrupt_at(offsetof(Superblock, reserved0), fmt::format("reserved0 {:#x}, not zero", sb.reserved0.get()));
   auto const reserved = std::as_bytes(std::span{sb.reserved1});
   if (auto const n = first_nonzero(reserved); n < reserved.size())
     return corrupt_at(offsetof(Superblock, reserved1) + n,
@@ -161,6 +161,7 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, Superb
   info.layer_blocks = sb.layer_blocks.get();
   info.layer_count = sb.layer_count.get();
   info.image_count = sb.image_count.get();
+  if (sb.keep.get() != 0) info.keep = sb.keep.get() - 1;
   return info;
 }
 
@@ -189,6 +190,7 @@ void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSi
   sb.layer_blocks.set(info.layer_blocks);
   sb.layer_count.set(info.layer_count);
   sb.image_count.set(info.image_count);
+  sb.keep.set(info.keep ? *info.keep + 1 : 0);
   sb.checksum.set(crc32c(std::as_bytes(std::span{&sb, 1}).subspan(kChecksumFrom)));
   std::fill(into.begin(), into.end(), std::byte{0});
   std::memcpy(into.data(), &sb, sizeof sb);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,7 @@ struct SuperblockInfo {
   std::uint64_t layer_blocks = 0;
   std::uint64_t layer_count = 0;
   std::uint64_t image_count = 0;
+  std::optional<std::uint32_t> keep{};  // checkpoints to keep, at most kMaxKept; nothing: the writer's choice
 
   // ro_compat bits that this lcfs doesn't know: open read-only.
   [[nodiscard]] bool read_only_features() const { return (ro_compat & ~kKnownRoCompat) != 0; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "fsck/history_check.h"
 #include "fsck/layer_check.h"
 #include "fsck/node_source.h"
 #include "fsck/space.h"
@@ -166,6 +167,10 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
     c.reserved = kReservedBlocks;
     c.store_tree = scan.nodes().size() * kNodeBlocks;
     c.free = check_owners(scan, superblock, findings);
+    c.history = check_history({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, false,
+                               options.stop},
+                              options);
+    c.free -= std::min(c.free, c.history);
     for (auto const& f : findings.list())
       if (f.severity == Severity::kError && f.code != Code::kSuperblock) {
         survey.store_errors.insert(f.code);

@@ -5,7 +5,8 @@
 // Checked: both superblocks; every node that the store tree and the layers' trees reach (checksum, address, generation, owner,
 // level, key order and bounds); every record; per layer the directory structure, link counts, back references, name keys,
 // attributes, inline data and extents, counters; ownership: every block has one owner, and a layer's runs are exactly what its
-// tree uses; the layer graph, names, images and their documents, digests; the sum of space; with `data` every data block.
+// tree uses; the layer graph, names, images and their documents, digests; kept checkpoints, as the stores that they were; the sum of
+// space; with `data` every data block.
 //
 // Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and the layer in hand (layer_check.h).
 // Time: reads every node once where the cache holds the working set; of a layer it walks what differs from its parent, or all of
@@ -55,7 +56,7 @@ struct Slot {
 struct Counters {
   std::uint64_t layers = 0, images = 0;  // live layers
   std::uint64_t inodes = 0;              // summed over layers: shared ones count in each
-  std::uint64_t total = 0, reserved = 0, store_tree = 0, layer_nodes = 0, layer_data = 0, dying = 0, free = 0;
+  std::uint64_t total = 0, reserved = 0, store_tree = 0, layer_nodes = 0, layer_data = 0, dying = 0, history = 0, free = 0;
   std::uint64_t nodes_read = 0;          // reads of nodes
   std::uint64_t data_checked = 0;        // blocks whose checksum was compared
 };

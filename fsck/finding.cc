@@ -28,6 +28,7 @@ std::string_view code_name(Code code) {
     case Code::kGraph: return "graph";
     case Code::kName: return "name";
     case Code::kDigest: return "digest";
+    case Code::kHistory: return "history";
     case Code::kBlob: return "blob";
     case Code::kData: return "data";
   }

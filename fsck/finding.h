@@ -43,6 +43,7 @@ enum class Code : std::uint8_t {
   kDigest,      // digests and their back references
   kBlob,        // raw documents of images
   kData,        // file data that fails its checksum
+  kHistory,     // a kept checkpoint that is damaged, or that does not add up with what is now
 };
 [[nodiscard]] std::string_view code_name(Code code);
 

@@ -145,13 +145,13 @@ class Run {
   // What a new store tree has right in any case.
   bool ask_for_derived() {
     bool derived = contains_any(survey_.store_errors,
-                                {Code::kCounter, Code::kRun, Code::kSpace, Code::kName, Code::kDigest, Code::kHash});
+                                {Code::kCounter, Code::kRun, Code::kSpace, Code::kName, Code::kDigest, Code::kHash, Code::kHistory});
     for (auto const& [id, facts] : survey_.layers) derived = derived || !facts.result.derived_sound;
     if (!derived) return false;
     Proposal p;
     p.step = Step::kDerived;
     p.safe = true;
-    p.text = "make runs, counters, names and digests anew from what they are derived from";
+    p.text = "make runs, counters, names and digests anew from what they are derived from; kept checkpoints are dropped";
     return ask(p);
   }
 

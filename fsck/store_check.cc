@@ -21,6 +21,7 @@ void StoreScan::check() {
   check_image_names();
   check_digests();
   check_skeletons();
+  check_tree_digests();
 }
 
 void StoreScan::check_counters() {
@@ -184,6 +185,12 @@ void StoreScan::check_image_names() {
     if (i.names != i.info.name_count)
       say(Code::kCounter, i.at + offsetof(ImageRecord, name_count),
           fmt::format("image {}: name_count {}, but there are {}", i.info.id, i.info.name_count, i.names));
+}
+
+void StoreScan::check_tree_digests() {
+  for (auto const& [id, at] : tree_digests_)
+    if (auto const* l = layer(id); l == nullptr || l->info.state != LayerState::kFrozen)
+      say(Code::kDigest, at, fmt::format("digest of the tree of layer {}, which {}", id, l == nullptr ? "does not exist" : "is not frozen"), id);
 }
 
 void StoreScan::check_digests() {

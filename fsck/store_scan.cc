@@ -126,6 +126,15 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
       if (auto r = parse_skeleton_extent(key, value, sb_.total_blocks); r) skeletons_.take_extent(key.inode, key.offset, *r, at);
       else bad(r.error());
       return;
+    case kCheckpoint:
+      if (auto r = parse_checkpoint(key, value, sb_.total_blocks); !r) bad(r.error());
+      else if (r->generation >= sb_.generation) say(Code::kHistory, at, fmt::format("checkpoint {} is kept, but is not over", r->generation));
+      else checkpoints_.push_back({*std::move(r), at});
+      return;
+    case kTreeDigest:
+      if (auto r = parse_tree_digest(key, value); r) tree_digests_.emplace_back(key.inode, at);
+      else bad(r.error());
+      return;
     default: say(Code::kRecord, at, fmt::format("record of unknown kind {:#04x} in the store tree", key.kind));
   }
 }

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "format/records.h"
@@ -31,6 +32,11 @@ struct LayerEntry {
 struct RunEntry {
   std::uint64_t layer = 0, start = 0, count = 0;
   std::uint64_t at = 0;  // device byte of the record
+};
+
+struct CheckpointEntry {
+  KeptCheckpoint info{};
+  std::uint64_t at = 0;  // device byte of its record
 };
 
 class StoreScan {
@@ -68,6 +74,7 @@ class StoreScan {
   [[nodiscard]] std::span<RunEntry const> runs() const { return runs_; }  // by layer, then start
   [[nodiscard]] std::vector<std::uint64_t> const& nodes() const { return nodes_; }  // first blocks of the store tree's
   [[nodiscard]] std::vector<std::uint64_t> const& damaged_nodes() const { return damaged_nodes_; }  // likewise; inside the store
+  [[nodiscard]] std::span<CheckpointEntry const> checkpoints() const { return checkpoints_; }  // kept ones, by generation
   [[nodiscard]] std::uint64_t images() const { return images_.size(); }
   [[nodiscard]] std::vector<ImageEntry> const& image_table() const { return images_; }
   [[nodiscard]] std::vector<NameEntry> const& name_table() const { return names_; }
@@ -97,6 +104,7 @@ class StoreScan {
   void check_image_names();
   void check_digests();
   void check_skeletons();
+  void check_tree_digests();
 
   NodeSource& source_;
   SuperblockInfo const sb_;
@@ -111,6 +119,8 @@ class StoreScan {
   std::vector<NameEntry> image_names_;  // on the images' side
   std::vector<DigestEntry> digests_;
   SkeletonScan skeletons_{[this](std::uint64_t at, std::string text, std::uint64_t layer) { say(Code::kRecord, at, std::move(text), layer); }};
+  std::vector<CheckpointEntry> checkpoints_;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> tree_digests_;  // layer, device byte
 };
 
 }  // namespace lcfs::fsck

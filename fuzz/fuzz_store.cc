@@ -125,7 +125,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     }
     if (!skip) require(r->clean() == !changed);
     // Sound by all checks but the checksums: then at least the sum of space is right.
-    if (r->clean()) require(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.free);
+    if (r->clean()) require(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.history + c.free);
     if (changed) {
       if (!skip)
         if (auto const seen = test::contents_of(fixture.store.device()))

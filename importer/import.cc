@@ -140,7 +140,8 @@ class Importer {
       : store_(store), options_(options), transaction_(store), meter_(options.progress) {
     common_.stop = options.stop;
     common_.input = options.input;
-    common_.free_bytes = store.space().free * kBlockSize;
+    auto const space = store.space();
+    common_.free_bytes = (space.free + space.history) * kBlockSize;  // history goes when it is in the way
   }
 
   Result<ImportReport> run() {

@@ -221,8 +221,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
   struct statvfs out {};
   out.f_bsize = out.f_frsize = kBlockSize;
   out.f_namemax = 255;
-  // What was freed and is held back until the next checkpoints counts: a write that needs it waits for them.
-  std::uint64_t const all = space.free + space.pending, free = all - std::min(space.promised, all);
+  // What was freed and is held back until the next checkpoints counts, and so does history: a write that needs it waits for them.
+  std::uint64_t const all = space.free + space.pending + space.history, free = all - std::min(space.promised, all);
   out.f_blocks = space.total;
   out.f_bfree = all;
   out.f_bavail = free;

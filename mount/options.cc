@@ -114,6 +114,16 @@ Result<unsigned> number_of(Item const& item, unsigned most) {
   return number;
 }
 
+// A kept checkpoint is only ever read.
+Status set_at(Item const& item, MountOptions& options) {
+  auto const* const end = item.value.data() + item.value.size();
+  auto const [at, error] = std::from_chars(item.value.data(), end, options.at);
+  if (error != std::errc{} || at != end || options.at == 0)
+    return invalid(fmt::format("mount option at: \"{}\" is no generation of a checkpoint", item.value));
+  options.vfs.set |= MS_RDONLY;
+  return Ok{};
+}
+
 Status set_transport(Item const& item, MountOptions& options) {
   if (item.value == "auto")
     options.transport = TransportKind::kAuto;
@@ -138,6 +148,8 @@ Result<bool> set_value(Item const& item, MountOptions& options) {
   if (item.key == "layer") {
     if (item.value.empty()) return invalid("mount option layer: needs a name");
     options.layer = item.value;
+  } else if (item.key == "at") {
+    LCFS_TRY(set_at(item, options));
   } else if (item.key == "transport") {
     LCFS_TRY(set_transport(item, options));
   } else if (item.key == "control") {

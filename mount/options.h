@@ -49,6 +49,7 @@ struct MountOptions {
   std::string store{};      // absolute path of a file or block device; the mount's source (fsname) in /proc/mounts
   std::string directory{};  // where; absolute
   std::string layer{};      // the root of the mount; empty: every layer is a directory of it
+  std::uint64_t at = 0;     // a kept checkpoint, shown read-only; 0: the store as it is
   bool foreground = false;
   bool verbose = false;
 

@@ -217,9 +217,9 @@ std::string space_of_layer(Numbers const& n) {
 
 std::string space_of_store(Store const& store) {
   auto const s = store.space();
-  return fmt::format("{{\"total_bytes\":{},\"reserved_bytes\":{},\"store_tree_bytes\":{},\"layers_bytes\":{},\"pending_bytes\":{},\"free_bytes\":{},"
+  return fmt::format("{{\"total_bytes\":{},\"reserved_bytes\":{},\"store_tree_bytes\":{},\"layers_bytes\":{},\"history_bytes\":{},\"pending_bytes\":{},\"free_bytes\":{},"
                      "\"promised_bytes\":{}}}\n",
-                     s.total * kBlockSize, s.reserved * kBlockSize, s.store_tree * kBlockSize, s.layers * kBlockSize, s.pending * kBlockSize,
+                     s.total * kBlockSize, s.reserved * kBlockSize, s.store_tree * kBlockSize, s.layers * kBlockSize, s.history * kBlockSize, s.pending * kBlockSize,
                      s.free * kBlockSize, s.promised * kBlockSize);
 }
 

@@ -221,6 +221,7 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
   LCFS_TRY_ASSIGN(auto device, wait_for_device(options.store, options.read_only() ? Access::kReadOnly : Access::kReadWrite));
   OpenOptions open;
   open.read_only = options.read_only();
+  open.at = options.at;
   open.verify_data = options.verify_data;
   if (options.node_cache) open.node_cache = *options.node_cache;
   if (options.dirty_data) open.dirty_data = *options.dirty_data;

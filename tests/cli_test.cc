@@ -401,7 +401,7 @@ TEST_CASE("df: the sums come out, and nothing changes by looking") {
   CHECK(sum["sum_ok"] == true);
   CHECK(sum["total_bytes"] == 32 << 20);
   CHECK(sum["total_bytes"].get<long>() == sum["reserved_bytes"].get<long>() + sum["store_tree_bytes"].get<long>() +
-                                              sum["layers_bytes"].get<long>() + sum["pending_bytes"].get<long>() +
+                                              sum["layers_bytes"].get<long>() + sum["history_bytes"].get<long>() + sum["pending_bytes"].get<long>() +
                                               sum["free_bytes"].get<long>());
   CHECK(lines[0]["own_bytes"].get<long>() + lines[1]["own_bytes"].get<long>() == sum["layers_bytes"].get<long>());
   CHECK(store.run({"df", "--bytes"}).out.find("the sum is right: 8192 blocks") != std::string::npos);

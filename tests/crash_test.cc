@@ -85,7 +85,7 @@ struct Life {
     std::vector<std::shared_ptr<Layer>> removed;  // in use meanwhile
     int named = 0;
     for (int i = 0; i < steps; ++i) {
-      switch (open.empty() ? 0 : rng() % 14) {
+      switch (open.empty() ? 0 : rng() % 16) {
         case 0: {
           LayerId const parent = open.empty() || rng() % 2 ? 0 : open[rng() % open.size()];
           LayerId const id = must(store->create_layer("l" + std::to_string(named++), parent));
@@ -123,6 +123,28 @@ struct Life {
           must(store->checkpoint());
           if (rng() % 2) removed.pop_back();
           break;
+        case 9: {
+          // Back, as a whole: nobody may have a layer then.
+          removed.clear();
+          auto const history = store->history();
+          if (history.empty()) break;
+          must(store->go_back(history[rng() % history.size()].checkpoint.generation));
+          open.clear();
+          must(store->for_each_layer([&open](LayerInfo const& l) {
+            if (l.state == LayerState::kOpen) open.push_back(l.id);
+            return true;
+          }));
+          break;
+        }
+        case 10: {
+          auto const history = store->history();
+          if (history.empty()) break;
+          auto const then = must(store->kept_contents(history[rng() % history.size()].checkpoint.generation)).layers;
+          if (then.empty()) break;
+          auto const back = store->bring_back(then[rng() % then.size()].name, 0, "b" + std::to_string(named++));
+          if (back && back->back().state == LayerState::kOpen) open.push_back(back->back().id);
+          break;
+        }
         default: write(*must(store->layer(open[rng() % open.size()])), rng); must(store->checkpoint());
       }
       promise(*store);
@@ -188,6 +210,22 @@ std::string verdict(Life const& life, std::size_t n, std::unique_ptr<Device> dis
     if (p.log <= n) promised = p.generation;
   }
   if (generation < promised) return "a promise is broken";
+  // What is kept reads as it was (fsck has read all of it).
+  for (auto const& k : (*store)->history()) {
+    auto const was = life.states.find(k.checkpoint.generation);
+    if (was == life.states.end()) continue;
+    OpenOptions then;
+    then.at = k.checkpoint.generation;
+    auto old = Store::open(std::make_unique<SharedDevice>(shared), then);
+    if (!old) return "opening a kept checkpoint: " + old.error().text();
+    try {
+      auto is = state_of(**old);
+      is["store"] = was->second.at("store");  // its size is today's
+      if (is != was->second) return "a kept checkpoint is not what it was";
+    } catch (std::runtime_error const& e) {
+      return std::string("reading a kept checkpoint: ") + e.what();
+    }
+  }
   auto const want = life.states.find(generation);
   if (want == life.states.end()) return {};  // between two steps of one operation: clean is all that can be asked
   try {

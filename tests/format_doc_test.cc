@@ -37,7 +37,9 @@ void make_store(std::string const& path) {
   }
   auto device = open_device(path, Access::kReadWrite);
   REQUIRE(device);
-  auto store = Store::open(*std::move(device), {});
+  OpenOptions open;
+  open.keep = 0;  // the example has no history
+  auto store = Store::open(*std::move(device), open);
   REQUIRE(store);
   auto const id = (*store)->create_layer("web", 0);
   REQUIRE(id);

@@ -435,7 +435,7 @@ TEST_CASE("fsck: stores that the engine writes are clean, layer by layer, closed
     CHECK_MESSAGE(r.findings.empty(), dump(r));
     CHECK(r.counters.layers == layers);
     auto const& c = r.counters;
-    CHECK(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.free);
+    CHECK(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.history + c.free);
   };
   {
     auto const device = need(create_file_device(path, 128ull << 20));

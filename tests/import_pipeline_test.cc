@@ -40,7 +40,7 @@ std::unique_ptr<Store> new_store(std::uint64_t size = 64ull << 20) {
 // Every used block, so that "the store is as it was" can be compared.
 std::string state_of(Store& store) {
   auto const s = store.space();
-  CHECK(s.total == s.reserved + s.store_tree + s.layers + s.pending + s.free);
+  CHECK(s.total == s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free);
   std::size_t layers = 0, images = 0;
   CHECK(store.for_each_layer([&](auto const&) { return ++layers, true; }));
   CHECK(store.for_each_image([&](auto const&) { return ++images, true; }));

@@ -659,7 +659,7 @@ TEST_CASE("pin: what a pinned checkpoint reaches stays on the device, while the 
       CHECK(test::fsck_findings(*store.device()) == "");
       must(store.device()->write(0, std::span<std::byte const>(now.span())));
       auto const s = store->space();
-      CHECK(s.total == s.reserved + s.store_tree + s.layers + s.pending + s.free);
+      CHECK(s.total == s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free);
     }
     CHECK(store->space().pending > 100);
   }

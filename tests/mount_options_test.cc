@@ -89,6 +89,8 @@ TEST_CASE("mount options: anything else is an error that names it, and nothing c
                           {"threads=4x", "\"4x\""},
                           {"threads=", "threads"},
                           {"checkpoint=-1", "checkpoint"},
+                          {"at=0", "generation"},
+                          {"at=x", "generation"},
                           {"node_cache=lots", "node_cache"},
                           {"dirty=", "dirty"},
                           {"control=maybe", "\"maybe\""},

@@ -362,6 +362,45 @@ TEST_CASE("records: runs, images, names and digests") {
          {"type", with<std::uint8_t>(d, 0x28, 9), 0x28, "type 9"},
          {"reserved", with<std::uint8_t>(d, 0x2f, 1), 0x2f, "reserved byte 0x1"}},
         {{1, kDigest, key}, {0, kDigest, key + 256}, {0, kName, key}});
+
+  KeptCheckpoint k;
+  k.generation = 9;
+  k.root = {le64(100), le64(9), le32(7)};
+  k.written_ns = -5;
+  k.store_tree_blocks = 4;
+  k.layer_count = 2;
+  k.text = "layer rm web";
+  auto const kept = encode_checkpoint(k);
+  auto const back = parse_checkpoint({0, kCheckpoint, 9}, bytes_of(kept), kTotal);
+  REQUIRE(back);
+  CHECK(encode_checkpoint(*back) == kept);
+  CHECK(back->text == "layer rm web");
+  CHECK(back->written_ns == -5);
+  // Its text reaches to the end of the value, so only the fixed part can be cut.
+  std::vector<Damage> const damages{{"root outside", with<std::uint64_t>(kept, 0, kTotal - 3), 0, "outside the store"},
+                                    {"root of the future", with<std::uint64_t>(kept, 8, 10), 8, "generation 10"},
+                                    {"no root", with<std::uint64_t>(with<std::uint64_t>(kept, 8, 0), 0, 0), 0, "without a store tree"},
+                                    {"reserved", with<std::uint32_t>(kept, 0x14, 1), 0x14, "reserved0 0x1"},
+                                    {"no text", kept.substr(0, 0x40), 0x40, "0 bytes"},
+                                    {"cut", kept.substr(0, 0x3f), 0x3f, "cut short"}};
+  for (auto const& damage : damages) {
+    CAPTURE(damage.name);
+    auto const r = parse_checkpoint({0, kCheckpoint, 9}, bytes_of(damage.value), kTotal);
+    REQUIRE_FALSE(r);
+    CHECK(r.error().offset == damage.offset);
+    CHECK(r.error().message.find(damage.text) != std::string::npos);
+  }
+  for (Key const& wrong : {Key{1, kCheckpoint, 9}, Key{0, kCheckpoint, 0}, Key{0, kCheckpoint, 8}, Key{0, kName, 9}})
+    CHECK_FALSE(parse_checkpoint(wrong, bytes_of(kept), kTotal));
+  k.text = std::string(5000, 't');
+  CHECK(parse_checkpoint({0, kCheckpoint, 9}, bytes_of(encode_checkpoint(k)), kTotal)->text.size() == kMaxKeptText);
+
+  auto const tree = encode_tree_digest(digest);
+  CHECK(*parse_tree_digest({6, kTreeDigest, 0}, bytes_of(tree)) == digest);
+  check(parser(parse_tree_digest), {6, kTreeDigest, 0}, tree,
+        {{"algorithm", with<std::uint32_t>(tree, 0x20, 2), 0x20, "algorithm 2"},
+         {"reserved", with<std::uint32_t>(tree, 0x24, 1), 0x24, "reserved0 0x1"}},
+        {{0, kTreeDigest, 0}, {6, kTreeDigest, 1}, {6, kLayer, 0}});
 }
 
 TEST_CASE("digests: text and back; what is none is refused") {

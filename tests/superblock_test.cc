@@ -98,7 +98,7 @@ TEST_CASE("superblock: each damaged field is refused, and named") {
       {"root empty", [](Block& b) { put<std::uint64_t>(b, 0xa0, 0); }, Errc::kCorrupt, 0xa0, "is empty"},
       {"root generation 0", [](Block& b) { put<std::uint64_t>(b, 0xa8, 0); }, Errc::kCorrupt, 0xa8, "generation 0"},
       {"root of the future", [](Block& b) { put<std::uint64_t>(b, 0xa8, 8); }, Errc::kCorrupt, 0xa8, "generation 8 not in 1..7"},
-      {"reserved0", [](Block& b) { put<std::uint32_t>(b, 0xb4, 1); }, Errc::kCorrupt, 0xb4, "reserved0 0x1"},
+      {"keep", [](Block& b) { put<std::uint32_t>(b, 0xb4, kMaxKept + 2); }, Errc::kCorrupt, 0xb4, "keep 66"},
       {"next_id", [](Block& b) { put<std::uint64_t>(b, 0xb8, 0); }, Errc::kCorrupt, 0xb8, "next_id 0"},
       {"next_inode", [](Block& b) { put<std::uint64_t>(b, 0xc0, 0); }, Errc::kCorrupt, 0xc0, "next_inode 0"},
       {"tree not whole nodes", [](Block& b) { put<std::uint64_t>(b, 0xd8, 13); }, Errc::kCorrupt, 0xd8, "store_tree_blocks 13"},

@@ -48,7 +48,7 @@ void TestStore::crash() {
 void TestStore::check() {
   must(store_->checkpoint());
   auto const s = store_->space();
-  CHECK(s.total == s.reserved + s.store_tree + s.layers + s.pending + s.free);
+  CHECK(s.total == s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free);
   CHECK(fsck_findings(*device_) == "");
 }
 

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// lcfs undo: the store as it was at a kept checkpoint, or one removed layer back.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/print.h"
+#include "cli/store_arg.h"
+#include "cli/units.h"
+
+namespace lcfs::cli {
+namespace {
+
+struct Options {
+  std::string store{}, layer{}, as{};
+  std::uint64_t generation = 0, steps = 0;
+  bool dry_run = false, yes = false, json = false;
+};
+
+// What becomes of one layer.
+struct Line {
+  enum What : std::uint8_t { kBack, kGone, kOther } what = kOther;
+  std::string name{}, was{};  // was: its name then, if another
+  bool loses = false;         // what was written to it since, or all of it
+};
+
+char const* word(Line::What what) {
+  switch (what) {
+    case Line::kBack: return "back";
+    case Line::kGone: return "gone";
+    case Line::kOther: break;
+  }
+  return "as it was";
+}
+
+// Imports can be imported again; what somebody wrote can't be written again.
+Result<std::vector<Line>> compare(Store const& store, std::uint64_t generation) {
+  LCFS_TRY_ASSIGN(auto const then, store.kept_contents(generation));
+  std::map<LayerId, LayerInfo> now;
+  LCFS_TRY(store.for_each_layer([&now](LayerInfo const& l) {
+    now.emplace(l.id, l);
+    return true;
+  }));
+  std::vector<Line> lines;
+  for (auto const& was : then.layers) {
+    auto const it = now.find(was.id);
+    if (it == now.end()) {
+      lines.push_back({Line::kBack, was.name, {}, false});
+      continue;
+    }
+    auto const& is = it->second;
+    bool const same_tree = is.root == was.root;
+    if (!same_tree || is.name != was.name || is.state != was.state)
+      lines.push_back({Line::kOther, is.name, is.name != was.name ? was.name : "", !same_tree});
+    now.erase(it);
+  }
+  for (auto const& [id, is] : now) lines.push_back({Line::kGone, is.name, {}, !is.has_digests});
+  return lines;
+}
+
+void print_plan(Options const& options, std::vector<Line> const& lines, std::uint64_t generation, bool done, Io const& io) {
+  if (options.json) {
+    for (auto const& l : lines)
+      print_json(io.out, {{"layer", l.name}, {"becomes", word(l.what)}, {"named", l.was.empty() ? Json() : Json(l.was)},
+                          {"loses_changes", l.loses}});
+    print_json(io.out, {{"layer", nullptr}, {"generation", generation}, {"done", done}});
+    return;
+  }
+  Table table({"LAYER", "BECOMES", ""}, "lll");
+  for (auto const& l : lines)
+    table.add({l.name, word(l.what), l.was.empty() ? (l.loses ? "its changes since are lost" : "") : fmt::format("named {}", l.was)});
+  if (!lines.empty()) table.print(io.out);
+  io.out << fmt::format("{} {}{}\n", done ? "the store is what it was at checkpoint" : "would go back to checkpoint", generation,
+                        done ? "; lcfs undo takes this back" : "; nothing was done");
+}
+
+Status undo_store(Options const& options, Context& context) {
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, options.dry_run ? Access::kReadOnly : Access::kReadWrite));
+  if (store.mounted() && !options.dry_run)
+    return Error{Errc::kBusy, "the store is mounted; unmount it first, or bring back one layer with lcfs undo --layer NAME", 0, {},
+                 kNoOffset};
+  auto const history = store->history();
+  auto generation = options.generation;
+  if (generation == 0) {
+    auto const steps = std::max<std::uint64_t>(options.steps, 1);
+    if (steps > history.size())
+      return Error{Errc::kNotFound, fmt::format("{} checkpoints are kept; see lcfs log", history.size()), 0, {}, kNoOffset};
+    generation = history[history.size() - steps].checkpoint.generation;
+  }
+  LCFS_TRY_ASSIGN(auto const lines, compare(*store, generation));
+  std::string lost;
+  for (auto const& l : lines)
+    if (l.loses) lost += (lost.empty() ? "" : ", ") + l.name;
+  if (!options.dry_run && !options.yes && !lost.empty())
+    return Error{Errc::kInvalid, fmt::format("changes of {} since then would be lost; --yes does it, --dry-run tells more", lost), 0, {},
+                 kNoOffset};
+  if (!options.dry_run) {
+    LCFS_TRY(store->go_back(generation));
+    LCFS_TRY(store.close());
+  }
+  print_plan(options, lines, generation, !options.dry_run, context.io);
+  return Ok{};
+}
+
+Status undo_layer(Options const& options, Context& context) {
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto const back, store->bring_back(options.layer, options.generation, options.as));
+  for (auto const& l : back) {
+    if (options.json)
+      print_json(context.io.out, {{"layer", l.name}, {"becomes", word(Line::kBack)}, {"named", nullptr}, {"loses_changes", false}});
+    else
+      context.io.out << fmt::format("{} is back\n", l.name);
+  }
+  return store.close();
+}
+
+Status run_undo(Options const& options, Context& context) {
+  return options.layer.empty() ? undo_store(options, context) : undo_layer(options, context);
+}
+
+}  // namespace
+
+void add_undo(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  auto* cmd = app.add_subcommand("undo", "Go back to a kept checkpoint, or bring a removed layer back");
+  add_store_option(*cmd, options->store);
+  auto* steps = cmd->add_option("--steps", options->steps, "So many operations back (default: 1)")
+                    ->type_name("N")
+                    ->check(CLI::PositiveNumber);
+  auto* layer = cmd->add_option("--layer", options->layer, "Bring back only this removed layer, and what it stands on")
+                    ->type_name("NAME")
+                    ->excludes(steps);
+  cmd->add_option("--as", options->as, "Its name from now on")->type_name("NAME")->needs(layer);
+  cmd->add_flag("-n,--dry-run", options->dry_run, "Do nothing; tell what would become of each layer")->excludes(layer);
+  cmd->add_flag("-y,--yes", options->yes, "Even if changes are lost");
+  cmd->add_flag("--json", options->json, "Print one JSON object a layer");
+  cmd->add_option("GENERATION", options->generation, "A checkpoint that lcfs log lists (default: the newest)")
+      ->check(CLI::PositiveNumber)
+      ->excludes(steps);
+  cmd->footer("Example:\n  lcfs layer rm web; lcfs undo --layer web");
+  cmd->callback([options, &context] {
+    if (auto done = run_undo(*options, context); !done) context.exit = fail(context, "undo", done.error());
+  });
+}
+
+}  // namespace lcfs::cli
