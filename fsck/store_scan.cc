@@ -75,6 +75,7 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
         std::vector<std::byte> copy(value.begin(), value.end());
         if (copy.size() < sizeof(LayerRecord)) return;
         std::memset(copy.data() + offsetof(LayerRecord, own_blocks), 0, sizeof(LayerRecord::own_blocks));
+        std::memset(copy.data() + offsetof(LayerRecord, skeleton_blocks), 0, sizeof(LayerRecord::skeleton_blocks));
         if (auto again = parse_layer(key, copy, sb_.total_blocks); again) {
           LayerEntry entry;
           entry.info = *std::move(again);

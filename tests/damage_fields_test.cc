@@ -88,7 +88,7 @@ Field const kFields[] = {
     FIELD(kStoreRecord, kLayer, LayerRecord, frozen_ns, kFree), FIELD(kStoreRecord, kLayer, LayerRecord, diff_bytes, kFree),
     FIELD(kStoreRecord, kLayer, LayerRecord, diff_id, kFree), FIELD(kStoreRecord, kLayer, LayerRecord, chain_id),
     FIELD(kStoreRecord, kLayer, LayerRecord, serve_id), FIELD(kStoreRecord, kLayer, LayerRecord, quota_blocks, kFree),
-    FIELD(kStoreRecord, kLayer, LayerRecord, reserved0),
+    FIELD(kStoreRecord, kLayer, LayerRecord, skeleton_blocks),
     FIELD(kStoreRecord, kRun, RunRecord, count),
     FIELD(kStoreRecord, kImage, ImageRecord, config_digest), FIELD(kStoreRecord, kImage, ImageRecord, manifest_digest),
     FIELD(kStoreRecord, kImage, ImageRecord, top_layer), FIELD(kStoreRecord, kImage, ImageRecord, layer_count),
