@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Undoing the removal of a layer: its blocks are history still, so its record and its runs are put back as they were.
+// Undoing the removal of a layer: its blocks are history still, so its records and its runs are put back as they were.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@ struct Removed {
   KeptCheckpoint from{};
   std::vector<LayerInfo> layers{};        // base first; all are to come back
   std::vector<std::vector<Extent>> runs{};  // of each
+  std::vector<std::pair<Key, std::string>> others{};  // records of skeletons and digests, of all
 };
 
 Error exists(std::string what) { return Error{Errc::kExists, std::move(what), EEXIST}; }
@@ -83,6 +84,10 @@ Status check_free(StoreImpl& s, Removed& r) LCFS_REQUIRES(s.mu) {
       runs.push_back({run.start, run.count});
       return true;
     }));
+    LCFS_TRY(scan(old.tree, {l.id, kSkeleton, 0}, {l.id, kTreeDigest, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+      r.others.emplace_back(key, std::string(reinterpret_cast<char const*>(value.data()), value.size()));
+      return true;
+    }));
   }
   return {};
 }
@@ -100,6 +105,7 @@ Status put_back(StoreImpl& s, Removed& r, std::string_view name) LCFS_REQUIRES(s
     s.layer_blocks += l.own_blocks;
     ++s.layer_count;
   }
+  for (auto const& [key, value] : r.others) LCFS_TRY(s.tree.put(key, as_bytes(value)));
   if (LayerId const below = r.layers.front().parent; below != 0) {
     LCFS_TRY_ASSIGN(auto parent, s.layer_record(below));
     ++parent.children;

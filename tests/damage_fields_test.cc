@@ -38,7 +38,7 @@ Field const kFields[] = {
     FIELD(kSuper, 0, Superblock, incompat), FIELD(kSuper, 0, Superblock, uuid, kFree),
     FIELD(kSuper, 0, Superblock, hash_seed), FIELD(kSuper, 0, Superblock, label, kFree),
     FIELD(kSuper, 0, Superblock, generation, kFree), FIELD(kSuper, 0, Superblock, total_blocks),
-    FIELD(kSuper, 0, Superblock, store_root), FIELD(kSuper, 0, Superblock, reserved0),
+    FIELD(kSuper, 0, Superblock, store_root), FIELD(kSuper, 0, Superblock, keep, kFree),
     FIELD(kSuper, 0, Superblock, next_id, kFree), FIELD(kSuper, 0, Superblock, next_inode, kFree),
     FIELD(kSuper, 0, Superblock, created_ns, kFree), FIELD(kSuper, 0, Superblock, written_ns, kFree),
     FIELD(kSuper, 0, Superblock, store_tree_blocks), FIELD(kSuper, 0, Superblock, layer_blocks),

@@ -57,6 +57,17 @@ class Undo(mounting.Case):
         self.fails("undo", "--as", "x", code=2)
         self.fails("log", "--drop", "some", code=2)
 
+    def test_a_removed_imported_layer_comes_back_with_its_tar(self):
+        name = self.import_small()
+        top = [layer["name"] for layer in self.lines("layer", "ls", "--json") if layer["children"] == 0][0]
+        self.lcfs("export", "-q", name, "-o", self.path("before.tar"), "--format", "docker")
+        self.lcfs("image", "rm", name)
+        self.lcfs("undo", "--layer", top)
+        self.lcfs("fsck", "-n", "--data", self.store)
+        told = self.lines("export", "--json", top, "-o", self.path("after.tar"), "--format", "docker")
+        self.assertIn("diff_id", json.dumps(told))
+        self.assertNotIn('"identical": "content"', json.dumps(told))
+
     def test_keep(self):
         self.lcfs("log", "--keep", "2")
         for n in range(5):
