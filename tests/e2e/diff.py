@@ -177,7 +177,8 @@ class Diff(mounting.Case):
         text = b"".join(part for part in (b"diff --git" + p for p in patch.split(b"diff --git")[1:]) if b"Binary files" not in part)
         subprocess.run(["patch", "-s", "-p1", "-d", there], input=text, check=True)
         if shutil.which("git"):
-            subprocess.run(["git", "apply", "-"], input=text, check=True, cwd=self.path("git"))
+            subprocess.run(["git", "apply", "-"], input=text, check=True, cwd=self.path("git"),
+                           env=dict(os.environ, GIT_CEILING_DIRECTORIES=self.dir))  # the build may stand in a repository
         wanted = self.extract("b", "wanted")
         for tree in [there] + ([self.path("git")] if shutil.which("git") else []):
             for name in ("text", "made \t here", "empty"):

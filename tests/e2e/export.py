@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 
 import mounting
@@ -144,10 +145,11 @@ class Export(mounting.Case):
 
     def test_podman_and_ctr_show_the_same_id(self):
         was = self.imported("oci-gzip.tar")
+        runroot = self.short_path()
         for form in ["oci", "docker"]:
             self.lcfs("export", "-q", "-o", self.out, "--format", form, "demo")
             if shutil.which("podman"):
-                podman = ["podman", "--root", self.path("pod"), "--runroot", self.path("podrun"), "--storage-driver", "vfs"]
+                podman = ["podman", "--root", self.path("pod"), "--runroot", runroot + "/run", "--storage-driver", "vfs"]
                 subprocess.run([*podman, "load", "-q", "-i", self.out], check=True, stdout=subprocess.DEVNULL)
                 shown = subprocess.run([*podman, "images", "--no-trunc", "-q"], check=True, stdout=subprocess.PIPE).stdout.decode().split()
                 self.assertEqual(shown, [was["id"]])
@@ -155,9 +157,14 @@ class Export(mounting.Case):
             if shutil.which("ctr") and shutil.which("containerd"):
                 self.ctr(was)
 
+    def short_path(self):
+        """podman's runroot and containerd's sockets must not be deep."""
+        path = tempfile.mkdtemp(prefix="lcfs-", dir="/tmp")
+        self.addCleanup(shutil.rmtree, path, ignore_errors=True)
+        return path
+
     def ctr(self, was):
-        where = self.path("containerd")
-        os.mkdir(where)
+        where = self.short_path()
         with open(where + "/config.toml", "w") as file:
             file.write(f'version = 2\nroot = "{where}/root"\nstate = "{where}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
                        f'[grpc]\naddress = "{where}/sock"\n[ttrpc]\naddress = "{where}/ttrpc"\n')

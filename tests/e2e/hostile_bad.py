@@ -24,6 +24,13 @@ class BadCase(h.HostileCase):
         self.import_layers(tar(file("kept", b"as it was")))
         self.before = self.df()
 
+    def df(self):
+        """What undo would need may be given up for want of room: it counts as free here."""
+        lines = super().df()
+        lines[-1]["free_bytes"] += lines[-1]["history_bytes"]
+        lines[-1]["history_bytes"] = 0
+        return lines
+
     def again(self):
         os.remove(self.store)
         self.mkfs(self.STORE_SIZE)

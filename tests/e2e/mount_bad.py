@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import subprocess
+import time
 import unittest
 
 import mounting
@@ -78,6 +79,10 @@ class MountBad(mounting.Case):
         with open(self.mnt + "/a/other", "wb") as file:  # another layer is not concerned
             file.write(b"x" * (16 << 20))
         os.remove(self.mnt + "/q/big")
+        # Its space comes back when the kernel has told that it forgot the file, which it does not wait for.
+        until = time.monotonic() + 10
+        while os.statvfs(self.mnt + "/q").f_bavail < 1024 and time.monotonic() < until:
+            time.sleep(0.01)
         with open(self.mnt + "/q/again", "wb") as file:
             file.write(b"x" * (2 << 20))
 
