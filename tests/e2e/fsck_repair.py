@@ -85,6 +85,10 @@ class Repair(support.Case):
         self.assertTrue(self.doc("lcfs df --store /srv/images.lcfs"))
         self.assertIn("scratch", self.doc("lcfs layer ls --store /srv/images.lcfs"))
         self.doc("lcfs layer rm --store /srv/images.lcfs scratch")
+        self.assertIn("layer rm scratch", self.doc("lcfs log --store /srv/images.lcfs"))
+        self.doc("lcfs undo --store /srv/images.lcfs --layer scratch")
+        self.assertIn("scratch", self.doc("lcfs layer ls --store /srv/images.lcfs"))
+        self.doc("lcfs layer rm --store /srv/images.lcfs scratch")
         self.doc("lcfs grow --store /srv/images.lcfs 128M")
 
     def test_data_is_healed_from_the_archive(self):
