@@ -3,7 +3,8 @@
 //
 // One of them takes the requests and answers them, as long as none has to wait: nothing is handed over, and what it needs is warm.
 // When it is about to wait in the middle of a request (device/wait_hook.h), another that stands by takes its place; when requests
-// pile up, others join it, up to one for each processor.
+// pile up, others join it, up to one for each processor; and when one works long on a request, so that others would have to wait
+// for it, a thread that looks every few milliseconds lets another in.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -11,12 +12,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "device/device.h"
@@ -88,6 +91,7 @@ class DevTransport final : public Transport {
   Status start(Handler handler) override {
     handler_ = std::move(handler);
     LCFS_TRY(set_nonblocking(fd_));
+    watch_ = std::thread([this] { watch(); });
     for (unsigned i = 0; i < options_.threads; ++i) {
       int fd = fd_;
       if (options_.clone_fd && i != 0) {
@@ -102,6 +106,13 @@ class DevTransport final : public Transport {
     for (auto& thread : threads_) {
       if (thread.joinable()) thread.join();
     }
+    if (!watch_.joinable()) return;
+    {
+      std::lock_guard lock(mu_);
+      ended_ = true;  // also if no thread could be started
+      active_.notify_all();
+    }
+    watch_.join();
   }
 
  private:
@@ -109,6 +120,7 @@ class DevTransport final : public Transport {
   struct Worker {
     DevTransport* transport = nullptr;
     bool reader = false;
+    bool working = false;  // on a request, as a reader: counted in working_
     unsigned busy = 0;  // requests in a row that were there already
     Patience patience{};
   };
@@ -138,12 +150,39 @@ class DevTransport final : public Transport {
     worker.transport = this;
     // What waits in the middle of a request lets another thread take the next ones.
     wait_hook() = {[](void* self) { static_cast<Worker*>(self)->transport->resign(*static_cast<Worker*>(self)); }, &worker};
-    while (become_reader(worker) && take(worker, fd, buffer.span(), room.span())) {
+    Handler const work = [this, &worker] {
+      taken_.fetch_add(1, std::memory_order_relaxed);
+      working_.fetch_add(1, std::memory_order_relaxed);
+      worker.working = true;
+      handler_();
+      if (std::exchange(worker.working, false)) working_.fetch_sub(1, std::memory_order_relaxed);
+    };
+    while (become_reader(worker) && take(worker, fd, buffer.span(), room.span(), work)) {
     }
     wait_hook() = {};
     std::lock_guard lock(mu_);
     ended_ = true;
     stand_by_.notify_all();
+    active_.notify_all();
+  }
+
+  // Sees to it that nobody who works long on a request is the only one that takes them.  Sleeps while nobody works.
+  void watch() {
+    std::unique_lock lock(mu_);
+    std::uint64_t before = 0;
+    while (!ended_) {
+      std::uint64_t const now = taken_.load(std::memory_order_relaxed);
+      unsigned const working = working_.load(std::memory_order_relaxed);
+      if (working == 0 && now == before) {
+        watching_ = false;
+        active_.wait(lock, [this] { return watching_.load() || ended_; });
+      } else if (working != 0 && working >= readers_ && now == before && wanted_ < options_.threads) {
+        ++wanted_;  // it retires by itself when there is nothing to do
+        stand_by_.notify_one();
+      }
+      before = now;
+      if (!ended_) active_.wait_for(lock, kLong);
+    }
   }
 
   // Waits until a reader is wanted.  False: the session has ended.
@@ -160,33 +199,41 @@ class DevTransport final : public Transport {
   void resign(Worker& worker) {
     if (!worker.reader) return;
     worker.reader = false;
+    if (std::exchange(worker.working, false)) working_.fetch_sub(1, std::memory_order_relaxed);
     std::lock_guard lock(mu_);
     --readers_;
     stand_by_.notify_one();
   }
 
   // One request, or the end of the thread's time as a reader.  False: the session has ended.
-  bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room) {
-    auto served = serve_from_dev(fd, buffer, room, handler_);
+  bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room, Handler const& work) {
+    auto served = serve_from_dev(fd, buffer, room, work);
     if (served == Answer::kNothing) {
       worker.busy = 0;
       auto const begin = Patience::Clock::now();
       auto const until = begin + worker.patience.now();
       while (served == Answer::kNothing && Patience::Clock::now() < until) {
         relax();
-        served = serve_from_dev(fd, buffer, room, handler_);
+        served = serve_from_dev(fd, buffer, room, work);
       }
       if (served == Answer::kNothing) {
         if (retire(worker)) return true;
         pollfd wait{fd, POLLIN, 0};
         poll(&wait, 1, -1);
         worker.patience.waited(Patience::Clock::now() - begin);
+        wake_watch();
       }
     } else if (++worker.busy >= kBusy) {
       worker.busy = 0;
       ask_for_help();
     }
     return served != Answer::kEnded;
+  }
+
+  void wake_watch() {
+    if (watching_.exchange(true)) return;
+    std::lock_guard lock(mu_);
+    active_.notify_all();
   }
 
   // Many requests in a row were there already: one reader is not enough.
@@ -215,17 +262,22 @@ class DevTransport final : public Transport {
   }
 
   static constexpr unsigned kBusy = 64;
+  static constexpr auto kLong = std::chrono::milliseconds(5);
 
   int const fd_;
   TransportOptions options_;
   unsigned most_readers_ = 1;
   Handler handler_;
   std::mutex mu_;
-  std::condition_variable stand_by_;
+  std::condition_variable stand_by_, active_;
   unsigned readers_ = 0, wanted_ = 1;  // under mu_, as the next one
   bool ended_ = false;
+  std::atomic<std::uint64_t> taken_{0};     // requests
+  std::atomic<unsigned> working_{0};        // readers that have one in hand
+  std::atomic<bool> watching_{true};        // watch() does not sleep
   std::vector<int> clones_;
   std::vector<std::thread> threads_;
+  std::thread watch_;
 };
 
 }  // namespace
