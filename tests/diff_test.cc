@@ -14,6 +14,7 @@
 #include "engine/squash.h"
 #include "format/layout.h"
 #include "tests/support/test_store.h"
+#include "verify/tree_digest.h"
 
 using namespace lcfs;
 using lcfs::test::must;
@@ -456,14 +457,15 @@ TEST_CASE("diff: agrees with a naive walk of both trees, whatever was done to wh
         CHECK(told.empty() == (naive(*s, b, a).empty()));
       }
     }
-    // A layer on any other, or on nothing, with the tree of any: that has no differences, sockets and odd names included.
+    // A layer on any other, or on nothing, with the tree of any: the same tree, sockets and odd names included.  (Not a diff without
+    // lines: where directories changed places below, the one that stands at a path may be another inode.)
     std::atomic<bool> const stop{false};
     for (int i = 0; i < 4; ++i) {
       LayerId const onto = i == 3 ? 0 : layers[rng() % layers.size()], what = layers[rng() % layers.size()];
       CAPTURE(onto);
       CAPTURE(what);
       LayerId const flat = must(squash_layer(*s, onto, what, "flat" + std::to_string(i), stop));
-      CHECK(text_of(diff(*s, what, flat)) == text_of({}));
+      CHECK(must(compute_tree_digest(*s, what, {})) == must(compute_tree_digest(*s, flat, {})));
       CHECK(must(s->layer_info(flat)).parent == onto);
     }
   }

@@ -162,14 +162,15 @@ TEST_CASE("digest: whatever is part of a tree changes it, and nothing else does"
          must(l.setattr(etc, {.mtime = kThen}));
        }},
   };
-  for (auto const& [what, change] : changes) {
+  for (auto const& each : changes) {
+    auto const& what = each.first;
     CAPTURE(what);
     LayerId const id = must(store->create_layer("x", a));
     auto layer = must(store->layer(id));
     CHECK(digest_of(*store, id) == digest);
     must(layer->setattr(find(*layer, "motd"), {.atime = Timestamp{5, 0}}));  // no part of it
     CHECK(digest_of(*store, id) == digest);
-    change(*layer);
+    each.second(*layer);
     CHECK(digest_of(*store, id) != digest);
     layer.reset();
     must(store->remove_layer(id));
