@@ -153,9 +153,9 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
   LCFS_TRY_ASSIGN(survey.slots, read_superblocks(device, options, report, findings));
   report.in_force = choose_slot(survey.slots, report, findings);
   if (slot && survey.slots[*slot]) report.in_force = slot;
-  if (report.in_force) {
-    report.superblock = survey.slots[*report.in_force];
-    auto const& superblock = survey.superblock = *report.superblock;
+  if (report.in_force && survey.slots[*report.in_force]) {
+    auto const& superblock = survey.superblock = *survey.slots[*report.in_force];
+    report.superblock = superblock;
     survey.source = std::make_unique<NodeSource>(device, superblock, options.node_cache, options.skip_checksum);
     survey.scan = std::make_unique<StoreScan>(*survey.source, superblock, findings);
     auto& scan = *survey.scan;
