@@ -24,11 +24,13 @@ Result<T> LayerImpl::end_change(Result<T> result, std::uint64_t changes_before) 
   return result;
 }
 
-// op() runs with mu_ held and `blocks` promised.  If the store is full, room is made once (outside the lock), then again.
+// op() runs with mu_ held and `blocks` promised.  If the store is full, room is made (outside the lock), then again; at last it waits
+// a moment for what a server holds though it is removed: its client is about to say that it has done with it.
 template <class Op>
 auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
   using R = decltype(op());
   for (int tries = 0;; ++tries) {
+    bool const last = tries > 2 || (tries == 2 && held_.load(std::memory_order_acquire) == 0);
     bool quota = false, unflushed = false;
     {
       WriteLock lock(mu_);
@@ -40,16 +42,17 @@ auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
         space_.set_payer(&*promised);
         std::uint64_t const before = tree_.changes();
         R result = end_change(op(), before);
-        bool const again = !result && result.error().code == Errc::kNoSpace && tree_.changes() == before && tries < 2;
+        bool const again = !result && result.error().code == Errc::kNoSpace && tree_.changes() == before && !last;
         if (!again) {
           if (result && !spill_if_large()) return R(store_.fail(Error{Errc::kIo, "cannot write nodes"}));
           return result;
         }
         quota = result.error().sys == EDQUOT;
-      } else if (promised.error().code != Errc::kNoSpace || tries >= 2) {
+      } else if (promised.error().code != Errc::kNoSpace || last) {
         return R(std::move(promised).error());
       }
     }
+    if (tries == 2) await_forgotten();
     // Unflushed files have generous promises, small ones above all; placing their data turns them into less, at little cost.  At
     // the layer's own limit nothing else helps.
     bool const flush = quota || (tries == 0 && unflushed);

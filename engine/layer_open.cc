@@ -2,7 +2,10 @@
 // Layers: what keeps an inode that has no name: open() and hold_unlinked().
 // An orphan record says on the device that such an inode is there, so that a crash does not keep it.
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
+#include "device/wait_hook.h"
 #include "engine/layer_change.h"
 
 namespace lcfs {
@@ -73,6 +76,18 @@ Status LayerImpl::let_go(Inode inode, Keeper keeper) {
 }
 
 Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
+
+void LayerImpl::await_forgotten() const {
+  about_to_wait();
+  // A kernel tells when it has nothing more urgent to say.  While files go, more may.
+  constexpr int kPatience = 20;
+  for (int left = kPatience; left > 0; --left) {
+    std::uint64_t const before = held_.load(std::memory_order_acquire);
+    if (before == 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (held_.load(std::memory_order_acquire) < before) left = kPatience / 4;
+  }
+}
 
 Status LayerImpl::forget(Inode inode) {
   if (held_.load(std::memory_order_acquire) == 0) return {};
