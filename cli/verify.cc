@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs verify: reads layers again, every checksum.
+// lcfs verify: reads layers again, every checksum and digest.
 #include <fmt/format.h>
 
 #include "cli/commands.h"
@@ -9,6 +9,7 @@
 #include "cli/signals.h"
 #include "cli/store_arg.h"
 #include "cli/units.h"
+#include "exporter/diff_id.h"
 #include "verify/verify.h"
 
 namespace lcfs::cli {
@@ -40,18 +41,13 @@ Result<std::vector<LayerId>> wanted_layers(Store const& store, Options const& op
   return ids;
 }
 
-Json check_json(VerifiedLayer::Check check) {
-  if (check == VerifiedLayer::kNotChecked) return nullptr;
-  return check == VerifiedLayer::kSame;
-}
-
 char const* check_text(VerifiedLayer::Check check) {
   switch (check) {
-    case VerifiedLayer::kNotChecked: return "-";
+    case VerifiedLayer::kNotChecked: return "not checked";
     case VerifiedLayer::kSame: return "same";
     case VerifiedLayer::kDifferent: break;
   }
-  return "DIFFERENT";
+  return "different";
 }
 
 Result<std::string> name_of(Store const& store, LayerId id) {
@@ -68,14 +64,24 @@ void tell(Store const& store, Damage const& d, bool json, Io const& io) {
     else put_bytes(line, "path", d.path);
     line["inode"] = d.inode;
     line["file_offset"] = d.file_offset;
-    line["offset"] = d.device_offset;
+    line["offset"] = d.device_offset == kNoOffset ? Json(nullptr) : Json(d.device_offset);
     print_json(io.out, line);
     return;
   }
   io.out << fmt::format("layer {}: ", layer ? *layer : "?");
   if (d.inode != 0)
     io.out << fmt::format("{}: at {}: ", d.path.empty() ? fmt::format("inode {}", d.inode) : escape(d.path), d.file_offset);
-  io.out << fmt::format("at byte {:#x} of the store: {}\n", d.device_offset, escape_controls(d.text));
+  if (d.device_offset != kNoOffset) io.out << fmt::format("at byte {:#x} of the store: ", d.device_offset);
+  io.out << escape_controls(d.text) << '\n';
+}
+
+// What no checksum tells: everything is as it was written, and is not what it was to be.
+void tell_differences(VerifiedLayer const& l, Io const& io) {
+  if (l.digest == VerifiedLayer::kDifferent)
+    io.out << fmt::format("layer {}: digest: different: its tree is another than when the digest was recorded\n", l.info.name);
+  if (l.diff_id == VerifiedLayer::kDifferent)
+    io.out << fmt::format("layer {}: diff_id: different: its files and its tar's skeleton do not make {} any more\n", l.info.name,
+                          digest_text(l.info.diff_id));
 }
 
 Status run_verify(Options const& options, Context& context) {
@@ -89,6 +95,7 @@ Status run_verify(Options const& options, Context& context) {
   how.record = options.digest;
   how.stop = &stop.stop();
   how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) { progress.layers(layer, done, of); };
+  how.diff_id = [&stop](Store& from, LayerInfo const& layer) { return exporter::makes_its_diff_id(from, layer, &stop.stop()); };
   LCFS_TRY_ASSIGN(auto const layers, verify_layers(*store, std::move(ids), how, [&](Damage const& d) {
     progress.finish();
     tell(*store, d, options.json, context.io);
@@ -105,7 +112,9 @@ Status run_verify(Options const& options, Context& context) {
     if (options.json)
       print_json(context.io.out, {{"layer", l.info.name}, {"nodes", l.nodes}, {"data_bytes", l.data_blocks * kBlockSize},
                                   {"damaged", l.damaged}, {"digest", digest_or_null(l.tree.has_value(), l.tree.value_or(Digest{}))},
-                                  {"digest_ok", check_json(l.digest)}, {"diff_id_ok", check_json(l.diff_id)}});
+                                  {"digest_check", check_text(l.digest)}, {"diff_id", check_text(l.diff_id)}});
+    else
+      tell_differences(l, context.io);
   }
   if (options.json) {
     print_json(context.io.out, {{"layers", layers.size()}, {"read_bytes", bytes}, {"damaged", damaged}, {"sound", damaged == 0}});
@@ -122,7 +131,7 @@ Status run_verify(Options const& options, Context& context) {
 
 void add_verify(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("verify", "Read layers again and check every checksum");
+  auto* cmd = app.add_subcommand("verify", "Read layers again and check every checksum and diff_id");
   add_store_option(*cmd, options->store);
   auto* all = cmd->add_flag("--all", options->all, "All layers (the default without a NAME)");
   cmd->add_flag("--digest", options->digest, "Compute the digest of each frozen layer's tree, and record it");

@@ -245,6 +245,11 @@ TEST_CASE("layer commit --image: digests are those of the tars that diff --oci w
   CHECK(config["history"].back()["comment"] == "why");
   CHECK(config["history"].size() == 4);  // a line for each layer, also of an image without history
 
+  for (char const* layer : {"one", "snap"}) {
+    auto const verified = place.ok({"verify", "--json", layer});
+    CHECK(json::parse(verified.substr(0, verified.find('\n')))["diff_id"] == "same");
+  }
+
   // The layer goes on, and what has digests already keeps them.
   CHECK(place.layer("work")["state"] == "open");
   CHECK(place.layer("work")["parent"] == "snap");

@@ -170,6 +170,8 @@ TEST_CASE("served: queries say the same as on a store that nobody has") {
                                                {"cat", "work", "/to", "big"},
                                                {"cat", "work", "/etc"},
                                                {"stat", "--runs", "--json", "test", "/big"},
+                                               {"verify", "test"},
+                                               {"verify", "--json"},
                                                {"df"},
                                                {"df", "--json"},
                                                {"fsck", "-n"},

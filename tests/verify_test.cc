@@ -11,6 +11,11 @@
 #include <map>
 
 #include "engine/import.h"
+#include "engine/store_impl.h"
+#include "exporter/diff_id.h"
+#include "importer/import.h"
+#include "tests/support/support.h"
+#include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
 #include "verify/tree_digest.h"
 #include "verify/why.h"
@@ -95,6 +100,49 @@ void flip(TestStore& store, std::uint64_t at) {
   must(store.device()->read(from, block.span()));
   block.data()[at - from] ^= std::byte{0x10};
   must(store.device()->write(from, std::span<std::byte const>(block.span())));
+}
+
+LayerInfo import_layer(Store& store, std::string tar) {
+  test::TestImage image;
+  image.layers = {test::plain_layer(std::move(tar))};
+  test::TempDir dir;
+  test::write_file(dir.file("a.tar"), test::tar_of(test::oci_members({image})));
+  importer::ImportOptions options;
+  options.source = dir.file("a.tar");
+  must(importer::import_archive(store, options));
+  return must(store.layer_info(must(store.resolve_layer("test"))));
+}
+
+// As the program verifies.
+VerifiedLayer verify_with_diff_id(Store& store, LayerId id, std::vector<Damage>* found = nullptr) {
+  VerifyOptions options;
+  options.diff_id = [](Store& from, LayerInfo const& info) { return exporter::makes_its_diff_id(from, info, nullptr); };
+  std::vector<VerifiedLayer> layers;
+  auto damage = damages(store, {id}, &layers, options);
+  if (found != nullptr) *found = std::move(damage);
+  return layers.at(0);
+}
+
+// Changes bytes that stand in the layer's one node, and makes all checksums right again, as a writer gone wrong would.
+void rewrite_small_file(TestStore& store, LayerInfo info, std::string const& from, std::string const& to) {
+  AlignedBuffer node(kNodeSize);
+  auto const at = info.root.block.get() * kBlockSize;
+  must(store.device()->read(at, node.span()));
+  std::string_view const text(reinterpret_cast<char const*>(node.data()), kNodeSize);
+  auto const found = text.find(from);
+  REQUIRE(found != std::string_view::npos);
+  std::copy(to.begin(), to.end(), reinterpret_cast<char*>(node.data()) + found);
+  info.root.checksum.set(seal_node(node.span()));
+  must(store.device()->write(at, std::span<std::byte const>(node.span())));
+  auto& impl = store->impl();
+  {
+    WriteLock lock(impl.mu);
+    must(impl.begin_structure_change());
+    auto const before = impl.tree.changes();
+    must(impl.end_structure_change(impl.put_layer_record(info), before));
+  }
+  must(store->checkpoint());
+  store.reopen();
 }
 
 }  // namespace
@@ -247,6 +295,47 @@ TEST_CASE("verify: a flipped bit of data or of a node is found, with its place, 
     flip(store, at);
     CHECK(damages(*store, {a, b}).empty());
   }
+}
+
+TEST_CASE("verify: content that has right checksums and is not what was imported is told by the diff_id") {
+  TestStore store;
+  auto const tar = test::TarBuilder().file("small", "this is it").file("large", std::string(9000, 'l')).end().text();
+  auto const info = import_layer(*store, tar);
+  CHECK(verify_with_diff_id(*store, info.id).diff_id == VerifiedLayer::kSame);
+  rewrite_small_file(store, info, "this is it", "it is this");
+  std::vector<Damage> found;
+  auto const layer = verify_with_diff_id(*store, info.id, &found);
+  CHECK(layer.diff_id == VerifiedLayer::kDifferent);
+  CHECK(layer.damaged == 0);
+  CHECK(found.empty());
+}
+
+TEST_CASE("verify: a tar whose skeleton can't be read is damage; what has no tar of its own is not checked") {
+  TestStore store;
+  auto const info = import_layer(*store, test::TarBuilder().file("a", "a").end().text());
+  LayerId const clone = must(store->create_layer("clone", info.id));
+  must(store->freeze_layer(clone));
+  CHECK(verify_with_diff_id(*store, clone).diff_id == VerifiedLayer::kNotChecked);
+  std::uint64_t at = 0;
+  auto& impl = store->impl();
+  {
+    ReadLock lock(impl.mu);
+    must(scan(impl.tree, {0, 0, 0}, kMaxKey, [&](Key const& key, Bytes value) -> Result<bool> {
+      if (key.kind == kSkeletonExtent) at = must(parse_skeleton_extent(key, value, impl.space.total())).block * kBlockSize;
+      return true;
+    }));
+  }
+  REQUIRE(at != 0);
+  flip(store, at + 3);
+  std::vector<Damage> found;
+  auto const layer = verify_with_diff_id(*store, info.id, &found);
+  CHECK(layer.diff_id == VerifiedLayer::kNotChecked);
+  CHECK(layer.damaged == 1);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].device_offset == at);
+  CHECK(found[0].layer == info.id);
+  CHECK(found[0].text.find("skeleton") != std::string::npos);
+  flip(store, at + 3);
 }
 
 TEST_CASE("why: each layer's part in a file, who owns it and who shares it") {

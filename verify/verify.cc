@@ -99,6 +99,23 @@ class Verifier {
   std::vector<std::pair<std::uint64_t, LayerId>> owners_{};     // of this layer's extents, by first block
 };
 
+Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& layer, std::function<void(Damage const&)> const& tell) {
+  auto const same = options.diff_id(store, layer.info);
+  if (same) {
+    if (*same) layer.diff_id = **same ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
+    return {};
+  }
+  if (same.error().code == Errc::kNotFound) return {};  // removed meanwhile
+  if (same.error().code != Errc::kCorrupt && same.error().code != Errc::kIo) return same.error();
+  Damage d;
+  d.layer = d.owner = layer.info.id;
+  d.device_offset = same.error().offset;
+  d.text = same.error().message;
+  ++layer.damaged;
+  tell(d);
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids, VerifyOptions const& options,
@@ -117,12 +134,11 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
   }
   // With damage about, a digest would only say so again.
   bool const sound = std::all_of(out.begin(), out.end(), [](auto const& l) { return l.damaged == 0; });
+  std::uint64_t done = 0;
   for (auto& layer : out) {
     if (!sound || layer.info.state != LayerState::kFrozen) continue;
-    if (options.diff_id && layer.info.has_digests) {
-      LCFS_TRY_ASSIGN(auto const same, options.diff_id(store, layer.info));
-      if (same) layer.diff_id = *same ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
-    }
+    if (options.progress) options.progress(layer.info.name, done++, out.size());
+    if (options.diff_id && layer.info.has_digests) LCFS_TRY(check_diff_id(store, options, layer, tell));
     LCFS_TRY_ASSIGN(auto const recorded, store.tree_digest(layer.info.id));
     if (!recorded && !options.record) continue;
     LCFS_TRY_ASSIGN(layer.tree, compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads all that layers are again: every node and every block of data against its checksum, and the digest of the tree against
-// the recorded one.  Works beneath a running store, as of a checkpoint.
+// the recorded one, the tar against its diff_id.  Works beneath a running store, as of a checkpoint.
 // What several layers share is read once; damage is told of the first of them.  Time: one pass over the nodes of each layer, then
-// one over its data in the order of the device; the digest reads the content once more.
+// one over its data in the order of the device; the digests read the content once more each.
 // Memory: 16 bytes for each node and extent of all layers, and what DataCheck says.
 #pragma once
 
@@ -22,9 +22,9 @@ struct Damage {
   LayerId layer = 0;                 // in whose tree it was met
   LayerId owner = 0;                 // who owns the block; 0: not known
   std::string path{};                // of the file; "" if it is none, or can't be found
-  std::uint64_t inode = 0;           // 0: a node
+  std::uint64_t inode = 0;           // 0: a node, or the tar that the layer came as
   std::uint64_t file_offset = 0;     // of a block of data
-  std::uint64_t device_offset = 0;
+  std::uint64_t device_offset = kNoOffset;
   std::uint32_t expected = 0;        // its checksum
   std::string text{};
 };
@@ -43,7 +43,7 @@ struct VerifyOptions {
   bool record = false;
   std::atomic<bool> const* stop = nullptr;                                                                // turns true: kInterrupted
   std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)> progress{};
-  // Whether the layer's own changes still make the tar with its diff_id; nothing: can't be told.  For an exporter to give.
+  // Whether the layer's own changes still make the tar with its diff_id (exporter/diff_id.h); nothing: can't be told.
   std::function<Result<std::optional<bool>>(Store&, LayerInfo const&)> diff_id{};
 };
 

@@ -83,7 +83,8 @@ class Undo(mounting.Case):
         self.lcfs("verify", "--digest")
         layers = self.lines("verify", "--json")
         self.assertTrue(layers[-1]["sound"])
-        self.assertEqual({line["digest_ok"] for line in layers[:-1]}, {True})
+        self.assertEqual({line["digest_check"] for line in layers[:-1]}, {"same"})
+        self.assertEqual({line["diff_id"] for line in layers[:-1]}, {"same"})
         run = self.lines("stat", "--runs", "--json", name, "/bin/busybox")
         at = run[0]["runs"][0]["device_offset"] + 100
         with open(self.store, "r+b") as store:
