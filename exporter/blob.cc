@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,14 +14,67 @@
 namespace lcfs::exporter {
 namespace {
 
-constexpr std::size_t kQueueDepth = 4;  // pieces
+constexpr std::size_t kQueueDepth = 6;  // pieces
+constexpr unsigned kReaders = 3;        // so that the device has the next reads while the last ones are checked
 
-using Queue = importer::BoundedQueue<Piece>;
+// A piece whose bodies may still be on their way.
+struct Promised {
+  Piece piece{};
+  std::shared_future<Status> read{};
+};
+
+using Queue = importer::BoundedQueue<Promised>;
+
+// The next piece, with its bodies; nothing at the end.
+Result<Piece> next_piece(Queue& pieces) {
+  auto promised = pieces.pop();
+  if (!promised) return Piece{};
+  LCFS_TRY(promised->read.get());
+  return std::move(promised->piece);
+}
+
+// Reads the bodies of pieces, several at once.
+class BodyReaders {
+ public:
+  explicit BodyReaders(BlobPlan const& plan) : plan_(plan), work_(kReaders) {
+    for (unsigned i = 0; plan.concurrent_reads && i < kReaders; ++i) {
+      threads_.emplace_back([this] {
+        while (auto job = work_.pop()) (*job)();
+      });
+    }
+  }
+  ~BodyReaders() {
+    work_.close();
+    for (auto& thread : threads_) thread.join();
+  }
+  BodyReaders(BodyReaders const&) = delete;
+  BodyReaders& operator=(BodyReaders const&) = delete;
+
+  // `piece` lives until it is done: whoever waits for it has it.
+  std::shared_future<Status> read(std::vector<Layer::ReadRequest> requests, Piece piece) {
+    Job job([this, requests = std::move(requests), piece = std::move(piece)] {
+      return requests.empty() ? Status{} : plan_.read_bodies(requests);
+    });
+    auto done = job.get_future().share();
+    if (threads_.empty()) {
+      job();
+    } else {
+      work_.push(std::move(job));
+    }
+    return done;
+  }
+
+ private:
+  using Job = std::packaged_task<Status()>;
+  BlobPlan const& plan_;
+  importer::BoundedQueue<Job> work_;
+  std::vector<std::thread> threads_{};
+};
 
 // The producing side: cuts the tar into pieces.  Bodies are read when their piece is full, all at once.
 class PieceWriter final : public TarSink {
  public:
-  PieceWriter(BlobPlan const& plan, Queue& encode, Queue& hash) : plan_(plan), encode_(encode), hash_(hash) {}
+  PieceWriter(BlobPlan const& plan, Queue& encode, Queue& hash) : plan_(plan), encode_(encode), hash_(hash), readers_(plan) {}
 
   Status bytes(std::span<std::byte const> bytes) override {
     while (!bytes.empty()) {
@@ -61,12 +115,11 @@ class PieceWriter final : public TarSink {
 
   Status hand_on() {
     if (plan_.stop != nullptr && plan_.stop->load()) return Error{Errc::kInterrupted, "interrupted"};
-    if (!requests_.empty()) LCFS_TRY(plan_.read_bodies(requests_));
-    requests_.clear();
-    piece_->resize(used_);
+    piece_->resize(used_);  // the last one; nothing moves
+    Promised full{std::exchange(piece_, nullptr), {}};
+    full.read = readers_.read(std::exchange(requests_, {}), full.piece);
     if (plan_.on_plain) plan_.on_plain(used_);
     used_ = 0;
-    Piece const full = std::exchange(piece_, nullptr);
     // The other side gave up: it knows why.
     if (!hash_.push(full) || !encode_.push(full)) return Error{Errc::kInterrupted, "interrupted"};
     return {};
@@ -78,6 +131,7 @@ class PieceWriter final : public TarSink {
   std::shared_ptr<std::vector<std::byte>> piece_{};
   std::size_t used_ = 0;
   std::vector<Layer::ReadRequest> requests_{};
+  BodyReaders readers_;  // ends first: they write into pieces
 };
 
 // Hashes what passes.
@@ -106,19 +160,20 @@ Status encode_all(BlobPlan const& plan, bool as_it_was, Queue& pieces, Encoding&
   if (as_it_was) {
     bool whole = false;
     while (first.size() < kProbePieces && !whole) {
-      if (auto piece = pieces.pop()) {
-        first.push_back(*std::move(piece));
-      } else {
-        whole = true;
-      }
+      LCFS_TRY_ASSIGN(auto piece, next_piece(pieces));
+      whole = !piece;
+      if (piece) first.push_back(std::move(piece));
     }
     LCFS_TRY_ASSIGN(auto const found, find_encoding(*plan.original, plan.plain_bytes, first, whole));
     if (found) how = *found;
   }
   LCFS_TRY_ASSIGN(auto const encoder, make_encoder(how, plan.threads, out));
   for (auto& piece : first) LCFS_TRY(encoder->feed(std::move(piece)));
-  while (auto piece = pieces.pop()) LCFS_TRY(encoder->feed(*std::move(piece)));
-  return encoder->finish();
+  for (;;) {
+    LCFS_TRY_ASSIGN(auto piece, next_piece(pieces));
+    if (!piece) return encoder->finish();
+    LCFS_TRY(encoder->feed(std::move(piece)));
+  }
 }
 
 }  // namespace
@@ -142,7 +197,9 @@ Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out) {
     }
   });
   std::thread hasher([&] {
-    while (auto const piece = to_hash.pop()) {
+    for (;;) {
+      auto const piece = next_piece(to_hash);
+      if (!piece || !*piece) return;  // the encoder tells what could not be read
       plain_hash.update(**piece);
       made.plain_bytes += (*piece)->size();
     }

@@ -3,7 +3,7 @@
 //
 //   tar (skeleton or changeset; file bodies in large reads) -> { SHA-256 of the plain tar | encoder -> SHA-256 -> out }
 //
-// Reading, hashing and encoding are threads of their own behind bounded queues.
+// Planning, reading (several pieces at once), hashing and encoding are threads of their own behind bounded queues.
 #pragma once
 
 #include <atomic>
@@ -26,6 +26,7 @@ struct MadeBlob {
 struct BlobPlan {
   std::function<Status(TarSink& tar)> write_tar{};                                       // called in another thread
   std::function<Status(std::span<Layer::ReadRequest const> requests)> read_bodies{};     // likewise
+  bool concurrent_reads = false;           // read_bodies may be called by several threads at once, also while write_tar runs
   Encoding encoding{};                     // where original is not given, or it can't be made again
   std::optional<BlobInfo> original{};      // how it came.  Its digest comes out if we know how it was made
   std::uint64_t plain_bytes = 0;           // of the tar, where original is given

@@ -164,6 +164,7 @@ class Exporter {
     BlobPlan plan;
     plan.write_tar = [&tar](TarSink& out) { return tar->write(out); };
     plan.read_bodies = [&tar](std::span<Layer::ReadRequest const> requests) { return tar->read_bodies(requests); };
+    plan.concurrent_reads = tar->concurrent_reads();
     plan.encoding.kind = encoding_for(tar->original());
     if (options_.compress == Compress::kOriginal && tar->original() != nullptr) plan.original = *tar->original();
     plan.plain_bytes = info.diff_bytes;

@@ -15,7 +15,7 @@
 
 namespace lcfs::exporter {
 
-// One layer, one thread.
+// One layer, one thread, but for read_bodies() of a frozen one.
 class LayerTar {
  public:
   // latest: SOURCE_DATE_EPOCH.  Both count for new tars only.
@@ -28,6 +28,8 @@ class LayerTar {
   Status write(TarSink& tar);
   // Bodies of files, for whoever takes the tar.  Errors name layer and path.
   Status read_bodies(std::span<Layer::ReadRequest const> requests);
+  // It may be called by several threads at once, also while write() runs.
+  [[nodiscard]] bool concurrent_reads() const { return layer_ != nullptr; }
 
  private:
   LayerTar(Store& store, LayerInfo info, std::optional<std::int64_t> latest, ChangesetTar::Skipped skipped)
