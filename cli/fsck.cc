@@ -6,7 +6,6 @@
 
 #include "cli/commands.h"
 #include "cli/fsck_print.h"
-#include "cli/heal.h"
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -16,6 +15,7 @@
 #include "fsck/check.h"
 #include "fsck/heal.h"
 #include "fsck/repair.h"
+#include "importer/offer.h"
 #include "mount/mount_table.h"
 
 namespace lcfs::cli {
@@ -176,7 +176,7 @@ class Answers {
 Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device, fsck::Options const& how) {
   LCFS_TRY_ASSIGN(auto const healer, fsck::Healer::look(device, how));
   if (healer->damaged() == 0) return std::uint64_t{0};
-  LCFS_TRY(offer_archive(*healer, options.heal_from, context.io.in_fd));
+  LCFS_TRY(importer::offer_archive(*healer, options.heal_from, context.io.in_fd));
   LCFS_TRY(healer->finish());
   return healer->healed();
 }

@@ -24,18 +24,22 @@ Result<std::unique_ptr<Healer>> Healer::look(Device& device, Options const& opti
   auto how = options;
   how.collect = how.data = true;
   LCFS_TRY_ASSIGN(auto survey, inspect(device, how, std::nullopt));
-  std::unique_ptr<Healer> healer(new Healer(device));
+  auto healer = std::make_unique<Healer>(device);
   for (auto const& [id, facts] : survey.layers) {
     auto const* layer = survey.scan->layer(id);
     for (auto const& b : facts.bad) {
       healer->blocks_[b.block] = false;
       for (auto const& path : paths_of(*survey.source, layer->info.root, layer->info.root_inode, b.inode, kMostNames))
-        healer->files_[std::string(plain(path))].emplace(b.file_offset, Wanted{b.block, b.expected});
+        healer->want(path, b.file_offset, b.block, b.expected);
     }
   }
-  healer->damaged_ = healer->blocks_.size();
   healer->report_ = std::move(survey.report);
   return healer;
+}
+
+void Healer::want(std::string_view path, std::uint64_t file_offset, std::uint64_t block, std::uint32_t sum) {
+  blocks_.emplace(block, false);
+  files_[std::string(plain(path))].emplace(file_offset, Wanted{block, sum});
 }
 
 bool Healer::begin_file(std::string_view path) {

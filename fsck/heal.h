@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // File data that fails its checksum, found again in what the layer was made from.
 //
+// Used by fsck (look() finds what is damaged) and beneath a running store (verify/heal.h, which knows already).
 // Whoever has the archive offers its files, in any order; of those that lost blocks, at the same offsets, blocks whose checksum is the
 // recorded one are written back where they were.  That is the one write in place there is (I1, I2): such a block holds by its checksum
 // what every tree that reaches it says it holds, and what it overwrites is not that.
@@ -23,11 +24,16 @@ namespace lcfs::fsck {
 
 class Healer {
  public:
-  // Checks the store (options.data is meant) and notes what is damaged.  Errors as check().
+  explicit Healer(Device& device) : device_(device), buffer_(kBlockSize) {}
+  // Checks the store (options.data is meant) and wants what is damaged.  Errors as check().
   static Result<std::unique_ptr<Healer>> look(Device& device, Options const& options);
 
-  [[nodiscard]] Report const& report() const { return report_; }  // before anything was healed
-  [[nodiscard]] std::uint64_t damaged() const { return damaged_; }  // blocks
+  // `block`, at that offset of that file, is to hold 4096 bytes with that checksum.  A block may be wanted several times, for each
+  // name that its file has.
+  void want(std::string_view path, std::uint64_t file_offset, std::uint64_t block, std::uint32_t sum);
+
+  [[nodiscard]] Report const& report() const { return report_; }  // of look(): before anything was healed
+  [[nodiscard]] std::uint64_t damaged() const { return blocks_.size(); }
   [[nodiscard]] std::uint64_t healed() const { return healed_; }
 
   // One file after the other, its bytes in order.  Paths from "/", "./" or neither.  False: nothing of it is wanted, its bytes
@@ -45,14 +51,13 @@ class Healer {
   };
   using File = std::multimap<std::uint64_t, Wanted>;  // by file offset
 
-  explicit Healer(Device& device) : device_(device), buffer_(kBlockSize) {}
   Status end_block();
 
   Device& device_;
   Report report_{};
   std::unordered_map<std::string, File> files_;  // by path, without a slash in front
   std::map<std::uint64_t, bool> blocks_;         // damaged ones; true: healed
-  std::uint64_t damaged_ = 0, healed_ = 0;
+  std::uint64_t healed_ = 0;
   File const* file_ = nullptr;  // the one that comes by; null: nobody wants it
   std::uint64_t offset_ = 0;    // in it
   AlignedBuffer buffer_;        // its block in hand

@@ -3,27 +3,16 @@
 
 #include <sys/stat.h>
 
-#include <map>
-#include <set>
-#include <utility>
-
 #include "engine/ingest.h"
 #include "engine/stack.h"
-#include "format/hash.h"
+#include "fsck/heal.h"
 
 namespace lcfs {
 
 namespace {
 
-struct Wanted {
-  std::uint32_t file = 0;         // in the delta
-  std::uint64_t file_offset = 0;
-  friend auto operator<=>(Wanted const&, Wanted const&) = default;
-};
-
-// Where each wanted block was placed.
-Status find_copies(ContentLog& log, std::uint64_t at, std::uint32_t file, std::multimap<Wanted, Damage const*> const& wanted,
-                   std::map<Damage const*, std::uint64_t>& copies) {
+// A file as the ingest placed it, from position `at` of the log.
+Status offer(ContentLog& log, std::uint64_t at, Device& device, fsck::Healer& healer) {
   auto read = [&](void* into, std::size_t size) -> Status {
     LCFS_TRY(log.read(at, {static_cast<std::byte*>(into), size}));
     at += size;
@@ -32,20 +21,18 @@ Status find_copies(ContentLog& log, std::uint64_t at, std::uint32_t file, std::m
   std::byte tag{};
   LCFS_TRY(read(&tag, 1));
   if (tag != kExtentContent) return {};
-  std::vector<std::uint32_t> sums;
-  for (;;) {
+  AlignedBuffer data(kMaxExtentBlocks * kBlockSize);
+  for (std::uint64_t told = 0;;) {
     PlacedExtent e;
     LCFS_TRY(read(&e, sizeof e));
     if (e.count == 0) return {};
-    if (e.count > kMaxExtentBlocks) return Error{Errc::kCorrupt, "content log: extent too long"};
-    sums.resize(e.count);
-    LCFS_TRY(read(sums.data(), e.count * sizeof(std::uint32_t)));
-    for (std::uint32_t i = 0; i < e.count; ++i) {
-      auto const [from, to] = wanted.equal_range({file, e.file_offset + std::uint64_t{i} * kBlockSize});
-      for (auto it = from; it != to; ++it) {
-        if (it->second->expected == sums[i]) copies[it->second] = e.block + i;
-      }
-    }
+    if (e.count > kMaxExtentBlocks || e.file_offset < told) return Error{Errc::kCorrupt, "content log: a wrong extent"};
+    at += e.count * sizeof(std::uint32_t);  // checksums: the healer computes them of what is read
+    auto const bytes = data.span().first(e.count * kBlockSize);
+    LCFS_TRY(device.read(e.block * kBlockSize, bytes));
+    LCFS_TRY(healer.hole(e.file_offset - told));
+    LCFS_TRY(healer.data(bytes));
+    told = e.file_offset + bytes.size();
   }
 }
 
@@ -54,37 +41,23 @@ Status find_copies(ContentLog& log, std::uint64_t at, std::uint32_t file, std::m
 Result<std::uint64_t> heal_blocks(Store& store, Ingest& received, std::span<Damage const> damages) {
   auto& ingest = dynamic_cast<IngestImpl&>(received);
   auto& device = store.impl().device;
-  auto& delta = ingest.delta().impl();
+  auto const& delta = ingest.delta().impl();
   LCFS_TRY(store.impl().check_writable());
   LCFS_TRY(ingest.finish());
-  std::multimap<std::string, Damage const*> by_path;
+  fsck::Healer healer(device);
   for (auto const& d : damages) {
-    if (d.inode != 0 && !d.path.empty()) by_path.emplace(d.path.substr(1), &d);
+    if (d.inode != 0 && !d.path.empty()) healer.want(d.path, d.file_offset, d.device_offset / kBlockSize, d.expected);
   }
-  std::multimap<Wanted, Damage const*> wanted;
-  std::set<std::uint32_t> files;
   for (std::uint32_t n = 0; n < delta.nodes.size(); ++n) {
     auto const& node = delta.nodes[n];
     if (node.dead || node.kind != Delta::Impl::kOther || node.inode == kNone) continue;
-    if (!S_ISREG(delta.files[node.inode].mode) || delta.files[node.inode].data == 0) continue;
-    auto const [from, to] = by_path.equal_range(delta.path_of(n));
-    for (auto it = from; it != to; ++it) {
-      wanted.emplace(Wanted{node.inode, it->second->file_offset}, it->second);
-      files.insert(node.inode);
-    }
+    auto const& file = delta.files[node.inode];
+    if (!S_ISREG(file.mode) || file.data == 0 || !healer.begin_file(delta.path_of(n))) continue;
+    LCFS_TRY(offer(ingest.log(), file.data - 1, device, healer));
+    LCFS_TRY(healer.end_file());
   }
-  std::map<Damage const*, std::uint64_t> copies;
-  for (auto const file : files) LCFS_TRY(find_copies(ingest.log(), delta.files[file].data - 1, file, wanted, copies));
-  AlignedBuffer block(kBlockSize);
-  std::uint64_t healed = 0;
-  for (auto const& [damage, copy] : copies) {
-    LCFS_TRY(device.read(copy * kBlockSize, block.span()));
-    if (crc32c(block.span()) != damage->expected) continue;
-    LCFS_TRY(device.write(damage->device_offset, std::span<std::byte const>(block.span())));
-    ++healed;
-  }
-  if (healed != 0) LCFS_TRY(device.flush());
-  return healed;
+  LCFS_TRY(healer.finish());
+  return healer.healed();
 }
 
 }  // namespace lcfs

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing damaged blocks anew from a second copy of what they held.
-//
-// The one exception to I1: a block is written in place.  It is sound because the block's content is fixed by the checksum in its
-// extent record: what is written is what every tree that reaches the block means, and nobody could read what stood there (I6).  A
-// power cut on the way leaves a block that fails its checksum, as before.
+// Writing damaged blocks of a running store anew from a second copy of what they held.  fsck/heal.h is what writes, and why it may.
 #pragma once
 
 #include <cstdint>

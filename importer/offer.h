@@ -10,10 +10,10 @@
 #include "format/result.h"
 #include "fsck/heal.h"
 
-namespace lcfs::cli {
+namespace lcfs::importer {
 
 // `archive`: a path, or "-" for `input`.  What is no tar is passed over; errors are those of reading the archive, and the
 // healer's.
 Status offer_archive(fsck::Healer& healer, std::string const& archive, int input);
 
-}  // namespace lcfs::cli
+}  // namespace lcfs::importer

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/heal.h"
+#include "importer/offer.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,7 +17,7 @@
 #include "importer/decompress.h"
 #include "importer/tar_reader.h"
 
-namespace lcfs::cli {
+namespace lcfs::importer {
 namespace {
 
 // Bytes that may be a tar, or a compressed one.
@@ -33,22 +33,22 @@ class Stream {
 
   class Files;
   std::unique_ptr<Files> files_;
-  importer::TarReader tar_;
+  TarReader tar_;
   std::vector<std::byte> head_{};  // until it is clear what this is
   bool known_ = false, over_ = false;
-  std::unique_ptr<importer::Decoder> decoder_{};
+  std::unique_ptr<Decoder> decoder_{};
   std::vector<std::byte> plain_{};
 };
 
 // The files of a tar go to the healer, and, one level deep, are looked into.
-class Stream::Files final : public importer::TarHandler {
+class Stream::Files final : public TarHandler {
  public:
   Files(fsck::Healer& healer, int depth) : healer_(healer), depth_(depth) {}
 
-  Status entry(importer::TarEntry&& entry) override {
+  Status entry(TarEntry&& entry) override {
     bool const wanted = healer_.begin_file(entry.path);
     inner_.reset();
-    if (!wanted && depth_ == 0 && entry.type == importer::TarType::kFile) inner_ = std::make_unique<Stream>(healer_, depth_ + 1);
+    if (!wanted && depth_ == 0 && entry.type == TarType::kFile) inner_ = std::make_unique<Stream>(healer_, depth_ + 1);
     return {};
   }
   Status data(std::span<std::byte const> bytes) override {
@@ -106,12 +106,12 @@ Status Stream::feed(std::span<std::byte const> bytes) {
   head_.insert(head_.end(), bytes.begin(), bytes.end());
   if (head_.size() < kHead) return {};
   known_ = true;
-  if (auto const what = importer::sniff(head_); what != importer::Compression::kNone) {
-    auto decoder = importer::make_decoder(what);
+  if (auto const what = sniff(head_); what != Compression::kNone) {
+    auto decoder = make_decoder(what);
     over_ = !decoder.ok();
     if (over_) return {};
     decoder_ = *std::move(decoder);
-    plain_.resize(importer::kChunkBytes);
+    plain_.resize(kChunkBytes);
   }
   auto const head = std::move(head_);
   return decoder_ ? decode(head) : parse(head);
@@ -119,7 +119,7 @@ Status Stream::feed(std::span<std::byte const> bytes) {
 
 Status offer_fd(fsck::Healer& healer, int fd, std::string const& name) {
   Stream stream(healer, 0);
-  std::vector<std::byte> buffer(importer::kChunkBytes);
+  std::vector<std::byte> buffer(kChunkBytes);
   for (;;) {
     auto const n = ::read(fd, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
@@ -152,4 +152,4 @@ Status offer_archive(fsck::Healer& healer, std::string const& archive, int input
   return {};
 }
 
-}  // namespace lcfs::cli
+}  // namespace lcfs::importer
