@@ -23,6 +23,7 @@ namespace {
 using importer::Fd;
 
 constexpr std::size_t kTarBlock = 512;
+constexpr std::uint64_t kWriteBackBytes = 8u << 20;
 
 Error file_error(std::string const& path, char const* what) {
   return {errno == ENOSPC || errno == EDQUOT ? Errc::kNoSpace : Errc::kIo, what, errno, path, kNoOffset};
@@ -73,6 +74,11 @@ class WholeFile final : public ByteSink {
   Status write(std::span<std::byte const> bytes) override {
     LCFS_TRY(write_all(fd_.get(), bytes, path_));
     size_ += bytes.size();
+    // Sent on its way while more is made: publish() waits for all of it.
+    if (size_ - begun_ >= kWriteBackBytes) {
+      (void)::sync_file_range(fd_.get(), static_cast<off_t>(begun_), static_cast<off_t>(size_ - begun_), SYNC_FILE_RANGE_WRITE);
+      begun_ = size_;
+    }
     return {};
   }
   Status write_at(std::uint64_t at, std::string_view bytes) {
@@ -89,11 +95,14 @@ class WholeFile final : public ByteSink {
     if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0 || ::lseek(fd_.get(), static_cast<off_t>(size), SEEK_SET) < 0)
       return file_error(path_, "cannot be cut");
     size_ = size;
+    begun_ = std::min(begun_, size);
     return {};
   }
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
+  // Durable before it has its name: nor does a power cut leave half of it there.
   Status publish() {
+    if (::fdatasync(fd_.get()) != 0 && errno != EINVAL) return file_error(path_, "cannot be written");
     if (temporary_.empty()) {
       auto const self = fmt::format("/proc/self/fd/{}", fd_.get());
       if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
@@ -115,7 +124,7 @@ class WholeFile final : public ByteSink {
  private:
   std::string path_{}, temporary_{};  // temporary_: a name that it has meanwhile
   Fd fd_{};
-  std::uint64_t size_ = 0;
+  std::uint64_t size_ = 0, begun_ = 0;  // begun_: up to where it is on its way to the disk
 };
 
 class TarFile final : public Archive {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an export is written to: a tar file, a tar down a pipe, or a directory; a set of named members either way.
 //
-// A file or directory has its name only when it is whole: until finish() nothing is seen of it, and without it nothing stays, whatever
+// A file or directory has its name only when it is whole and durable: until finish() nothing is seen of it, and without it nothing stays, whatever
 // ends the process.  (A directory under construction has a name that tells so, and stays only if we are killed.)
 #pragma once
 
