@@ -33,7 +33,10 @@ Result<std::unique_ptr<LayerDiff>> LayerDiff::open(Store& store, LayerId a, Laye
 Result<std::vector<DiffEntry>> LayerDiff::run(DiffOptions const& options) { return Differ(*this, options).run(); }
 
 Result<std::vector<DiffEntry>> Differ::run() {
-  if (related_) LCFS_TRY(collect());
+  if (related_) {
+    LCFS_TRY(collect());
+    LCFS_TRY(settle());
+  }
   LCFS_TRY(walk());
   LCFS_TRY(check_links());
   LCFS_TRY(shared_inodes());
@@ -131,7 +134,7 @@ bool Differ::has_b(Inode inode) const {
 
 Status Differ::shared_inodes() {
   for (auto const& t : touched_) {
-    if (has_a(t.inode) && has_b(t.inode)) LCFS_TRY(shared_inode(t));
+    if (has_a(t.inode) && has_b(t.inode) && !settled_.contains(t.inode)) LCFS_TRY(shared_inode(t));
   }
   return {};
 }

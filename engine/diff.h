@@ -6,7 +6,8 @@
 // left out: equal pointer, equal subtree.  What remains are the records that differ, and back references make paths of them.
 // Layers of different origin share nothing: they are walked by path, and what is at the same path is compared.
 //
-// Which file is which.  An inode number that both layers have is the same file.  Otherwise, what stands under the same name in
+// Which file is which.  What stands at one path in both layers and is equal, with all that is below it, is the same, whatever its
+// inodes are: equal trees never differ.  Else an inode number that both layers have is the same file.  Otherwise, what stands under the same name in
 // the same directory is compared as one path.  So a file that moved is kRenamed (a directory alone, not what is in it), and one
 // that was written anew under its old name is kModified, or nothing if nobody could tell.
 //
@@ -17,7 +18,7 @@
 // An open layer counts as it is when the diff is opened, unwritten data included: a checkpoint places it.  Nobody waits for
 // the diff, and nothing is frozen; a pin keeps what is read from being overwritten.
 //
-// Memory follows the number of differences (about 200 bytes and a path each); for layers of different origin, also the number of
+// Memory follows the number of differences (about 200 bytes and a path each), and what is below directories that changed places; for layers of different origin, also the number of
 // files with several names.
 //
 // Threads: one diff, one thread; the store may be in use by others.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of a diff: records (diff_records.cc), content (diff_content.cc), paths (diff.cc, diff_paths.cc).
+// The parts of a diff: records (diff_records.cc), content (diff_content.cc), paths (diff.cc, diff_paths.cc,
+// diff_standing.cc).
 #pragma once
 
 #include <functional>
@@ -81,6 +82,14 @@ class Differ {
     Inode a = 0, b = 0;
     std::string path_a{}, path_b{};
   };
+  struct Names {
+    std::uint64_t met = 0, all = 0;
+  };
+  struct Standing {  // something that is equal at one path, under other inodes: those of it and below it
+    Inode directory = 0;
+    std::string name{};
+    std::unordered_map<Inode, Names> in_a{}, in_b{};
+  };
   struct LinkCheck {  // two files at one path that have as many names: the same ones?
     Inode a = 0, b = 0;
     DiffEntry entry{};  // what differs besides
@@ -97,6 +106,12 @@ class Differ {
   Status shared_inodes();
   Status shared_inode(Touched const& t);
   Status moved(DiffEntry const& changes, Moves& moves, InodeInfo const& info);
+
+  // Equal at one path --------------------------------------------------------------------- diff_standing.cc
+  Status settle();
+  [[nodiscard]] bool any_moved() const;
+  Result<bool> compare_standing(Inode top_a, Inode top_b, Standing& s);
+  void drop_half_known(std::vector<Standing>& equal) const;
 
   // Directories ---------------------------------------------------------------------------- diff_paths.cc
   Status walk();
@@ -126,6 +141,7 @@ class Differ {
   std::unordered_map<Inode, std::vector<Name>> gone_{}, come_{};  // entries by directory: only in the first, only in the second
   std::unordered_map<Inode, std::vector<ByteRange>> ranges_{};    // of files that both have: where extents differ
   std::unordered_map<Inode, Moves> moves_{};
+  std::unordered_set<Inode> settled_{};                           // equal where they stand: nothing to tell of
   std::vector<DirPair> todo_{};
   std::unordered_map<Inode, Inode> pairs_{};                      // directories of different numbers at one path
   std::unordered_set<Inode> seen_a_{}, seen_b_{};

@@ -13,7 +13,7 @@ namespace lcfs {
 Status Differ::walk() {
   if (related_) {
     for (auto const& t : touched_) {
-      if (!t.dirents || !has_a(t.inode) || !has_b(t.inode)) continue;
+      if (!t.dirents || !has_a(t.inode) || !has_b(t.inode) || settled_.contains(t.inode)) continue;
       LCFS_TRY_ASSIGN(auto path_a, a_.path(t.inode));
       LCFS_TRY_ASSIGN(auto path_b, b_.path(t.inode));
       todo_.push_back({t.inode, t.inode, std::move(path_a), std::move(path_b)});
