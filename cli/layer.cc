@@ -5,8 +5,10 @@
 #include <unordered_map>
 
 #include "cli/json.h"
+#include "cli/signals.h"
 #include "cli/units.h"
 #include "cli/verb.h"
+#include "verify/tree_digest.h"
 
 namespace lcfs::cli {
 namespace {
@@ -14,7 +16,7 @@ namespace {
 struct Options {
   std::string store{};
   std::string name{};
-  bool json = false;
+  bool json = false, digest = false;
 };
 using OptionsPtr = std::shared_ptr<Options>;
 
@@ -61,6 +63,14 @@ Status list_layers(Options const& options, Context& context) {
   return Ok{};
 }
 
+// Of its tree: what is recorded, or if that is wanted computed.
+Result<std::optional<Digest>> digest_of(Store& store, LayerId id, bool compute, Context const& context) {
+  if (!compute) return store.tree_digest(id);
+  StopOnSignal const stop(context.io);
+  LCFS_TRY_ASSIGN(auto const digest, tree_digest(store, id, {2, &stop.stop(), {}}));
+  return std::optional<Digest>(digest);
+}
+
 Status show_layer(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.name));
@@ -70,8 +80,11 @@ Status show_layer(Options const& options, Context& context) {
     LCFS_TRY_ASSIGN(auto const info, store->layer_info(layer.parent));
     parent = info.name;
   }
+  LCFS_TRY_ASSIGN(auto const digest, digest_of(*store, id, options.digest, context));
   if (options.json) {
-    print_json(context.io.out, layer_json(layer, parent));
+    auto object = layer_json(layer, parent);
+    object["digest"] = digest_or_null(digest.has_value(), digest.value_or(Digest{}));
+    print_json(context.io.out, object);
     return Ok{};
   }
   auto const sizes = sizes_of(layer);
@@ -95,6 +108,7 @@ Status show_layer(Options const& options, Context& context) {
   row("frozen", time_text(layer.frozen_ns));
   row("diff_id", layer.has_digests ? digest_text(layer.diff_id) : "-");
   row("chain_id", layer.has_digests ? digest_text(layer.chain_id) : "-");
+  row("digest", digest ? digest_text(*digest) : "-");
   row("tar", layer.diff_bytes == 0 ? "-" : fmt::format("{} bytes", layer.diff_bytes));
   return Ok{};
 }
@@ -113,6 +127,7 @@ void add_layer(CLI::App& app, Context& context) {
   json(add_verb(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
   auto* show = add_verb(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
   json(show);
+  show->add_flag("--digest", options->digest, "Compute the digest of its tree if none is recorded; all content is read for that");
   show->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
   add_layer_tree(*group, context);
   add_layer_history(*group, context);

@@ -15,7 +15,7 @@
 namespace lcfs {
 
 struct ImportTransaction::Impl {
-  explicit Impl(Store& s) : outer(s), store(s.impl()), queue(store.device) {}
+  Impl(Store& s, std::string operation) : outer(s), store(s.impl()), queue(store.device), what(std::move(operation)) {}
 
   struct Stacked {
     LayerInfo info{};
@@ -28,6 +28,7 @@ struct ImportTransaction::Impl {
   Store& outer;
   StoreImpl& store;
   WriteQueue queue;
+  std::string const what;
   std::map<LayerId, Stacked> stacked;  // ascending ids: parents before children
   std::map<Digest, LayerId> by_chain;
   std::map<std::string, LayerId> by_name;
@@ -40,7 +41,7 @@ struct ImportTransaction::Impl {
   [[nodiscard]] std::string said() const;
 };
 
-ImportTransaction::ImportTransaction(Store& store) : impl_(std::make_unique<Impl>(store)) {}
+ImportTransaction::ImportTransaction(Store& store, std::string what) : impl_(std::make_unique<Impl>(store, std::move(what))) {}
 
 ImportTransaction::~ImportTransaction() {
   if (impl_->committed) return;
@@ -182,7 +183,7 @@ Status ImportTransaction::add_image(NewImage image) {
 
 // What the history says of it.
 std::string ImportTransaction::Impl::said() const {
-  std::string out = "import";
+  std::string out = what;
   std::size_t told = 0;
   auto tell = [&](std::string_view name) {
     if (out.size() + name.size() + 32 > kMaxKeptText) return;

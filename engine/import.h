@@ -71,7 +71,8 @@ struct NewImage {
 
 class ImportTransaction {
  public:
-  explicit ImportTransaction(Store& store);
+  // what: the operation's name in the store's history; what it makes is added.
+  explicit ImportTransaction(Store& store, std::string what = "import");
   ~ImportTransaction();
   ImportTransaction(ImportTransaction const&) = delete;
   ImportTransaction& operator=(ImportTransaction const&) = delete;

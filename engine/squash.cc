@@ -84,7 +84,7 @@ Result<LayerId> squash_layer(Store& store, LayerId parent, LayerId what, std::st
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(store, parent, what));
   LCFS_TRY_ASSIGN(auto const entries, diff->run({}));
   LCFS_TRY_ASSIGN(auto const items, changeset_of(*diff, entries, true));
-  ImportTransaction transaction(store);
+  ImportTransaction transaction(store, "layer squash");
   LCFS_TRY_ASSIGN(auto const ingest, transaction.begin_layer());
   Copier copier(diff->b(), *ingest, stop);
   for (auto const& item : items) LCFS_TRY(copier.copy(item));

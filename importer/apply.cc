@@ -56,7 +56,7 @@ Result<LayerId> apply_changeset(Store& store, LayerId parent, ApplyOptions const
   Common common;
   common.stop = options.stop;
   common.free_bytes = store.space().free * kBlockSize;
-  ImportTransaction transaction(store);
+  ImportTransaction transaction(store, "layer apply");
   LCFS_TRY_ASSIGN(auto ingest, transaction.begin_layer());
   LayerReceiver receiver(common, std::move(ingest));
   auto const about = [&shown](Error error) {

@@ -76,6 +76,9 @@ class Place {
     for (auto const& word : words) CHECK_MESSAGE(has(answer.err, word), word);
   }
   [[nodiscard]] json layer(std::string const& name) const { return json::parse(ok({"layer", "show", "--json", name})); }
+  [[nodiscard]] std::string digest(std::string const& name) const {
+    return json::parse(ok({"layer", "show", "--digest", "--json", name}))["digest"];
+  }
   [[nodiscard]] json config(std::string const& name) const { return json::parse(ok({"image", "show", "--config", name})); }
 
  private:
@@ -300,6 +303,62 @@ TEST_CASE("layer squash and apply: the tree of one layer on another, or on nothi
   test::write_file(place.file("empty"), "");
   place.refused({"layer", "apply", "one", place.file("empty"), "x"}, {"empty"});
   place.refused({"layer", "show", "x"}, {"no layer"});
+}
+
+TEST_CASE("layer apply: whiteouts, opaque directories, hard links, attributes and devices make the tree that they say") {
+  Place const place;
+  auto const apply = [&place](test::TarBuilder& tar, std::string const& onto, std::string const& name) {
+    test::write_file(place.file(name + ".tar"), tar.end().text());
+    place.ok({"layer", "apply", onto, place.file(name + ".tar"), name});
+    return place.digest(name);
+  };
+  place.ok({"layer", "create", "nothing"});
+  auto const base = [] {
+    test::TarBuilder tar;
+    tar.directory("d").file("d/old", "old").file("d/sub", "gone as well").directory("keep").file("keep/f", std::string(9000, 'f')).file("keep/g", "g");
+    return tar;
+  };
+  auto below = base();
+  apply(below, "nothing", "below");
+  test::TarBuilder change;
+  change.directory("d").file("d/.wh..wh..opq", "").file("d/new", "new");   // nothing of the old one stays
+  change.file("keep/.wh.g", "").hardlink("keep/again", "keep/f");          // the target is of the layer below
+  change.pax({{"SCHILY.xattr.user.a", "value"}}).file("x", "with an attribute").symlink("to", "keep/again");
+  auto const changed = apply(change, "below", "changed");
+  test::TarBuilder whole;
+  whole.directory("d").file("d/new", "new").directory("keep").file("keep/f", std::string(9000, 'f')).hardlink("keep/again", "keep/f");
+  whole.pax({{"SCHILY.xattr.user.a", "value"}}).file("x", "with an attribute").symlink("to", "keep/again");
+  CHECK(apply(whole, "nothing", "whole") == changed);
+  // And what a diff writes leads from any of them to any other.
+  for (auto const& [from, to] : {std::pair{"below", "changed"}, {"changed", "below"}, {"nothing", "whole"}, {"whole", "test"}}) {
+    auto const name = std::string(from) + "-" + to;
+    CHECK(place.run({"diff", "--oci", place.file("c.tar"), from, to}, {{"SOURCE_DATE_EPOCH", ""}}).code == cli::kDiffer);
+    place.ok({"layer", "apply", from, place.file("c.tar"), name});
+    CHECK(place.digest(name) == place.digest(to));
+  }
+}
+
+TEST_CASE("layer show: the digest of a tree if it is recorded or asked for; equal trees have the same") {
+  Place const place;
+  CHECK(place.layer("work")["digest"].is_null());
+  CHECK(has(place.ok({"layer", "show", "work"}), "digest    -\n"));
+  auto const digest = place.digest("work");
+  CHECK(digest.starts_with("sha256:"));
+  CHECK(place.digest("one") == digest);
+  CHECK(place.digest("test") != digest);
+  CHECK(has(place.ok({"layer", "show", "--digest", "work"}), digest));
+  place.ok({"verify", "-q", "--digest", "one"});
+  CHECK(place.layer("one")["digest"] == digest);
+}
+
+TEST_CASE("log: squash and apply are told as what they are") {
+  Place const place;
+  place.ok({"layer", "squash", "one", "flat"});
+  place.ok({"layer", "apply", "flat", place.file("one.tar"), "again"});
+  auto const log = place.ok({"log"});
+  CHECK(has(log, "layer squash flat\n"));
+  CHECK(has(log, "layer apply again\n"));
+  CHECK(has(log, "import test:latest\n"));
 }
 
 TEST_CASE("layer history: the config's steps, and what was made here") {
