@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "fsck/deltas_ahead.h"
 #include "fsck/history_check.h"
 #include "fsck/layer_check.h"
 #include "fsck/node_source.h"
@@ -120,6 +121,7 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
   // Results by layer: a few numbers each, for layers that share their parent's root.
   auto& done = survey.layers;
   auto const& order = context.scan.order();
+  DeltasAhead deltas(context, options);
   for (std::size_t i = 0; i < order.size(); ++i) {
     auto const& layer = *order[i];
     if (options.progress) options.progress(layer.info.name, i, order.size());
@@ -128,8 +130,10 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
     bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
                       parent_entry->info.root_inode == layer.info.root_inode;
     if (options.stopped()) return;
+    auto delta = deltas.take(i);
     LayerCheck check(context, layer);
-    auto const result = check.run(parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same);
+    auto const result =
+        check.run(parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same, std::move(delta));
     counters.inodes += result.inodes;
     counters.layer_nodes += result.node_blocks;
     counters.layer_data += result.data_blocks;

@@ -36,7 +36,7 @@ struct Options {
   bool walk_all = false;                   // walks every layer's whole tree, also where what differs from its parent would do
   bool collect = false;                    // keep what a repair needs (survey.h)
   bool skip_checksum = false;              // fuzzing only: nodes and superblocks are read past their checksums
-  unsigned threads = 2;                    // for data
+  unsigned threads = 2;                    // that compare layers, and that read data
   std::uint64_t node_cache = 64ull << 20;  // bytes
   [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
   std::uint64_t max_findings = 10'000;     // more are counted, not kept

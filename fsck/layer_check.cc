@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "fsck/layer_delta.h"
 #include "fsck/paths.h"
 #include "fsck/tree_walk.h"
 
@@ -54,11 +53,8 @@ LayerResult LayerCheck::finish() {
   return result_;
 }
 
-bool LayerCheck::run_delta(LayerResult const& parent) {
-  auto const* entry = c_.scan.layer(layer_.info.parent);
-  if (!c_.delta || !parent.sound || !parent.complete || entry == nullptr) return false;
-  LayerDelta delta(c_.source, c_.scan, c_.superblock, layer_, *entry);
-  if (!delta.sound()) return false;
+bool LayerCheck::take_delta(LayerResult const& parent, LayerDelta& delta) {
+  if (!parent.sound || !parent.complete) return false;  // what it says holds if the parent is sound
   auto const sum = [](std::uint64_t a, std::int64_t b) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(a) + b); };
   result_.complete = true;
   result_.inodes = sum(parent.inodes, delta.inodes());
@@ -76,9 +72,9 @@ bool LayerCheck::run_delta(LayerResult const& parent) {
   return true;
 }
 
-LayerResult LayerCheck::run(LayerResult const* parent, bool same) {
+LayerResult LayerCheck::run(LayerResult const* parent, bool same, std::unique_ptr<LayerDelta> delta) {
   auto const* same_as_parent = same ? parent : nullptr;
-  if (parent != nullptr && !same && run_delta(*parent)) return finish();
+  if (parent != nullptr && delta != nullptr && take_delta(*parent, *delta)) return finish();
   if (same_as_parent != nullptr) {
     result_ = *same_as_parent;
     result_.node_blocks = result_.data_blocks = 0;

@@ -9,11 +9,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "fsck/data_check.h"
 #include "fsck/finding.h"
 #include "fsck/inode_check.h"
+#include "fsck/layer_delta.h"
 #include "fsck/links.h"
 #include "fsck/node_source.h"
 #include "fsck/space.h"
@@ -50,7 +52,8 @@ class LayerCheck {
  public:
   LayerCheck(LayerContext const& context, LayerEntry const& layer);
   // parent: the result of the layer's parent, if there is one that it really stands on; same: it has the same root.
-  LayerResult run(LayerResult const* parent, bool same);
+  // delta: what it changed of that parent, if that is surely sound.
+  LayerResult run(LayerResult const* parent, bool same, std::unique_ptr<LayerDelta> delta = nullptr);
 
   [[nodiscard]] std::uint64_t data_blocks_checked() const { return data_.blocks_checked(); }
   // What its tree reaches; of a layer that was only compared with its parent, what it owns.  Of one with its parent's root: nothing.
@@ -59,7 +62,7 @@ class LayerCheck {
 
  private:
   void walk();
-  bool run_delta(LayerResult const& parent);
+  bool take_delta(LayerResult const& parent, LayerDelta& delta);
   LayerResult finish();
   bool enter_node(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner);
   void damaged(Error const& error, NodePtr const& ptr, Key const& low);

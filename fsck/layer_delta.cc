@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "format/hash.h"
 
@@ -30,11 +31,18 @@ bool LayerDelta::sound() {
   for (auto const& c : changes_) {
     if (!take(c)) return false;
   }
-  for (auto const& [link, balance] : links_) {
-    if (balance != 0) return false;
-  }
+  if (!links_cancel_out()) return false;
+  orphans_ = find_first(source_, layer_.root, {0, kOrphan, 0}, {0, kOrphan + 1, 0}).has_value();
+  std::sort(touched_.begin(), touched_.end());
+  touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
+  std::sort(named_.begin(), named_.end(), [](Named const& a, Named const& b) { return a.inode < b.inode; });
+  std::size_t n = 0;
   for (std::uint64_t const inode : touched_) {
-    if (!check_inode(inode) || !check_links(inode)) return false;
+    auto const now = inode_in(now_, inode), before = inode_in(before_, inode);
+    for (; n < named_.size() && named_[n].inode == inode; ++n) {
+      if (!now || named_[n].type != (now->mode & S_IFMT) >> 12) return false;
+    }
+    if (!check_inode(inode, now, before) || !check_links(inode, now, before)) return false;
   }
   for (std::uint64_t const directory : moved_) {
     if (!check_reach(directory)) return false;
@@ -43,6 +51,13 @@ bool LayerDelta::sound() {
   bool twice = false;
   find_overlaps(own_, [&](Use const&, Use const&) { twice = true; });
   return !twice && compare_runs(layer_.id, own_, scan_.runs_of(*scan_.layer(layer_.id))).empty();
+}
+
+void LayerDelta::drop_nodes() {
+  new_data_ = {};
+  changes_ = {};
+  held_ = {};
+  now_.leaf = before_.leaf = nullptr;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -66,10 +81,11 @@ bool LayerDelta::compare_nodes() {
     std::unordered_map<std::uint64_t, Pointer const*> in_parent;
     for (auto const& p : theirs.level) in_parent.emplace(p.ptr.block.get(), &p);
     std::unordered_set<std::uint64_t> shared;
+    std::vector<Pointer> fresh, gone;
     for (auto const& p : ours.level) {
       auto const it = in_parent.find(p.ptr.block.get());
       if (it == in_parent.end() || !(it->second->ptr == p.ptr)) {
-        if (!open(ours, p, level, true)) return false;
+        fresh.push_back(p);
         continue;
       }
       if (!shared.insert(p.ptr.block.get()).second) return false;  // reached twice
@@ -77,14 +93,27 @@ bool LayerDelta::compare_nodes() {
       if (narrower && !within(p, level, p.low, p.high)) return false;
     }
     for (auto const& p : theirs.level) {
-      if (!shared.contains(p.ptr.block.get()) && !open(theirs, p, level, false)) return false;
+      if (!shared.contains(p.ptr.block.get())) gone.push_back(p);
     }
+    if (!open_all(ours, fresh, level, true) || !open_all(theirs, gone, level, false)) return false;
     if (level == 0) break;
   }
   used_blocks_ = static_cast<std::int64_t>(ours.nodes * kNodeBlocks) - static_cast<std::int64_t>(theirs.nodes * kNodeBlocks);
   compare_records(ours, theirs);
   held_ = std::move(ours.leaves);
   held_.insert(held_.end(), theirs.leaves.begin(), theirs.leaves.end());
+  return true;
+}
+
+bool LayerDelta::open_all(Side& side, std::span<Pointer const> pointers, unsigned level, bool ours) {
+  std::vector<NodePtr> ptrs;
+  ptrs.reserve(pointers.size());
+  for (auto const& p : pointers) ptrs.push_back(p.ptr);
+  std::size_t ahead = 0;
+  for (std::size_t i = 0; i < pointers.size(); ++i) {
+    if (i == ahead) ahead += source_.ahead(std::span{ptrs}.subspan(i), level);
+    if (!open(side, pointers[i], level, ours)) return false;
+  }
   return true;
 }
 
@@ -182,10 +211,10 @@ bool LayerDelta::take(Change const& c) {
   int const sign = c.added ? 1 : -1;
   if (r.key.inode == 0) {
     if (r.key.kind != kOrphan || r.key.offset == 0 || !r.value.empty()) return false;
-    touched_.insert(r.key.offset);
+    touched_.push_back(r.key.offset);
     return true;
   }
-  touched_.insert(r.key.inode);
+  touched_.push_back(r.key.inode);
   switch (r.key.kind) {
     case kInode:
       inodes_ += sign;
@@ -194,25 +223,25 @@ bool LayerDelta::take(Change const& c) {
     case kParent: {
       auto const p = parse_parent(r.key, r.value);
       if (!p) return false;
-      links_[{r.key.inode, p->directory, std::string(p->name)}] -= sign;
-      touched_.insert(p->directory);
+      add_link(r.key.inode, p->directory, p->name, -sign);
+      touched_.push_back(p->directory);
       return true;
     }
     case kDirent: {
       auto const d = parse_dirent(r.key, r.value);
       if (!d) return false;
-      links_[{d->inode, r.key.inode, std::string(d->name)}] += sign;
-      touched_.insert(d->inode);
+      add_link(d->inode, r.key.inode, d->name, sign);
+      touched_.push_back(d->inode);
       auto& of = counts_[r.key.inode];
       of.entries += sign;
       if (d->type == S_IFDIR >> 12) {
         of.subdirs += sign;
-        if (c.added) moved_.insert(d->inode);
+        if (c.added) moved_.push_back(d->inode);
       }
       counts_[d->inode].named += sign;
       if (!c.added) return true;
-      auto const child = inode_in(layer_, d->inode);
-      return child && d->type == (child->mode & S_IFMT) >> 12 && check_entry_group(r, d->name);
+      named_.push_back({d->inode, d->type});
+      return check_entry_group(r, d->name);
     }
     case kExtent: {
       auto const e = parse_extent(r.key, r.value, sb_.total_blocks);
@@ -244,20 +273,63 @@ bool LayerDelta::take_extent(Change const& c, ExtentInfo const& extent) {
   return std::memcmp(sums.data(), extent.checksums.data(), sums.size_bytes()) == 0;
 }
 
-std::optional<Found> LayerDelta::at(NodePtr const& root, Key const& key) { return find_first(source_, root, key, next_key(key)); }
+void LayerDelta::add_link(std::uint64_t child, std::uint64_t directory, std::string_view name, int sign) {
+  links_.push_back({child, directory, siphash24(sb_.hash_seed, std::as_bytes(std::span{name.data(), name.size()})), sign});
+}
 
-std::optional<InodeInfo> LayerDelta::inode_in(LayerInfo const& layer, std::uint64_t inode) {
-  auto const found = at(layer.root, {inode, kInode, 0});
+bool LayerDelta::links_cancel_out() {
+  std::sort(links_.begin(), links_.end(), [](Link const& a, Link const& b) {
+    return std::tie(a.child, a.directory, a.name) < std::tie(b.child, b.directory, b.name);
+  });
+  for (std::size_t i = 0; i < links_.size();) {
+    int balance = 0;
+    for (auto const& first = links_[i]; i < links_.size() && links_[i].same(first); ++i) balance += links_[i].sign;
+    if (balance != 0) return false;
+  }
+  return true;
+}
+
+std::optional<Record> LayerDelta::at(Place& place, Key const& key) {
+  if (place.leaf != nullptr) {
+    NodeReader const leaf(place.leaf->data());
+    auto const n = leaf.count();
+    if (n != 0 && !(key < leaf.key(0)) && !(leaf.key(n - 1) < key)) {
+      auto const i = leaf.lower_bound(key);
+      return leaf.key(i) == key ? std::optional(record_of(leaf, i)) : std::nullopt;
+    }
+  }
+  auto const found = find_first(source_, place.root, key, next_key(key));
   if (!found) return std::nullopt;
-  auto info = parse_inode(found->record.key, found->record.value);
+  place.leaf = found->node;
+  return found->record;
+}
+
+LayerDelta::MaybeInode LayerDelta::inode_in(Place& place, std::uint64_t inode) {
+  auto const found = at(place, {inode, kInode, 0});
+  if (!found) return std::nullopt;
+  auto info = parse_inode(found->key, found->value);
   return info ? std::optional(*info) : std::nullopt;
 }
 
 template <class Take>
 void LayerDelta::range(Key from, Key const& end, Take const& take) {
-  while (auto const found = find_first(source_, layer_.root, from, end)) {
-    take(found->record);
-    from = next_key(found->record.key);
+  for (;;) {
+    // Most ranges lie inside the leaf of the last answer.
+    NodeReader leaf(now_.leaf == nullptr ? nullptr : now_.leaf->data());
+    std::uint32_t i = 0;
+    if (now_.leaf != nullptr && leaf.count() != 0 && !(from < leaf.key(0)) && !(leaf.key(leaf.count() - 1) < from)) {
+      i = leaf.lower_bound(from);
+    } else {
+      auto const found = find_first(source_, layer_.root, from, end);
+      if (!found) return;
+      now_.leaf = found->node;
+      leaf = NodeReader(now_.leaf->data());
+      i = leaf.lower_bound(found->record.key);
+    }
+    auto const node = now_.leaf;  // `take` may ask for another one
+    for (; i < leaf.count() && leaf.key(i) < end; ++i) take(record_of(leaf, i));
+    if (i < leaf.count()) return;
+    from = next_key(leaf.key(i - 1));
   }
 }
 
@@ -273,8 +345,7 @@ bool LayerDelta::check_entry_group(Record const& r, std::string_view name) {
 }
 
 // All its records, as a whole walk would check them.
-bool LayerDelta::check_inode(std::uint64_t inode) {
-  auto const now = inode_in(layer_, inode), before = inode_in(parent_, inode);
+bool LayerDelta::check_inode(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before) {
   if (now && before && (now->mode & S_IFMT) != (before->mode & S_IFMT)) return false;
   bool good = true;
   Links links(sb_.hash_seed);  // what ties inodes together is checked here as a difference
@@ -297,16 +368,15 @@ bool LayerDelta::check_inode(std::uint64_t inode) {
   return good;
 }
 
-bool LayerDelta::check_links(std::uint64_t inode) {
+bool LayerDelta::check_links(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before) {
   // How many entries should name it, by its own words.
-  auto const due = [&](std::optional<InodeInfo> const& info) -> std::int64_t {
+  auto const due = [&](MaybeInode const& info) -> std::int64_t {
     if (!info || inode == layer_.root_inode) return 0;
     return S_ISDIR(info->mode) ? (info->nlink == 0 ? 0 : 1) : std::int64_t{info->nlink};
   };
-  auto const now = inode_in(layer_, inode), before = inode_in(parent_, inode);
   auto const it = counts_.find(inode);
   if (due(now) != due(before) + (it == counts_.end() ? 0 : it->second.named)) return false;
-  bool const orphan = at(layer_.root, {0, kOrphan, inode}).has_value();
+  bool const orphan = orphans_ && find_first(source_, layer_.root, {0, kOrphan, inode}, {0, kOrphan, inode + 1}).has_value();
   if (inode == layer_.root_inode) return now && S_ISDIR(now->mode) && now->nlink != 0 && !orphan;
   if (orphan != (now && now->nlink == 0)) return false;
   return !orphan || !S_ISDIR(now->mode) || now->size == 0;

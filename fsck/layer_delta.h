@@ -14,10 +14,9 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <set>
-#include <tuple>
+#include <span>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -43,6 +42,8 @@ class LayerDelta {
   [[nodiscard]] std::int64_t used_blocks() const { return used_blocks_; }  // likewise
   [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }   // of those added
   [[nodiscard]] std::vector<Use>& own() { return own_; }                   // all that the layer owns
+  // Forgets the nodes it looked at, and new_data() with them.
+  void drop_nodes();
   // Extents whose data no ancestor's check has read.  They live as long as this.
   [[nodiscard]] std::vector<Record> const& new_data() const { return new_data_; }
 
@@ -64,17 +65,26 @@ class LayerDelta {
   };
   bool compare_nodes();
   std::optional<unsigned> enter_root(LayerInfo const& info, Side& side);
+  bool open_all(Side& side, std::span<Pointer const> pointers, unsigned level, bool ours);
   bool open(Side& side, Pointer const& p, unsigned level, bool ours);
   bool within(Pointer const& p, unsigned level, Key const& low, Key const& high);
   void compare_records(Side const& ours, Side const& theirs);
   bool take(Change const& c);
   bool take_extent(Change const& c, ExtentInfo const& extent);
-  bool check_inode(std::uint64_t inode);
+  using MaybeInode = std::optional<InodeInfo>;
+  bool check_inode(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before);
   bool check_entry_group(Record const& r, std::string_view name);
-  bool check_links(std::uint64_t inode);
+  bool check_links(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before);
   bool check_reach(std::uint64_t directory);
-  [[nodiscard]] std::optional<Found> at(NodePtr const& root, Key const& key);
-  [[nodiscard]] std::optional<InodeInfo> inode_in(LayerInfo const& layer, std::uint64_t inode);
+  bool links_cancel_out();
+  void add_link(std::uint64_t child, std::uint64_t directory, std::string_view name, int sign);
+  // Keys are mostly asked for in order, so the leaf of the last answer often has the next one too.
+  struct Place {
+    NodePtr const& root;
+    NodeSource::Node leaf{};
+  };
+  [[nodiscard]] std::optional<Record> at(Place& place, Key const& key);
+  [[nodiscard]] MaybeInode inode_in(Place& place, std::uint64_t inode);
   template <class Take>
   void range(Key from, Key const& end, Take const& take);
 
@@ -85,15 +95,28 @@ class LayerDelta {
   LayerInfo const& parent_;
   std::vector<NodeSource::Node> held_;  // leaves whose records are in changes_
   std::vector<Change> changes_;
-  std::set<std::uint64_t> touched_;     // inodes to look at
-  std::set<std::uint64_t> moved_;       // directories with another parent
+  Place now_{layer_.root}, before_{parent_.root};
+  bool orphans_ = false;                // it has any
+  std::vector<std::uint64_t> touched_;  // inodes to look at; some more than once until they are sorted
+  std::vector<std::uint64_t> moved_;    // directories with another parent
   std::unordered_set<std::uint64_t> reached_;
-  std::map<std::tuple<std::uint64_t, std::uint64_t, std::string>, int> links_;  // child, directory, name: entries less back references
+  struct Link {
+    std::uint64_t child = 0, directory = 0;
+    std::uint64_t name = 0;  // hash of all its bytes
+    int sign = 0;            // entries count up, back references down
+    [[nodiscard]] bool same(Link const& o) const { return child == o.child && directory == o.directory && name == o.name; }
+  };
+  std::vector<Link> links_;
   struct Counts {
     std::int64_t named = 0;                  // entries that name it
     std::int64_t entries = 0, subdirs = 0;   // entries that it has
   };
   std::unordered_map<std::uint64_t, Counts> counts_;  // changes
+  struct Named {
+    std::uint64_t inode = 0;
+    std::uint8_t type = 0;
+  };
+  std::vector<Named> named_;  // by entries that were added
   std::int64_t inodes_ = 0, used_blocks_ = 0;
   std::uint64_t last_inode_ = 0;
   std::vector<Use> own_;

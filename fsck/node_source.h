@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nodes for fsck: read from the device, checked in full each time they are read, kept in a small cache.
+// Whoever knows which nodes are next says so (ahead()): they are read in the order of the device, neighbours together, some reads at
+// once, and checked by the threads that read them.
+// Threads: any function from any thread.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "device/device.h"
 #include "format/node.h"
@@ -26,17 +32,36 @@ class NodeSource {
   static constexpr unsigned kAnyLevel = kMaxLevel + 1;
   Result<Node> get(NodePtr const& ptr, unsigned level);
 
+  // get() will be asked for these, of one level, in this order.  Brings the first ones into the cache; returns how many it looked at,
+  // for the next call: at most what half the cache holds.  Says nothing of nodes that can't be used: get() does.
+  std::size_t ahead(std::span<NodePtr const> ptrs, unsigned level);
+
   [[nodiscard]] std::uint64_t total_blocks() const { return total_blocks_; }
-  [[nodiscard]] std::uint64_t nodes_read() const { return nodes_read_; }
+  [[nodiscard]] std::uint64_t nodes_read() const {
+    std::lock_guard const lock(mutex_);
+    return nodes_read_;
+  }
 
  private:
+  static constexpr std::uint64_t kReadNodes = 32;  // of one read: 512 KiB
+  static constexpr std::uint64_t kGapNodes = 2;    // reading so many that are not wanted is cheaper than another read
+  static constexpr std::size_t kReaders = 4;       // reads at once; they mostly wait
+  struct Read {
+    std::uint64_t block = 0, end = 0;  // [block, end)
+    std::size_t from = 0, to = 0;      // of the nodes wanted
+  };
+  [[nodiscard]] NodeExpectation expectation(NodePtr const& ptr, unsigned level) const;
+  [[nodiscard]] bool inside(std::uint64_t block) const { return block >= kReservedBlocks && block <= total_blocks_ - kNodeBlocks; }
   Result<Node> read(NodePtr const& ptr, NodeExpectation const& expect);
+  void read_many(std::span<Read const> reads, std::span<NodePtr const> wanted, unsigned level, std::span<Node> into);
+  void keep(std::uint64_t block, Node node);  // one that was read; under the mutex
 
   Device& device_;
   std::uint64_t total_blocks_, generation_;
   std::array<std::uint8_t, 8> store_{};
   bool skip_checksum_;
   std::size_t capacity_;  // nodes
+  mutable std::mutex mutex_;  // all below; not held while the device is read
   std::uint64_t nodes_read_ = 0;
   struct Entry {
     std::uint64_t block;

@@ -47,6 +47,12 @@ void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_ow
     auto const bounds = check_bounds(reader, low, high);
     if (bounds) {
       if (!hooks_.on_node || hooks_.on_node(ptr.block.get(), reader.header(), parent_owner)) {
+        if (!reader.leaf()) {
+          std::vector<NodePtr> children;
+          children.reserve(reader.count());
+          for (std::uint32_t i = 0; i < reader.count(); ++i) children.push_back(reader.entry(i).child);
+          source_.ahead(children, reader.header().level - 1u);
+        }
         stack_.push_back({*std::move(node), 0, low, high});
         return;
       }
