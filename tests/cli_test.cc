@@ -290,7 +290,10 @@ TEST_CASE("layer: ls, show, tree, create, freeze, rm") {
   CHECK(all[0]["own_bytes"] == all[0]["shared_bytes"]);
   CHECK(all[1]["parent"] == "base");
   CHECK(all[1]["inherited_bytes"] == all[0]["own_bytes"]);
-  CHECK(store.run({"layer", "show", "--json", "top"}).json().at(0) == all[1]);
+  auto shown = store.run({"layer", "show", "--json", "top"}).json().at(0);
+  CHECK(shown.at("digest").is_null());
+  shown.erase("digest");
+  CHECK(shown == all[1]);
   CHECK(store.run({"layer", "show", "top"}).out.find("parent    base\n") != std::string::npos);
   CHECK(store.run({"layer", "tree"}).out.find("\n`- top  ") != std::string::npos);
   CHECK(store.run({"layer", "tree", "--json"}).json().at(1)["depth"] == 1);

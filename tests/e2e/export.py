@@ -270,20 +270,26 @@ class Export(mounting.Case):
                 os.unlink(self.path("to/a.tar"))
 
     def test_an_erofs_image_as_the_man_page_says(self):
-        support.need("mkfs.erofs", "fsck.erofs")
+        support.need("mkfs.erofs")
         with open(os.path.join(support.SOURCE, "man/lcfs-export.8")) as page:
             self.assertIn(".Dl mkfs.erofs debian.erofs /mnt/debian:12", page.read())
         self.imported("docker.tar")
         self.lcfs("layer", "create", "made", "--parent", "demo")
         self.mount()
         subprocess.run(["mkfs.erofs", self.path("made.erofs"), self.path("mnt/made")], check=True, stdout=subprocess.DEVNULL)
-        wanted = {name: (e.get("sha256"), e.get("target")) for name, e in listing(self.path("mnt/made")).items()}
+        wanted = listing(self.path("mnt/made"))
+        self.assertIn(b"etc/motd", wanted)
+        tree = self.path("tree")
+        os.mkdir(tree)
+        with open("/proc/filesystems") as known:
+            if "erofs" not in known.read():
+                self.skipTest("this kernel has no erofs to judge the image")
+        subprocess.run(["mount", "-t", "erofs", "-o", "loop,ro", self.path("made.erofs"), tree], check=True)
+        try:
+            self.assertEqual(listing(tree), wanted)
+        finally:
+            subprocess.run(["umount", tree], check=True)
         self.umount()
-        subprocess.run(["fsck.erofs", "--preserve", "--extract=" + self.path("tree"), self.path("made.erofs")], check=True, stdout=subprocess.DEVNULL)
-        found = {name: (e.get("sha256"), e.get("target")) for name, e in listing(self.path("tree")).items()}
-        wanted.pop(b"")
-        found.pop(b"")
-        self.assertEqual(found, wanted)
 
     def test_bad_requests(self):
         self.imported("docker.tar")
