@@ -65,7 +65,7 @@ void Differ::drop_half_known(std::vector<Standing>& equal) const {
       for (auto const& [inode, names] : s.in_a) all.in_a[inode].met += names.met;
       for (auto const& [inode, names] : s.in_b) all.in_b[inode].met += names.met;
     }
-    auto const known = [&all](Inode inode, Names const& names, auto const& here, auto const& other, bool both) {
+    auto const known = [](Inode inode, Names const& names, auto const& here, auto const& other, bool both) {
       return here.at(inode).met == names.all && (!both || other.contains(inode));
     };
     std::erase_if(equal, [&](Standing const& s) {

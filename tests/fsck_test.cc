@@ -13,6 +13,7 @@
 
 #include "engine/store.h"
 #include "format/hash.h"
+#include "tests/support/kept_image.h"
 #include "tests/support/raw_store.h"
 #include "tests/support/support.h"
 
@@ -112,6 +113,7 @@ TEST_CASE("fsck: a sound store gives no finding, and its blocks add up") {
   t.s.seal();
   t.s.write();
   auto const r = t.check();
+  keep_image(t.s.device(), "sound", "store");
   CHECK_MESSAGE(r.findings.empty(), dump(r));
   CHECK(r.clean());
   CHECK(r.in_force == 0);
@@ -263,6 +265,7 @@ TEST_CASE("fsck: each rule of the files' trees that is broken is found, in its l
     t.s.write();
     auto const r = t.check();
     CHECK_MESSAGE(has(r, c.code, c.text, "base", c.path), dump(r));
+    keep_image(t.s.device(), fsck::code_name(c.code), c.name);
     for (auto const& f : r.findings) CHECK_MESSAGE(f.offset != kNoOffset, f.line());
   }
 }
@@ -335,6 +338,7 @@ TEST_CASE("fsck: each rule of the store tree that is broken is found") {
     t.s.write();
     auto const r = t.check();
     CHECK_MESSAGE(has(r, c.code, c.text), dump(r));
+    keep_image(t.s.device(), fsck::code_name(c.code), c.name);
   }
 }
 
