@@ -245,6 +245,7 @@ void SpaceMap::pend(std::vector<Extent> extents, std::uint64_t generation) {
   auto to_history = [&](Extent e, std::uint64_t newest) LCFS_NO_TSA {
     history_[newest].add(e);
     history_blocks_ += e.count;
+    recent_history_[generation].push_back({e, newest});
   };
   auto to_pending = [&](Extent e) LCFS_NO_TSA {
     pending_blocks_ += e.count;
@@ -280,6 +281,7 @@ std::vector<Extent> SpaceMap::take_pending(std::uint64_t durable) {
     out.insert(out.end(), list.begin(), list.end());
     pending_.erase(pending_.begin());
   }
+  recent_history_.erase(recent_history_.begin(), recent_history_.upper_bound(durable));
   for (auto const& e : out) pending_blocks_ -= e.count;
   normalize(out);
   return out;
@@ -319,6 +321,16 @@ void SpaceMap::keep(std::uint64_t generation) {
     }
     it->second.clear();
   }
+  // The same for what an older kept checkpoint names too: a checkpoint under way has freed it, this one still has it.
+  auto& mine = history_[generation];
+  for (auto it = recent_history_.upper_bound(generation); it != recent_history_.end(); ++it) {
+    for (auto& recent : it->second) {
+      auto const older = history_.find(recent.generation);
+      if (older == history_.end() || recent.generation == generation) continue;
+      for (auto const& e : older->second.take_overlap(recent.blocks)) mine.add(e);
+      recent.generation = generation;
+    }
+  }
 }
 
 void SpaceMap::drop(std::uint64_t generation, std::uint64_t next, std::uint64_t building) {
@@ -343,6 +355,7 @@ void SpaceMap::set_history(std::uint64_t newest, std::vector<Aged> const& histor
   Lock lock(mu_);
   newest_kept_ = newest;
   history_.clear();
+  recent_history_.clear();
   history_blocks_ = 0;
   for (auto& ages : ages_) ages.clear();
   for (auto const& a : history) {

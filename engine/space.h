@@ -161,6 +161,9 @@ class SpaceMap {
   std::uint64_t newest_kept_ LCFS_GUARDED_BY(mu_) = 0;
   std::map<std::uint64_t, FreeRuns> history_ LCFS_GUARDED_BY(mu_);  // by the newest kept checkpoint that names them
   std::uint64_t history_blocks_ LCFS_GUARDED_BY(mu_) = 0;
+  // What went to history while a generation was built that is not durable yet, and whose it was taken to be: the checkpoint before
+  // that generation names it too, and may still be kept.
+  std::map<std::uint64_t, std::vector<Aged>> recent_history_ LCFS_GUARDED_BY(mu_);
   // Blocks in use that the newest kept checkpoint does not name: taken before the newest durable checkpoint; since then, before the
   // one that is being made; later.
   enum Age : std::uint8_t { kDurable, kHandedOver, kNew };

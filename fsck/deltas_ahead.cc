@@ -33,7 +33,7 @@ std::unique_ptr<LayerDelta> DeltasAhead::compare(std::size_t index) const {
 void DeltasAhead::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return ending_ || next_ == results_.size() || next_ < taken_ + threads_.size(); });
+    changed_.wait(lock, [this] { return ending_ || next_ == results_.size() || next_ < taken_ + options_.threads; });
     if (ending_ || next_ == results_.size()) return;
     auto const index = next_++;
     lock.unlock();

@@ -117,6 +117,24 @@ TEST_CASE("ages: runs with a generation against a plain array of blocks") {
   }
 }
 
+TEST_CASE("history: a checkpoint kept while the next one is on its way names what that one has freed, though an older kept one does too") {
+  auto device = make_memory_device(std::uint64_t{4096} * kBlockSize);
+  Extent const used{100, 50};
+  SpaceMap space(*device, 4096, {used});
+  space.keep(1);
+  space.pend({used}, 3);  // 3 is being built, 2 is the newest durable one
+  CHECK(space.history_of(1) == 50);
+  space.keep(2);
+  CHECK(space.history_of(2) == 50);
+  space.drop(1, 2, 4);
+  CHECK(space.take_pending(9).empty());
+  space.drop(2, 0, 10);
+  auto const free = space.take_pending(11);
+  REQUIRE(free.size() == 1);
+  CHECK(free[0].start == used.start);
+  CHECK(free[0].count == used.count);
+}
+
 TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the store goes back to it") {
   char const* const many = std::getenv("LCFS_SEEDS");
   std::uint64_t const seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 12;
