@@ -305,7 +305,7 @@ TEST_CASE("layer squash and apply: the tree of one layer on another, or on nothi
   place.refused({"layer", "show", "x"}, {"no layer"});
 }
 
-TEST_CASE("layer apply: whiteouts, opaque directories, hard links, attributes and devices make the tree that they say") {
+TEST_CASE("layer apply: whiteouts, opaque directories, hard links and attributes make the tree that they say") {
   Place const place;
   auto const apply = [&place](test::TarBuilder& tar, std::string const& onto, std::string const& name) {
     test::write_file(place.file(name + ".tar"), tar.end().text());
