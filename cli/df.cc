@@ -89,12 +89,8 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
 
 Status run_df(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
-  std::vector<LayerInfo> layers;
-  LCFS_TRY(store->for_each_layer([&layers](LayerInfo const& layer) {
-    layers.push_back(layer);
-    return true;
-  }));
-  auto const space = store->space();
+  LCFS_TRY_ASSIGN(auto const use, store->space_use());
+  auto const& [space, layers] = use;
   auto const sums = sums_of(space, layers);
   if (options.json)
     print_as_json(*store, space, layers, sums, context.io);

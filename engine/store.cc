@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "engine/kept_tree.h"
 #include "engine/store_impl.h"
 
 namespace lcfs {
@@ -340,18 +341,32 @@ void Store::drop_caches() {
   impl_->ahead->drop();
 }
 
-SpaceReport Store::space() const {
+namespace {
+SpaceReport report_space(StoreImpl const& store) LCFS_REQUIRES_SHARED(store.mu) {
   SpaceReport r;
-  ReadLock lock(impl_->mu);
-  auto const c = impl_->space.counts();
-  r.total = impl_->space.total();
-  r.store_tree = impl_->store_tree_blocks;
-  r.layers = impl_->layer_blocks;
+  auto const c = store.space.counts();
+  r.total = store.space.total();
+  r.store_tree = store.store_tree_blocks;
+  r.layers = store.layer_blocks;
   r.history = c.history;
   r.pending = c.pending;
   r.free = r.total - r.reserved - r.store_tree - r.layers - r.history - r.pending;
   r.promised = c.promised + std::min(c.emergency, c.free);
   return r;
+}
+}  // namespace
+
+SpaceReport Store::space() const {
+  ReadLock lock(impl_->mu);
+  return report_space(*impl_);
+}
+
+Result<SpaceUse> Store::space_use() const {
+  SpaceUse use;
+  ReadLock lock(impl_->mu);
+  use.total = report_space(*impl_);
+  LCFS_TRY_ASSIGN(use.layers, layers_in(impl_->tree, impl_->space.total()));
+  return use;
 }
 
 Result<LayerInfo> StoreImpl::layer_record(LayerId id) const {

@@ -108,6 +108,12 @@ class CheckpointPin {
   std::uint64_t generation_ = 0;
 };
 
+// Where all blocks are, of one moment: what the layers own and the total of it agree (I5).
+struct SpaceUse {
+  SpaceReport total{};
+  std::vector<LayerInfo> layers{};  // in id order, without dying ones; as of their last hand-over to a checkpoint
+};
+
 class Store {
  public:
   // Writes an empty store over whatever is there: the caller has made sure.  Durable when it returns.
@@ -125,6 +131,7 @@ class Store {
 
   [[nodiscard]] SuperblockInfo superblock() const;  // of the newest durable checkpoint
   [[nodiscard]] SpaceReport space() const;
+  Result<SpaceUse> space_use() const;
   [[nodiscard]] Device& device();
   // Why the store went read-only (a failed checkpoint), if it did.
   [[nodiscard]] std::optional<Error> failure() const;

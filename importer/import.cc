@@ -166,7 +166,7 @@ class Importer {
   Status from_seekable(SeekableArchive& archive, PlanOptions const& plan, ImportReport& report) {
     LCFS_TRY_ASSIGN(auto images, plan_images(archive, plan));
     LayerSet layers(store_, transaction_, archive);
-    for (auto const& image : images) layers.add(image);
+    for (auto const& image : images) LCFS_TRY(layers.add(image));
     unsigned const cores = std::max(1u, std::thread::hardware_concurrency());
     unsigned const threads = std::min(options_.threads == 0 ? cores : options_.threads, kMaxThreads);
     LCFS_TRY(ParallelReader(archive, layers, transaction_, common_, meter_).run(threads));
@@ -180,7 +180,7 @@ class Importer {
                                       [this](std::string const& member) { meter_.layer_begun(member); }));
     LCFS_TRY_ASSIGN(auto images, plan_images(*archive, plan));
     LayerSet layers(store_, transaction_, *archive);
-    for (auto const& image : images) layers.add(image);
+    for (auto const& image : images) LCFS_TRY(layers.add(image));
     for (auto const& wanted : layers.wanted()) {
       if (common_.stopped()) return interrupted();
       LCFS_TRY(layers.check_present(*wanted.layer));

@@ -10,7 +10,13 @@
 
 namespace lcfs::importer {
 
-void LayerSet::add(PlannedImage const& image) {
+Status LayerSet::add(PlannedImage const& image) {
+  for (auto const& layer : image.layers) {
+    auto const size = archive_.size(layer.member);
+    if (!size || !layer.blob_size || *size == *layer.blob_size) continue;
+    return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
+                     archive_.name(), layer.member);
+  }
   // From the top down to what is known: a layer that the store has brings all below it.
   std::size_t parent = kNone;
   LayerId base = 0;
@@ -38,6 +44,7 @@ void LayerSet::add(PlannedImage const& image) {
     parent = index;
     base = 0;
   }
+  return {};
 }
 
 std::vector<LayerSet::Wanted> LayerSet::wanted() const {
@@ -48,11 +55,8 @@ std::vector<LayerSet::Wanted> LayerSet::wanted() const {
 }
 
 Status LayerSet::check_present(PlannedLayer const& layer) const {
-  auto const size = archive_.size(layer.member);
-  if (!size) return in_member({Errc::kNotFound, "layer is not in the archive"}, archive_.name(), layer.member);
-  if (!layer.blob_size || *size == *layer.blob_size) return {};
-  return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
-                   archive_.name(), layer.member);
+  if (archive_.size(layer.member)) return {};
+  return in_member({Errc::kNotFound, "layer is not in the archive"}, archive_.name(), layer.member);
 }
 
 Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) const {

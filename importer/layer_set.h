@@ -23,7 +23,9 @@ class LayerSet {
   LayerSet(Store& store, ImportTransaction& transaction, Archive const& archive)
       : store_(store), transaction_(transaction), archive_(archive) {}
 
-  void add(PlannedImage const& image);
+  // A blob that is in the archive must be as long as its descriptor says, whether the store has its layer or not: the same archive
+  // is refused everywhere.  One that the store has may be missing in the archive.
+  Status add(PlannedImage const& image);
 
   // What must be received, every layer behind its parent.
   struct Wanted {
@@ -32,7 +34,6 @@ class LayerSet {
   };
   [[nodiscard]] std::vector<Wanted> wanted() const;
 
-  // Is the blob there, and as long as it should be?
   Status check_present(PlannedLayer const& layer) const;
 
   // Verifies its digests, then stacks what can be stacked.

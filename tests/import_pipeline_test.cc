@@ -323,6 +323,26 @@ TEST_CASE("import: missing and changed blobs are named") {
   }
 }
 
+TEST_CASE("import: a store that has the layers refuses the same blobs of another length, and needs none of them") {
+  auto const image = image_of({gzip_layer(TarBuilder().file("f", "x").end().text()), gzip_layer(TarBuilder().file("g", "y").end().text())});
+  auto store = new_store();
+  REQUIRE(import_bytes(*store, tar_of(oci_members({image}))));
+  for (auto const& layer : image.layers) {
+    auto const member = "blobs/sha256/" + sha256_hex(layer.blob);
+    for (int const how : {0, 1}) {
+      auto members = oci_members({image});
+      set_member(members, member, layer.blob + "\1");
+      auto const r = how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
+      REQUIRE_FALSE(r);
+      CHECK(r.error().path.ends_with(": " + member));
+      CHECK_MESSAGE(r.error().message.find("its descriptor says") != std::string::npos, r.error().text());
+      std::erase_if(members, [&](auto const& m) { return m.first == member; });
+      auto const without = how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
+      CHECK(static_cast<bool>(without));
+    }
+  }
+}
+
 TEST_CASE("import: an archive cut short at any byte is refused, or all that counts was there") {
   auto const image = image_of({plain_layer(TarBuilder().file("f", "some data").end().text()),
                                gzip_layer(TarBuilder().file("g", "more data").end().text())});

@@ -95,7 +95,7 @@ TEST_CASE("commit: a running layer's object goes on while others write to it, an
 TEST_CASE("layers: threads that create, commit, rename and remove do not see each other, and readers see only whole layers") {
   TestStore store(256);
   std::atomic<bool> stop{false};
-  std::atomic<int> bad{0}, read{0};
+  std::atomic<int> bad{0}, read{0}, wrong_sums{0};
   auto live = [&](int n) {
     std::mt19937_64 rng(static_cast<std::uint64_t>(n));
     std::string const me = "t" + std::to_string(n) + "-";
@@ -147,6 +147,10 @@ TEST_CASE("layers: threads that create, commit, rename and remove do not see eac
         if (l.state == LayerState::kFrozen) ids.push_back(l.id);
         return true;
       }));
+      auto const use = must(store->space_use());
+      std::uint64_t own = 0;
+      for (auto const& l : use.layers) own += l.own_blocks;
+      if (own > use.total.layers) ++wrong_sums;
       for (LayerId const id : ids) {
         (void)store->layer_space(id);
         auto const layer = store->layer(id);
@@ -170,6 +174,7 @@ TEST_CASE("layers: threads that create, commit, rename and remove do not see eac
   reader.join();
   CHECK(bad == 0);
   CHECK(read > 0);
+  CHECK(wrong_sums == 0);
   for (int i = 0; i < 3; ++i) must(store->checkpoint());
   CHECK(store->space().layers == 0);
   store.check();

@@ -13,8 +13,9 @@ Result<HeldLayers> hold_layers(Store& store, std::span<LayerId const> ids) {
   if (writable) LCFS_TRY(store.checkpoint());
   held.pin = store.pin();
   for (LayerId const id : ids) {
-    LCFS_TRY_ASSIGN(auto info, store.layer_info(id));
-    held.layers.push_back(std::move(info));
+    auto info = store.layer_info(id);
+    if (info) held.layers.push_back(*std::move(info));
+    else if (info.error().code != Errc::kNotFound) return std::move(info).error();
   }
   if (writable) LCFS_TRY(store.checkpoint());
   held.superblock = store.superblock();

@@ -11,10 +11,10 @@ namespace lcfs {
 
 struct HeldLayers {
   CheckpointPin pin{};
-  std::vector<LayerInfo> layers{};  // in the order asked for
+  std::vector<LayerInfo> layers{};  // in the order asked for, without those that are gone
   SuperblockInfo superblock{};      // a bound for all that they reach
 };
-// Makes checkpoints.  kNotFound: one of them is gone.
+// Makes checkpoints.
 Result<HeldLayers> hold_layers(Store& store, std::span<LayerId const> ids);
 
 }  // namespace lcfs

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/tree_digest.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -157,6 +159,7 @@ Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& en
 
 Result<Digest> compute_tree_digest(Store& store, LayerId id, TreeDigestOptions const& options) {
   LCFS_TRY_ASSIGN(auto const held, hold_layers(store, std::span(&id, 1)));
+  if (held.layers.empty()) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT};
   LayerSnapshot layer(store.impl(), held.layers.front());
   LCFS_TRY_ASSIGN(auto entries, list(layer));
   LCFS_TRY(hash_contents(store, held.layers.front(), entries, options));

@@ -116,6 +116,18 @@ Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& 
   return {};
 }
 
+Status check_digest(Store& store, VerifyOptions const& options, VerifiedLayer& layer) {
+  LCFS_TRY_ASSIGN(auto const recorded, store.tree_digest(layer.info.id));
+  if (!recorded && !options.record) return {};
+  LCFS_TRY_ASSIGN(layer.tree, compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));
+  if (recorded) {
+    layer.digest = *recorded == *layer.tree ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
+  } else if (!store.impl().options.read_only) {
+    LCFS_TRY(store.set_tree_digest(layer.info.id, *layer.tree));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids, VerifyOptions const& options,
@@ -139,14 +151,8 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
     if (!sound || layer.info.state != LayerState::kFrozen) continue;
     if (options.progress) options.progress(layer.info.name, done++, out.size());
     if (options.diff_id && layer.info.has_digests) LCFS_TRY(check_diff_id(store, options, layer, tell));
-    LCFS_TRY_ASSIGN(auto const recorded, store.tree_digest(layer.info.id));
-    if (!recorded && !options.record) continue;
-    LCFS_TRY_ASSIGN(layer.tree, compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));
-    if (recorded) {
-      layer.digest = *recorded == *layer.tree ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
-    } else if (!store.impl().options.read_only) {
-      LCFS_TRY(store.set_tree_digest(layer.info.id, *layer.tree));
-    }
+    auto checked = check_digest(store, options, layer);
+    if (!checked && checked.error().code != Errc::kNotFound) return checked.error();  // kNotFound: removed meanwhile
   }
   return out;
 }

@@ -47,7 +47,7 @@ struct VerifyOptions {
   std::function<Result<std::optional<bool>>(Store&, LayerInfo const&)> diff_id{};
 };
 
-// `ids` in any order; told in ascending order.  Damage is no error.
+// `ids` in any order; told in ascending order, without those that are removed before their turn comes.  Damage is no error.
 Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids, VerifyOptions const& options,
                                                  std::function<void(Damage const&)> const& tell);
 
