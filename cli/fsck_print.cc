@@ -13,6 +13,7 @@ char const* slot_text(fsck::Slot const& slot) {
   switch (slot.state) {
     case fsck::SlotState::kValid: return "valid";
     case fsck::SlotState::kEmpty: return "empty";
+    case fsck::SlotState::kUnfinished: return "unfinished";
     case fsck::SlotState::kDamaged: break;
   }
   return "damaged";

@@ -4,8 +4,8 @@
 // records or refuses) maps it to whatever backs it.  The engine never learns which.
 //
 // Units are bytes.  Offsets and lengths of read, write, discard, reserve and release are multiples of
-// kBlockSize and lie inside [0, size()); buffers are aligned to kBlockSize (AlignedBuffer): anything else is
-// Errc::kInvalid.  All functions may be called from any thread at once; ranges of concurrent writes must not overlap.
+// kBlockSize and lie inside [0, size()); buffers are aligned to kBlockSize (AlignedBuffer): anything else is Errc::kInvalid.  All functions
+// may be called from any thread at once; ranges of concurrent writes must not overlap; a read beside a write gets old or new bytes, mixed.
 #pragma once
 
 #include <sys/uio.h>

@@ -4,7 +4,8 @@
 //   1. under the structure lock, no I/O: raise the generation, take over every dirty layer, put roots, counters and space
 //      runs into the store tree, seal it
 //   2. no locks: write data and nodes; wait for data writes that others began before
-//   3. device flush; the other superblock slot; device flush (I1, I10)
+//   3. device flush; the other superblock slot; device flush (I1, I10).  If nothing waits for the first flush but a few blocks that
+//      this checkpoint wrote itself, they stand in the superblock with their checksums instead, and it counts only with them
 //   4. blocks that neither slot names any more are free
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@
 #include <climits>
 
 #include "engine/store_impl.h"
+#include "format/hash.h"
 
 namespace lcfs {
 
@@ -77,6 +79,34 @@ Status StoreImpl::write_data(IoBatch const& batch) {
   }
   return {};
 }
+
+// The blocks that a checkpoint writes, as its superblock can name them.
+class WrittenRuns {
+ public:
+  void add(std::uint64_t block, std::span<std::byte const> bytes) {
+    if (++count_ > kMaxWritten) return;
+    WrittenRun run;
+    run.block.set(block);
+    run.count.set(static_cast<std::uint32_t>(bytes.size() / kBlockSize));
+    run.checksum.set(crc32c(bytes));
+    runs_.push_back(run);
+  }
+  void add(IoBatch const& batch) {
+    for (auto const& piece : batch.pieces) {
+      auto block = piece.device_offset / kBlockSize;
+      for (auto const& page : piece.pages) add(block++, std::span(page->bytes.data(), kBlockSize));
+    }
+  }
+  void add(std::vector<NodeRef> const& nodes) {
+    for (auto const& node : nodes) add(node->block, std::span<std::byte const>(node->bytes.data(), kNodeSize));
+  }
+  [[nodiscard]] bool fit() const { return count_ <= kMaxWritten; }
+  std::vector<WrittenRun> take() { return std::move(runs_); }
+
+ private:
+  std::size_t count_ = 0;
+  std::vector<WrittenRun> runs_{};
+};
 
 Status StoreImpl::checkpoint(bool force) {
   LCFS_TRY(check_writable());
@@ -170,24 +200,38 @@ Status StoreImpl::do_checkpoint(bool force) {
     flush_barrier = next_flush;
   }
 
+  next.written.clear();
   auto write_out = [&]() -> Status {
-    for (auto const& h : taken) LCFS_TRY(write_data(h.data));
+    bool unflushed = false;  // something of this checkpoint was written before, and not flushed
+    {
+      Lock lock(flush_mu);
+      unflushed = !flushes.empty() && *flushes.begin() <= flush_barrier;
+    }
+    unflushed = unflushed || !meter->all_flushed();  // behind the look at those under way, which count here when they have ended
+    WrittenRuns ours;
+    for (auto const& h : taken) {
+      ours.add(h.data);
+      LCFS_TRY(write_data(h.data));
+    }
     std::vector<NodeRef> nodes;
     {
       Lock lock(writeback_mu);
       nodes.swap(writeback);
     }
     for (auto& h : taken) nodes.insert(nodes.end(), h.nodes.begin(), h.nodes.end());
+    ours.add(nodes);
     LCFS_TRY(write_nodes(std::move(nodes)));
     {
       Lock lock(flush_mu);
       while (!flushes.empty() && *flushes.begin() <= flush_barrier) lock.wait(flush_cv);
     }
     LCFS_TRY(check_writable());  // one of those writes may have failed
-    LCFS_TRY(device.flush());    // I4: all of it before the name of it
-    AlignedBuffer slot(kBlockSize);
-    encode_superblock(next, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
-    LCFS_TRY(device.write(kSlotBlock[next.slot] * kBlockSize, slot.span()));
+    if (unflushed || !ours.fit()) {
+      LCFS_TRY(device.flush());  // I4: all of it before the name of it
+    } else {
+      next.written = ours.take();
+    }
+    LCFS_TRY(write_superblock(next));
     return device.flush();
   };
   if (auto ok = write_out(); !ok) return fail(std::move(ok).error());
@@ -220,6 +264,27 @@ Status StoreImpl::do_checkpoint(bool force) {
   }
   space.give_back(bare, true);
   space.give_back(free_now, false);
+  return {};
+}
+
+Status StoreImpl::write_superblock(SuperblockInfo const& info) {
+  AlignedBuffer slot(kBlockSize);
+  encode_superblock(info, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
+  return device.write(kSlotBlock[info.slot] * kBlockSize, slot.span());
+}
+
+Status StoreImpl::confirm() {
+  Lock lock(super_mu);
+  if (super.written.empty()) return {};
+  auto next = super;
+  next.slot ^= 1;
+  next.written.clear();
+  {
+    Lock dirty(dirty_mu);
+    next.generation = generation++;
+  }
+  LCFS_TRY(write_superblock(next));
+  super = std::move(next);
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "device/written.h"
 #include "engine/kept_tree.h"
 #include "engine/store_impl.h"
 
@@ -89,6 +90,8 @@ Result<Slots> read_slots(Device& device) {
   bool const second = !found[0] || (found[1] && found[1]->generation > found[0]->generation);
   slots.current = *found[second ? 1 : 0];
   slots.older = found[second ? 0 : 1];
+  // Cut off in its making: the one before is in force, and the slot holds nothing.
+  if (slots.older && !is_whole(device, slots.current)) slots.current = *std::exchange(slots.older, std::nullopt);
   return slots;
 }
 
@@ -194,6 +197,8 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
     return Error{Errc::kReadOnly, "store has features that this lcfs can only read; open it read-only", EROFS, device->name(),
                  kNoOffset};
   }
+  // What a process wrote that was killed before it flushed is seen, and must not be lost when what it replaced is written over.
+  if (!options.read_only && options.at == 0) LCFS_TRY(device->flush());
   SuperblockInfo super = slots.current;
   if (options.at != 0 && options.at != super.generation) {
     LCFS_TRY_ASSIGN(super, as_of(*device, super, options.at));
@@ -244,6 +249,7 @@ Status Store::close() {
       impl_->removed_in_use.clear();
     }
     LCFS_TRY(impl_->checkpoint(false));
+    LCFS_TRY(impl_->confirm());
     impl_->space.trim();
   }
   return {};

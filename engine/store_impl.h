@@ -142,6 +142,10 @@ struct StoreImpl {
   Status make_slack(std::uint64_t blocks);
   Status write_nodes(std::vector<NodeRef> nodes);  // sealed ones, any order; then unpins them
   Status write_data(IoBatch const& batch);
+  // The checkpoint in force once more, in the other slot, without its list of written blocks: nothing needs to look at them any
+  // more.  Not flushed: whether this one gets there or not, the state is the same.  Nothing else may go on meanwhile.
+  Status confirm();
+  Status write_superblock(SuperblockInfo const& info);  // into its slot
   void queue_nodes(std::vector<NodeRef> nodes);
   std::uint64_t begin_flush();
   void end_flush(std::uint64_t ticket);

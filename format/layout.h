@@ -61,7 +61,16 @@ struct NodePtr {
 };
 static_assert(sizeof(NodePtr) == 0x14 && alignof(NodePtr) == 1);
 
-// The superblock.  It fills one block; bytes from superblock_size on are zero.
+// Blocks that a checkpoint wrote and did not flush before its superblock.
+struct WrittenRun {
+  le64 block;     // 0x00
+  le32 count;     // 0x08  blocks, 1..kNodeBlocks
+  le32 checksum;  // 0x0c  crc32c of them all
+  friend bool operator==(WrittenRun const&, WrittenRun const&) = default;
+};
+static_assert(sizeof(WrittenRun) == 0x10 && alignof(WrittenRun) == 1);
+
+// The superblock.  It fills one block.  It is one sector, and so written whole or not at all; `written` runs follow it.
 struct Superblock {
   std::array<std::uint8_t, 8> magic;      // 0x000  kSuperMagic
   le32 checksum;                          // 0x008  crc32c of [0x00c, superblock_size)
@@ -88,7 +97,9 @@ struct Superblock {
   le64 layer_blocks;                      // 0x0e0  sum of all space runs; free = total - 16 - store tree - this
   le64 layer_count;                       // 0x0e8
   le64 image_count;                       // 0x0f0
-  std::array<std::uint8_t, 0x108> reserved1;  // 0x0f8  zero
+  le32 written_count;                     // 0x0f8  runs at 0x200; this checkpoint counts only if the device has them all
+  le32 written_checksum;                  // 0x0fc  crc32c of these runs; 0 if there are none
+  std::array<std::uint8_t, 0x100> reserved1;  // 0x100  zero
 };
 inline constexpr std::array<std::uint8_t, 8> kSuperMagic{'L', 'C', 'F', 'S', '\r', '\n', 0x1a, '\n'};
 static_assert(std::is_trivially_copyable_v<Superblock> && alignof(Superblock) == 1);
@@ -98,7 +109,8 @@ static_assert(offsetof(Superblock, compat) == 0x018 && offsetof(Superblock, uuid
 static_assert(offsetof(Superblock, hash_seed) == 0x040 && offsetof(Superblock, label) == 0x050);
 static_assert(offsetof(Superblock, generation) == 0x090 && offsetof(Superblock, store_root) == 0x0a0);
 static_assert(offsetof(Superblock, next_id) == 0x0b8 && offsetof(Superblock, created_ns) == 0x0c8);
-static_assert(offsetof(Superblock, store_tree_blocks) == 0x0d8 && offsetof(Superblock, reserved1) == 0x0f8);
+static_assert(offsetof(Superblock, store_tree_blocks) == 0x0d8 && offsetof(Superblock, written_count) == 0x0f8);
+inline constexpr std::uint32_t kMaxWritten = (kBlockSize - sizeof(Superblock)) / sizeof(WrittenRun);  // 224
 
 // ---------------------------------------------------------------------------------------------------------------
 // Tree nodes

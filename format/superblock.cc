@@ -86,7 +86,7 @@ Status check_counters(Superblock const& sb) {
 
 // Label padding and reserved bytes.  A feature that this lcfs may ignore can give a reserved byte a meaning, so they
 // are only looked at in a store without unknown features.
-Status check_padding(Superblock const& sb, std::span<std::byte const> bytes) {
+Status check_padding(Superblock const& sb) {
   auto const label = std::as_bytes(std::span{sb.label});
   auto const end = static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
   if (auto const n = first_nonzero(label.subspan(end)); end + n < label.size())
@@ -98,15 +98,40 @@ Status check_padding(Superblock const& sb, std::span<std::byte const> bytes) {
   if (auto const n = first_nonzero(reserved); n < reserved.size())
     return corrupt_at(offsetof(Superblock, reserved1) + n,
                       fmt::format("reserved byte {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
-  auto const size = sb.superblock_size.get();
-  auto const rest = bytes.first(std::min<std::size_t>(bytes.size(), kBlockSize)).subspan(size);
-  if (auto const n = first_nonzero(rest); n < rest.size())
-    return corrupt_at(size + n, fmt::format("byte {:#x} behind the superblock, not zero",
-                                            std::to_integer<unsigned>(rest[n])));
+  return {};
+}
+
+// The runs behind the superblock: other sectors than its own, so they may be older or newer than it is.
+Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, bool skip_checksum, SuperblockInfo& info) {
+  auto const count = sb.written_count.get();
+  std::size_t const at = sb.superblock_size.get();
+  if (count > kMaxWritten || at + count * sizeof(WrittenRun) > std::min<std::size_t>(bytes.size(), kBlockSize))
+    return corrupt_at(offsetof(Superblock, written_count), fmt::format("written_count {}, of at most {}", count, kMaxWritten));
+  if (count == 0) {
+    if (sb.written_checksum.get() == 0) return {};
+    return corrupt_at(offsetof(Superblock, written_checksum), "written_checksum of no runs");
+  }
+  auto const runs = bytes.subspan(at, count * sizeof(WrittenRun));
+  if (!skip_checksum && crc32c(runs) != sb.written_checksum.get()) {
+    info.written_torn = true;
+    return {};
+  }
+  info.written.resize(count);
+  std::memcpy(info.written.data(), runs.data(), runs.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    auto const& run = info.written[i];
+    auto const block = run.block.get(), n = std::uint64_t{run.count.get()};
+    if (n < 1 || n > kNodeBlocks || block < kReservedBlocks || block > sb.total_blocks.get() - n)
+      return corrupt_at(at + i * sizeof(WrittenRun), fmt::format("written run of {} blocks at {}", n, block));
+  }
   return {};
 }
 
 }  // namespace
+
+bool holds(WrittenRun const& run, std::span<std::byte const> bytes) {
+  return bytes.size() == std::size_t{run.count.get()} * kBlockSize && crc32c(bytes) == run.checksum.get();
+}
 
 Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, SuperblockCheck const& check) {
   if (bytes.size() < kSuperMagic.size() || std::memcmp(bytes.data(), kSuperMagic.data(), kSuperMagic.size()) != 0)
@@ -140,7 +165,7 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, Superb
   if (sb.generation.get() == 0) return corrupt_at(offsetof(Superblock, generation), "generation 0");
   LCFS_TRY(check_counters(sb));
   LCFS_TRY(check_root(sb));
-  LCFS_TRY(check_padding(sb, bytes));
+  LCFS_TRY(check_padding(sb));
 
   SuperblockInfo info;
   info.slot = sb.slot.get();
@@ -162,6 +187,7 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, Superb
   info.layer_count = sb.layer_count.get();
   info.image_count = sb.image_count.get();
   if (sb.keep.get() != 0) info.keep = sb.keep.get() - 1;
+  LCFS_TRY(parse_written(sb, bytes, check.skip_checksum, info));
   return info;
 }
 
@@ -191,9 +217,13 @@ void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSi
   sb.layer_count.set(info.layer_count);
   sb.image_count.set(info.image_count);
   sb.keep.set(info.keep ? *info.keep + 1 : 0);
+  auto const runs = std::as_bytes(std::span{info.written}.first(std::min<std::size_t>(info.written.size(), kMaxWritten)));
+  sb.written_count.set(static_cast<std::uint32_t>(runs.size() / sizeof(WrittenRun)));
+  sb.written_checksum.set(runs.empty() ? 0 : crc32c(runs));
   sb.checksum.set(crc32c(std::as_bytes(std::span{&sb, 1}).subspan(kChecksumFrom)));
   std::fill(into.begin(), into.end(), std::byte{0});
   std::memcpy(into.data(), &sb, sizeof sb);
+  if (!runs.empty()) std::memcpy(into.data() + sizeof sb, runs.data(), runs.size());
 }
 
 std::string uuid_text(Uuid const& uuid) {

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "format/layout.h"
 #include "format/result.h"
@@ -37,6 +38,8 @@ struct SuperblockInfo {
   std::uint64_t layer_count = 0;
   std::uint64_t image_count = 0;
   std::optional<std::uint32_t> keep{};  // checkpoints to keep, at most kMaxKept; nothing: the writer's choice
+  std::vector<WrittenRun> written{};    // at most kMaxWritten; see doc/format.md, "Which slot"
+  bool written_torn = false;            // these runs are not what was written with the superblock: it is no checkpoint
 
   // ro_compat bits that this lcfs doesn't know: open read-only.
   [[nodiscard]] bool read_only_features() const { return (ro_compat & ~kKnownRoCompat) != 0; }
@@ -54,6 +57,9 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, Superb
 
 // The kBlockSize bytes of `info` for its slot, checksum set.
 void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSize> into);
+
+// Does `bytes`, its count blocks, hold what the run says?
+[[nodiscard]] bool holds(WrittenRun const& run, std::span<std::byte const> bytes);
 
 // UUID text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".
 std::string uuid_text(Uuid const& uuid);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "device/written.h"
 #include "fsck/deltas_ahead.h"
 #include "fsck/history_check.h"
 #include "fsck/layer_check.h"
@@ -32,6 +33,13 @@ bool all_zero(std::span<std::byte const> bytes) {
 
 using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
 
+// A superblock is one sector of its block, so what follows it may be of a write that was cut off.
+void note_rest(std::span<std::byte const> slot, std::size_t from, std::uint32_t number, Findings& findings) {
+  if (!all_zero(slot.subspan(from)))
+    say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[number] * kBlockSize + from,
+        fmt::format("superblock slot {}: bytes behind it are not zero", number));
+}
+
 // Reads [0, 64 KiB): both slots, and the blocks between them that hold nothing.
 Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report, Findings& findings) {
   if (device.size() < kReservedBlocks * kBlockSize) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
@@ -48,11 +56,13 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     if (info) {
       slot.state = SlotState::kValid;
       slot.generation = info->generation;
+      if (!info->written_torn) note_rest(bytes, sizeof(Superblock) + info->written.size() * sizeof(WrittenRun), s, findings);
       parsed[s] = *std::move(info);
       continue;
     }
     auto const& error = info.error();
-    if (all_zero(bytes)) {
+    if (all_zero(bytes.first(sizeof(Superblock)))) {
+      note_rest(bytes, sizeof(Superblock), s, findings);
       slot.state = SlotState::kEmpty;
       ++strangers;
       continue;
@@ -73,6 +83,19 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
   return parsed;
 }
 
+std::uint32_t newer(Parsed const& both) { return both[1]->generation > both[0]->generation ? 1u : 0u; }
+
+// A superblock that got there without all that was written with it is none, as long as there is the one before it.
+void pass_over_unfinished(Device& device, Parsed& parsed, Report& report, Findings& findings) {
+  if (!parsed[0] || !parsed[1]) return;
+  auto const s = newer(parsed);
+  if (is_whole(device, *parsed[s])) return;
+  report.slots[s].state = SlotState::kUnfinished;
+  say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[s] * kBlockSize,
+      fmt::format("superblock slot {}: checkpoint {} was not finished; the one before it counts", s, parsed[s]->generation));
+  parsed[s].reset();
+}
+
 // Which slot is in force; what the two say of each other.
 std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report, Findings& findings) {
   auto const& a = parsed[0];
@@ -86,7 +109,7 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
     if (a->generation == b->generation)
       say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, generation),
           fmt::format("both slots have generation {}", a->generation));
-    return b->generation > a->generation ? 1u : 0u;
+    return newer(parsed);
   }
   std::uint32_t const used = a ? 0 : 1;
   if (report.slots[1 - used].state == SlotState::kEmpty && parsed[used]->generation > 1)
@@ -155,6 +178,7 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
   auto& report = survey.report;
   Findings findings(options.max_findings);
   LCFS_TRY_ASSIGN(survey.slots, read_superblocks(device, options, report, findings));
+  if (!options.skip_checksum) pass_over_unfinished(device, survey.slots, report, findings);
   report.in_force = choose_slot(survey.slots, report, findings);
   if (slot && survey.slots[*slot]) report.in_force = slot;
   if (report.in_force && survey.slots[*report.in_force]) {

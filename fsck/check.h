@@ -44,11 +44,16 @@ struct Options {
   std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)> progress{};  // layers; may be empty
 };
 
-enum class SlotState : std::uint8_t { kValid, kEmpty /* all zero */, kDamaged };
+enum class SlotState : std::uint8_t {
+  kValid,
+  kEmpty,       // all zero
+  kUnfinished,  // of a checkpoint that was cut off in its making: not damage
+  kDamaged,
+};
 
 struct Slot {
   SlotState state = SlotState::kDamaged;
-  std::uint64_t generation = 0;  // of a valid one
+  std::uint64_t generation = 0;  // of a valid or unfinished one
   std::string problem{};         // of a damaged one
 };
 

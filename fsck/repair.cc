@@ -197,6 +197,8 @@ class Run {
   // First the slot that is not in force, then, so that nothing old is left, the other one.
   Status publish(SuperblockInfo info, bool both) {
     info.generation = next_generation();
+    info.written.clear();
+    LCFS_TRY(device_.flush());  // what the superblock says without them: all that it leads to is on the device
     for (std::uint32_t const slot : {1 - base_, base_}) {
       info.slot = slot;
       AlignedBuffer block(kBlockSize);

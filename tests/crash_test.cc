@@ -8,6 +8,7 @@
 //                                                  as many states, of lives 7, 8, ... of which each gives 2000
 // A failure names life, n, cut and seed, which give the same disk again as long as the engine writes the same.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <random>
@@ -65,6 +66,39 @@ TEST_CASE("crash: after any effect, whatever of the writes in flight arrived, a 
       auto const cut = static_cast<Cut>(1 + n % (kCuts - 1));
       REQUIRE(verdict(life, n, Cut::kNone, 0) == "");
       REQUIRE(verdict(life, n, cut, seed * 1000 + n) == "");
+    }
+  }
+}
+
+TEST_CASE("crash: a process is killed, the next goes on with what nobody flushed, and then the power goes") {
+  auto const work = [](std::string name) {
+    return std::vector<std::function<void(Store&)>>{
+        [name](Store& store) { must(store.create_layer(name, 0)); },
+        [name](Store& store) {
+          auto const layer = must(store.layer(must(store.find_layer(name)).id));
+          std::string const data(20000, name[0]);
+          must(layer->write(must(layer->create(layer->root(), "file", {S_IFREG | 0644})).inode, 0, std::as_bytes(std::span{data.data(), data.size()})));
+          must(store.checkpoint());
+        },
+        [name](Store& store) { must(store.commit_layer(must(store.find_layer(name)).id, name + "1")); },
+        [name](Store& store) { must(store.remove_layer(must(store.find_layer(name)).id)); }};
+  };
+  std::size_t all = 0;
+  {
+    Life life(fresh_disk());
+    life.live(work("first"));
+    all = life.recorder().effects();
+  }
+  for (std::size_t killed = 0; killed <= all; ++killed) {
+    CAPTURE(killed);
+    Life life(fresh_disk());
+    life.live_until_killed(killed, work("first"));
+    auto const from = life.recorder().effects();
+    life.live(work("next"));
+    for (std::size_t n = from; n <= life.recorder().effects(); ++n) {
+      CAPTURE(n);
+      for (unsigned const cut : {static_cast<unsigned>(Cut::kNone), 1 + static_cast<unsigned>((n + killed) % (kCuts - 1))})
+        REQUIRE(verdict(life, n, static_cast<Cut>(cut), killed * 1000 + n) == "");
     }
   }
 }

@@ -685,7 +685,7 @@ TEST_CASE("statistics: counters move, the node cache shrinks and empties") {
   CHECK(a.checkpoint_max_ns > 0);
   CHECK(a.checkpoint_ns >= a.checkpoint_max_ns);
   CHECK(a.device_written_bytes > 100000);
-  CHECK(a.device_flushes >= 4);
+  CHECK(a.device_flushes >= 2);
   CHECK(a.cache_bytes > 0);
   store->drop_caches();
   CHECK(store->stats().cache_bytes == 0);

@@ -206,6 +206,25 @@ class Living {
   int named_ = 0;
 };
 
+// What a process that is killed still does to a device.
+class Killed final : public SharedDevice {
+ public:
+  Killed(std::shared_ptr<Device> below, std::size_t effects) : SharedDevice(std::move(below)), left_(effects) {}
+  Status write(std::uint64_t o, std::span<iovec const> parts) override { return lives() ? SharedDevice::write(o, parts) : dead(); }
+  Status flush() override { return lives() ? SharedDevice::flush() : dead(); }
+  Status discard(std::uint64_t o, std::uint64_t length) override { return lives() ? SharedDevice::discard(o, length) : dead(); }
+  Status resize(std::uint64_t size) override { return lives() ? SharedDevice::resize(size) : dead(); }
+
+ private:
+  bool lives() {
+    for (auto left = left_.load(); left > 0;)
+      if (left_.compare_exchange_weak(left, left - 1)) return true;
+    return false;
+  }
+  static Status dead() { return Error{Errc::kIo, "killed", EIO}; }
+  std::atomic<std::size_t> left_;
+};
+
 // The slot of the newer of two superblocks that both are whole.
 std::optional<std::uint32_t> newer_of_two(Device& disk) {
   std::uint64_t generations[2] = {};
@@ -251,10 +270,10 @@ std::shared_ptr<Device> fresh_disk() {
 Life::Life(std::shared_ptr<Device> disk, Plant plant)
     : disk_(std::move(disk)), recorder_(std::make_shared<RecordingDevice>(*disk_)), seen_(plant ? plant(recorder_) : recorder_) {}
 
-std::unique_ptr<Store> Life::open() {
+std::unique_ptr<Store> Life::open(std::shared_ptr<Device> device) {
   OpenOptions options;
   options.dirty_data_file = 64u << 10;  // data is also placed between checkpoints
-  return must(Store::open(std::make_unique<SharedDevice>(seen_), options));
+  return must(Store::open(std::make_unique<SharedDevice>(std::move(device)), options));
 }
 
 void Life::promise(Store& store) {
@@ -264,7 +283,7 @@ void Life::promise(Store& store) {
 }
 
 void Life::live(std::uint64_t seed, int steps) {
-  auto const store = open();
+  auto const store = open(seen_);
   promise(*store);
   Living living(*store, seed);
   for (int i = 0; i < steps; ++i) {
@@ -274,11 +293,21 @@ void Life::live(std::uint64_t seed, int steps) {
 }
 
 void Life::live(std::vector<std::function<void(Store&)>> const& steps) {
-  auto const store = open();
-  promise(*store);
+  go(*open(seen_), steps);
+}
+
+void Life::live_until_killed(std::size_t effects, std::vector<std::function<void(Store&)>> const& steps) {
+  try {
+    go(*open(std::make_shared<Killed>(seen_, effects)), steps);
+  } catch (std::runtime_error const&) {
+  }
+}
+
+void Life::go(Store& store, std::vector<std::function<void(Store&)>> const& steps) {
+  states_[store.superblock().generation] = state_of(store);  // no promise: what a killed process left may be in flight
   for (auto const& step : steps) {
-    step(*store);
-    promise(*store);
+    step(store);
+    promise(store);
   }
 }
 

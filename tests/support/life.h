@@ -40,6 +40,9 @@ class Life {
   void live(std::uint64_t seed, int steps);
   // Opens the store and does these one after the other, each of which ends durable.
   void live(std::vector<std::function<void(Store&)>> const& steps);
+  // The same by a process that is killed: behind `effects` of its own the device gets nothing from it any more.  The disk goes on, with
+  // writes in flight that nobody flushed.
+  void live_until_killed(std::size_t effects, std::vector<std::function<void(Store&)>> const& steps);
 
   [[nodiscard]] RecordingDevice const& recorder() const { return *recorder_; }
   // What is wrong with the disk that a power cut left after n effects; empty: nothing.
@@ -49,7 +52,8 @@ class Life {
   [[nodiscard]] std::string verdict(std::size_t n, std::unique_ptr<Device> disk) const;
 
  private:
-  std::unique_ptr<Store> open();
+  std::unique_ptr<Store> open(std::shared_ptr<Device> device);
+  void go(Store& store, std::vector<std::function<void(Store&)>> const& steps);
   void promise(Store& store);
   [[nodiscard]] std::string judge(std::shared_ptr<Device> const& disk, std::uint64_t least) const;
 
