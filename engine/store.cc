@@ -243,7 +243,6 @@ Status Store::close() {
       impl_->removed_in_use.clear();
     }
     LCFS_TRY(impl_->checkpoint(false));
-    impl_->space.trim();
   }
   return {};
 }
