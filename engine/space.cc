@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
 
 namespace lcfs {
 
 namespace {
+constexpr auto kTrimTime = std::chrono::seconds(1);  // for giving back: an unmount waits for it
 constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
 std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 256, 16384); }
@@ -438,23 +440,25 @@ void SpaceMap::withhold(std::vector<Extent> const& extents, std::uint64_t genera
 void SpaceMap::trim() {
   if (device_.always_backed()) return;
   Lock lock(mu_);
-  // Bare runs too: a process that died may have left backing that nobody knows of.
-  for (auto const& [start, count] : bare_.map()) (void)device_.release(start * kBlockSize, count * kBlockSize);
-  std::vector<Extent> runs;
-  for (auto const& [start, count] : backed_.map()) runs.push_back({start, count});
+  // Together with the bare runs between them: a process that died may have left backing that nobody knows of, and a host takes
+  // milliseconds for a hole, of whatever size.
+  FreeRuns all = bare_;
   std::uint64_t keep = promised_;
+  for (auto const& [start, count] : backed_.map()) {
+    std::uint64_t const kept = std::min(keep, count);
+    keep -= kept;
+    all.add({start + kept, count - kept});
+  }
+  std::vector<Extent> runs;
+  for (auto const& [start, count] : all.map()) runs.push_back({start, count});
+  // The largest first; what is left when the time is up stays as it is, and the next time finds it.
+  std::sort(runs.begin(), runs.end(), [](Extent const& a, Extent const& b) { return a.count > b.count; });
+  auto const until = std::chrono::steady_clock::now() + kTrimTime;
   for (auto const& e : runs) {
-    if (keep >= e.count) {
-      keep -= e.count;
-      continue;
-    }
-    Extent const give{e.start + keep, e.count - keep};
-    keep = 0;
+    if (std::chrono::steady_clock::now() > until) break;
     // What can't be released just stays backed: nothing is lost but room on the host.
-    if (device_.release(give.start * kBlockSize, give.count * kBlockSize)) {
-      backed_.remove(give);
-      bare_.add(give);
-    }
+    if (!device_.release(e.start * kBlockSize, e.count * kBlockSize)) continue;
+    for (auto const& part : backed_.take_overlap(e)) bare_.add(part);
   }
 }
 

@@ -250,7 +250,6 @@ Status Store::close() {
     }
     LCFS_TRY(impl_->checkpoint(false));
     LCFS_TRY(impl_->confirm());
-    impl_->space.trim();
   }
   return {};
 }

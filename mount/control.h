@@ -94,6 +94,7 @@ struct ControlServerOptions {
   std::string socket{};         // its directory is made (0700; /run/lcfs 0755) if it isn't there
   unsigned connections = 16;    // at once; more are refused
   std::chrono::milliseconds patience{10'000};  // for the whole of a request to come
+  std::chrono::milliseconds grace{250};        // the same, when another client wants the place
   std::function<bool(uid_t)> allow{};          // tests; empty: root and our own effective user
 };
 

@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <list>
 #include <system_error>
 #include <thread>
@@ -75,7 +77,10 @@ struct Connection {
   Fd socket{};
   ControlRequest request{};
   std::thread thread{};
-  bool asked = false;  // to stop; the accepting thread's own
+  ControlClock::time_point since = ControlClock::now();
+  enum class Stage : std::uint8_t { kReceiving, kAnswering, kSentAway };
+  Stage stage = Stage::kReceiving;  // under the server's lock
+  bool asked = false;               // to stop; the accepting thread's own
   std::atomic<bool> done{false};
 };
 
@@ -97,6 +102,8 @@ struct ControlServer::Impl {
   struct stat bound {};  // the socket's name, so that nobody else's is removed
   std::thread accepter{};
 
+  Fd waiting{};  // accepted, and there was no room yet; the accepting thread's own
+
   mutable Mutex mu;
   std::list<Connection> connections LCFS_GUARDED_BY(mu);  // the accepting thread alone adds and removes
   Counts counts LCFS_GUARDED_BY(mu);
@@ -113,7 +120,8 @@ struct ControlServer::Impl {
     while (!is_stopping()) {
       wait_for_events();
       reap();
-      accept_some();
+      if (waiting) take(std::move(waiting));
+      if (!waiting) accept_some();
     }
     refuse_waiting();
     while (running() != 0) {
@@ -132,20 +140,25 @@ struct ControlServer::Impl {
     return connections.size();
   }
 
-  // Until a client comes, a command ends, a client goes away, or the server stops.
+  // Until a client comes, a command begins or ends, a client goes away, somebody may be sent away, or the server stops.
   void wait_for_events() {
     std::vector<pollfd> wanted{{wake.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
     std::vector<Connection*> watched;
+    int timeout = -1;
     {
       Lock const lock(mu);
-      if (stopping) wanted[1].fd = -1;
+      if (stopping || waiting) wanted[1].fd = -1;
+      if (auto const idle = longest_idle(); waiting && idle != connections.end()) {
+        auto const left = std::chrono::ceil<std::chrono::milliseconds>(idle->since + options.grace - ControlClock::now());
+        timeout = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
+      }
       for (auto& connection : connections) {
         if (connection.asked || connection.done) continue;
         wanted.push_back({connection.socket.get(), POLLRDHUP, 0});
         watched.push_back(&connection);
       }
     }
-    if (::poll(wanted.data(), wanted.size(), -1) < 0) return;
+    if (::poll(wanted.data(), wanted.size(), timeout) < 0) return;
     std::uint64_t count = 0;
     (void)!::read(wake.get(), &count, sizeof count);
     for (std::size_t i = 0; i < watched.size(); ++i) {
@@ -177,10 +190,12 @@ struct ControlServer::Impl {
         continue;
       }
       take(std::move(socket));
+      if (waiting) return;
     }
   }
 
   void refuse_waiting() {
+    if (Fd const socket = std::move(waiting)) refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
     for (;;) {
       Fd const socket{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
       if (!socket) return;
@@ -194,13 +209,42 @@ struct ControlServer::Impl {
     ++counts.refused;
   }
 
+  // Connections stand in the order they came in.
+  std::list<Connection>::iterator longest_idle() LCFS_REQUIRES(mu) {
+    return std::find_if(connections.begin(), connections.end(), [](Connection const& one) { return one.stage == Connection::Stage::kReceiving; });
+  }
+
+  enum class Room : std::uint8_t { kNow, kSoon, kNone };
+
+  // Who has commands running stays.  Who was given the time to send a request and did not makes room for others.
+  Room make_room() {
+    std::list<Connection> sent_away;
+    {
+      Lock const lock(mu);
+      if (connections.size() < options.connections) return Room::kNow;
+      auto const idle = longest_idle();
+      if (idle == connections.end()) return Room::kNone;
+      if (idle->since + options.grace > ControlClock::now()) return Room::kSoon;
+      idle->stage = Connection::Stage::kSentAway;
+      ::shutdown(idle->socket.get(), SHUT_RDWR);  // wakes its thread
+      sent_away.splice(sent_away.end(), connections, idle);
+    }
+    sent_away.front().thread.join();
+    return Room::kNow;
+  }
+
   void take(Fd socket) {
     auto const peer = peer_of(socket.get());
     bool const allowed = peer && (options.allow ? options.allow(peer->uid) : root_and_us(peer->uid));
     if (!allowed)
       return refuse(socket.get(), ControlRefusal::kNotAllowed,
                     fmt::format("the server takes commands of root and of its own user (uid {}) only", geteuid()));
-    if (running() >= options.connections)
+    auto const room = make_room();
+    if (room == Room::kSoon) {
+      waiting = std::move(socket);
+      return;
+    }
+    if (room == Room::kNone)
       return refuse(socket.get(), ControlRefusal::kTooMany,
                     fmt::format("the server has {} commands to run already; try again", options.connections));
     std::list<Connection> fresh(1);
@@ -224,7 +268,9 @@ struct ControlServer::Impl {
   // A connection's own thread.
 
   void serve(Connection& connection) {
-    auto const text = receive_and_run(connection);
+    auto text = receive(connection);
+    if (!may_answer(connection)) text.reset();
+    if (text && text->refusal == ControlRefusal::kNone) text = run_there(connection.request);
     {
       Lock const lock(mu);  // first: who has an answer finds itself counted
       ++(!text ? counts.dropped : text->refusal == ControlRefusal::kNone ? counts.commands : counts.refused);
@@ -235,8 +281,19 @@ struct ControlServer::Impl {
     notify();
   }
 
-  // Nothing: there is nobody to answer.
-  std::optional<ControlAnswer> receive_and_run(Connection& connection) {
+  // False: it was sent away meanwhile.
+  bool may_answer(Connection& connection) {
+    {
+      Lock const lock(mu);
+      if (connection.stage == Connection::Stage::kSentAway) return false;
+      connection.stage = Connection::Stage::kAnswering;
+    }
+    notify();  // one less to be sent away, for who waits for that
+    return true;
+  }
+
+  // Nothing: there is nobody to answer.  Without a refusal: the request has come.
+  std::optional<ControlAnswer> receive(Connection& connection) {
     int const socket = connection.socket.get();
     auto const deadline = ControlClock::now() + options.patience;
     auto& request = connection.request;
@@ -263,7 +320,7 @@ struct ControlServer::Impl {
     request.out = std::move(incoming.descriptors[1]);
     request.err = std::move(incoming.descriptors[2]);
     request.cwd = std::move(incoming.descriptors[3]);
-    return run_there(request);
+    return ControlAnswer{};
   }
 
   // In the client's working directory and with its umask: this thread's own, and that of threads it makes.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "mount/acl.h"
 #include "mount/opcodes.h"
@@ -113,6 +114,18 @@ Result<Looked> look(Mount& mount, NodeId id) {
 
 Timestamp timestamp_of(timespec const& t) { return {t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec)}; }
 
+// Supplementary groups are not in the request: the kernel tells of them in /proc, for processes that we can see.
+bool in_group(fuse_req_t req, std::uint32_t group) {
+  if (fuse_req_ctx(req)->gid == group) return true;
+  std::vector<gid_t> groups(64);
+  int count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<std::size_t>(count));
+    count = std::min(count, fuse_req_getgroups(req, count, groups.data()));
+  }
+  return count > 0 && std::find(groups.begin(), groups.begin() + count, group) != groups.begin() + count;
+}
+
 // What chown(2) takes away from a file that can be executed: suid, and sgid where the group may execute.
 std::uint32_t without_privileges(std::uint32_t mode) {
   if (S_ISDIR(mode)) return mode & 07777;
@@ -122,6 +135,19 @@ std::uint32_t without_privileges(std::uint32_t mode) {
 }
 
 }  // namespace
+
+// The engine leaves set-group-ID to files that their group may not execute; strangers to the group lose them that too, as on
+// other file systems (setattr_should_drop_sgid() in the kernel).
+Status drop_privileges(fuse_req_t req, Node const& node) {
+  LCFS_TRY(node.layer().clear_privileges(node.inode));
+  LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
+  auto const& info = attr.info;
+  if (!S_ISREG(info.mode) || (info.mode & S_ISGID) == 0 || in_group(req, info.gid)) return {};
+  SetAttr set;
+  set.permissions = info.mode & 07777 & ~static_cast<std::uint32_t>(S_ISGID);
+  LCFS_TRY(node.layer().setattr(node.inode, set));
+  return {};
+}
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   static_cast<void>(fi);
@@ -151,7 +177,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
 
     auto const* const raw = current_request().body<fuse_setattr_in>();
     bool const chowned = set.uid || set.gid;
-    if (set.size && raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0) LCFS_TRY(layer.clear_privileges(node.inode));
+    if (set.size && raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0) LCFS_TRY(drop_privileges(req, node));
     if (chowned && !set.permissions) {
       LCFS_TRY_ASSIGN(Attr const before, layer.getattr(node.inode));
       auto const mode = without_privileges(before.info.mode);

@@ -65,7 +65,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size
   auto const written = [&]() -> Result<std::size_t> {
     LCFS_TRY_ASSIGN(Node const node, mount.node(ino));
     auto const* const raw = current_request().body<fuse_write_in>();
-    if (raw != nullptr && (raw->write_flags & kWriteKillSuidgid) != 0) LCFS_TRY(node.layer().clear_privileges(node.inode));
+    if (raw != nullptr && (raw->write_flags & kWriteKillSuidgid) != 0) LCFS_TRY(drop_privileges(req, node));
     LCFS_TRY_ASSIGN(std::size_t const n,
                     node.layer().write(node.inode, static_cast<std::uint64_t>(offset), std::as_bytes(std::span{data, size})));
     node.served->counters().add_written(n);
@@ -105,7 +105,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
   }
   // The kernel asks for a write's loss of privileges (KILLPRIV_V2) with no flag of its own here; root's is kept as write(2) does.
   if (fuse_req_ctx(req)->uid != 0) {
-    if (auto cleared = node->layer().clear_privileges(node->inode); !cleared) return reply_error(req, mount, cleared.error());
+    if (auto cleared = drop_privileges(req, *node); !cleared) return reply_error(req, mount, cleared.error());
   }
   reply_status(req, mount, node->layer().allocate(node->inode, how, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)));
 }

@@ -131,8 +131,11 @@ class Parent {
     }
     tell("R");
   }
-  void failed(Error const& error) {
-    if (fd_ >= 0) tell("E" + error.text());
+  // False: it was told that we are ready and waits no more.
+  bool failed(Error const& error) {
+    if (fd_ < 0) return false;
+    tell("E" + error.text());
+    return true;
   }
 
  private:
@@ -297,10 +300,7 @@ Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
     if (chdir("/") != 0) _exit(1);
     Parent parent(ends[1]);
     auto const result = run_server(options, hooks, parent);
-    if (!result) {
-      log(Level::kError, result.error().text());
-      parent.failed(result.error());
-    }
+    if (!result && !parent.failed(result.error())) log(Level::kError, result.error().text());
     _exit(result ? *result : 1);
   }
   close(ends[1]);

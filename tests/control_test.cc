@@ -16,6 +16,7 @@
 #include <fstream>
 #include <random>
 #include <thread>
+#include <vector>
 
 #include "mount/control_socket.h"
 #include "mount/control_wire.h"
@@ -360,6 +361,76 @@ TEST_CASE("control server: who sends nothing is dropped") {
   CHECK_FALSE(silent.answer());
   CHECK_FALSE(slow.answer());
   CHECK(served->counts().dropped == 2);
+}
+
+TEST_CASE("control server: who sends no whole request makes room for who does; running commands stay") {
+  std::atomic<bool> go{false};
+  Served served(
+      [&](ControlRequest& request) {
+        if (request.command.args.size() == 1) return 3;
+        while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        return 4;
+      },
+      {.connections = 3, .patience = std::chrono::minutes(10)});
+  auto const before = open_descriptors();
+  std::thread longer([&] { CHECK(served.call({{"lcfs", "long"}, {}, 022}).operator*() == 4); });
+  CHECK(comes_true([&] { return served->counts().running == 1; }));
+  std::vector<Raw> idle;
+  auto const fill = [&] {
+    idle.emplace_back(served.socket());
+    idle.emplace_back(served.socket());
+    idle.back().send("LCFS", 4);  // the beginning of one
+    CHECK(comes_true([&] { return served->counts().running == 3; }));
+  };
+  fill();
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    CAPTURE(i);
+    auto const done = served.call({{"lcfs"}, {}, 022});
+    REQUIRE_MESSAGE(done, (done ? "" : done.error().text()));
+    CHECK(done.operator*() == 3);
+    CHECK(comes_true([&] { return served->counts().running < 3; }));
+    idle.emplace_back(served.socket());
+    CHECK(comes_true([&] { return served->counts().running == 3; }));
+    CHECK(served->counts().dropped == i);  // one for each, and no more
+  }
+  CHECK_FALSE(idle.front().answer());  // the first to come is the first to go
+  idle.clear();
+  go = true;
+  longer.join();
+  CHECK(comes_true([&] { return served->counts().running == 0; }));
+  CHECK(served->counts().commands == 6);
+  CHECK(served->counts().refused == 0);
+  CHECK(comes_true([&] { return open_descriptors() == before; }));
+}
+
+TEST_CASE("control server: as many clients at once as there are places for, and more: none is cut off") {
+  Served served([](ControlRequest&) { return 3; }, {.connections = 2});
+  std::atomic<int> ran{0}, refused{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 40; ++i)
+    clients.emplace_back([&] {
+      auto const done = served.call(small_command());
+      if (done) {
+        ran += done.operator*() == 3 ? 1 : 0;
+      } else if (done.error().code == Errc::kBusy) {
+        ++refused;
+      }
+    });
+  for (auto& client : clients) client.join();
+  CHECK(ran > 0);
+  CHECK(ran + refused == 40);
+  CHECK(served->counts().dropped == 0);
+}
+
+TEST_CASE("control server: stop() tells a client that waits for a place") {
+  Served served([](ControlRequest&) { return 3; }, {.connections = 1, .patience = std::chrono::minutes(10), .grace = std::chrono::minutes(10)});
+  Raw const idle(served.socket());
+  CHECK(comes_true([&] { return served->counts().running == 1; }));
+  Raw const waits(served.socket());
+  served->stop();
+  auto const told = waits.answer();
+  REQUIRE(told);
+  CHECK(told->refusal == ControlRefusal::kStopping);
 }
 
 TEST_CASE("control server: too many at once, and strangers, are told so") {

@@ -112,6 +112,7 @@ TEST_CASE("mount options: anything else is an error that names it, and nothing c
 TEST_CASE("mount options: the VFS' part as text, and back") {
   CHECK(vfs_text(parsed("")) == "rw,suid,dev");
   CHECK(vfs_text(parsed("ro,nosuid,noexec,sync")) == "ro,nosuid,dev,noexec,sync");
+  CHECK(vfs_text(parsed("nodiratime,noatime")) == "rw,suid,dev,noatime");  // libfuse refuses that word
   CHECK(vfs_flags_of("rw,relatime") == MS_RELATIME);
   CHECK(vfs_flags_of("ro,nosuid,nodev,noatime") == (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME));
   CHECK(parsed("remount,rw,suid").vfs.over(MS_RDONLY | MS_NOSUID | MS_NODEV) == MS_NODEV);

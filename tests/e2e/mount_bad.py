@@ -208,6 +208,8 @@ class MountBad(mounting.Case):
         self.raises(errno.EROFS, os.mkdir, self.mnt + "/f/dir")
         self.raises(errno.EROFS, os.unlink, self.mnt + "/f/file")
         self.raises(errno.EROFS, os.chmod, self.mnt + "/f/file", 0)
+        self.raises(errno.EROFS, os.open, self.mnt + "/f/file", os.O_WRONLY | os.O_TRUNC)
+        self.raises(errno.EROFS, os.open, self.mnt + "/f/new", os.O_WRONLY | os.O_CREAT)
         fd = os.open(self.mnt + "/f/file", os.O_RDWR)
         self.raises(errno.EROFS, os.pwrite, fd, b"x", 0)
         os.close(fd)

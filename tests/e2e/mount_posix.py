@@ -281,6 +281,15 @@ class Posix(mounting.Case):
                 self.assertEqual(permissions(f), b"777")
                 self.assertEqual(oct(os.stat(f).st_mode), oct(stat.S_IFREG | 0o777))
                 self.assertNotIn("security.capability", os.listxattr(f))
+        # Without execution by the group, set-group-ID goes where the caller is not of that group.
+        for name, way in ways.items():
+            for uid, gid, groups, left in [(USER, 0, (), b"666"), (USER, USER, (), b"2666"), (USER, USER + 1, (7, USER + 1), b"2666")]:
+                with self.subTest(name, gid=gid, groups=groups):
+                    put(f, b"x" * 10000)
+                    os.chown(f, 0, gid)
+                    os.chmod(f, 0o6666)
+                    self.as_user(way, uid, groups)
+                    self.assertEqual(permissions(f), left)
         # Root's writes keep the bits, not the capabilities.
         fresh()
         with open(f, "r+b") as file:

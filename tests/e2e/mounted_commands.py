@@ -126,6 +126,18 @@ class Mounted(support.Case):
         self.lcfs("umount", self.mnt)
         self.mount()
 
+    def test_a_store_in_use_cannot_be_mounted(self):
+        os.mkdir(self.path("other"))
+        self.mount()
+        self.fails("mount", self.store, self.path("other"), words=[f"lcfs: mount: {self.store}: in use by pid"])
+
+    def test_options_of_mount(self):
+        for word in ["ro", "nosuid", "nodev", "noexec", "sync", "dirsync", "noatime", "nodiratime", "relatime", "strictatime"]:
+            with self.subTest(word):
+                self.mount("-o", word)
+                self.assertTrue(os.path.exists(self.mnt + "/work/etc/motd"))
+                self.lcfs("umount", self.mnt)
+
     def test_the_helper_of_mount(self):
         helper = self.path("mount.fuse.lcfs")
         os.symlink(support.LCFS, helper)
