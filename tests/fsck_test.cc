@@ -22,7 +22,6 @@ using namespace lcfs::test;
 
 namespace {
 
-Bytes bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 
 std::string noise(std::size_t size, unsigned seed) {
   std::mt19937 random(seed);
