@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random lives of layers and images, against a model: whatever is created, committed, renamed, squashed, removed and held.
+// Random lives of layers and images, against a model: whatever is created, committed, renamed, squashed, removed, held and undone.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -72,6 +72,13 @@ struct History {
   std::map<std::string, std::set<std::string>> images;  // names, by config
   std::vector<Ghost> ghosts;
   int named = 0;
+  // What was there at checkpoints that may be kept, by generation.
+  struct Then {
+    std::map<std::string, ModelLayer> layers{};
+    std::map<std::string, std::set<std::string>> images{};
+  };
+  std::map<std::uint64_t, Then> states;
+  int undone = 0;
 
   Store& s() { return **store; }
   std::string pick(bool open_only) {
@@ -240,9 +247,35 @@ struct History {
       return;
     }
   }
+  void remember() {
+    must(s().checkpoint());
+    auto& then = states[s().superblock().generation] = {layers, images};
+    for (auto& entry : then.layers) entry.second.held.reset();
+  }
+  // To any of the kept checkpoints at which it was remembered what there is.
+  void undo() {
+    end_of_use();  // nobody may have a layer then
+    remember();    // this can be undone in turn
+    std::vector<std::uint64_t> known;
+    for (auto const& h : s().history()) {
+      if (states.contains(h.checkpoint.generation)) known.push_back(h.checkpoint.generation);
+    }
+    if (known.empty()) return;
+    auto const generation = known[rng() % known.size()];
+    must(s().go_back(generation));
+    layers = states.at(generation).layers;
+    images = states.at(generation).images;
+    told.table.clear();  // of a store that nobody uses nobody is told anything
+    for (auto const& l : all_layers(s())) {
+      if (!l.anonymous) told.table[l.serve_id] = l;
+    }
+    ++undone;
+    compare();
+  }
   void step() {
+    if (rng() % 3 == 0) remember();
     std::string const open = pick(true), any = pick(false);
-    switch (any.empty() ? 0 : rng() % 20) {
+    switch (any.empty() ? 0 : rng() % 21) {
       case 0: case 1: create(); break;
       case 2: case 3: if (!open.empty()) commit(open); break;
       case 4: rename(any); break;
@@ -256,6 +289,7 @@ struct History {
       case 14: image(any); break;
       case 15: tag(); break;
       case 16: drop_image(); break;
+      case 17: undo(); break;
       default:
         if (!open.empty()) change(*object(open), layers.at(open).files);
         for (auto& g : ghosts) {
@@ -312,9 +346,10 @@ struct History {
 
 }  // namespace
 
-TEST_CASE("layers: random lives of a store are those of a table of maps, whatever is held, committed or removed meanwhile") {
+TEST_CASE("layers: random lives of a store are those of a table of maps, whatever is held, committed, removed or undone meanwhile") {
   // LCFS_SEEDS=N: as many lives, for a long search.
   std::uint64_t const seeds = number_from("LCFS_SEEDS", 12);
+  int undone = 0;
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);
     History h(seed);
@@ -359,5 +394,7 @@ TEST_CASE("layers: random lives of a store are those of a table of maps, whateve
     }
     for (int i = 0; i < 3; ++i) must(h.s().checkpoint());
     CHECK(h.s().space().layers == 0);
+    undone += h.undone;
   }
+  CHECK(undone > 0);
 }

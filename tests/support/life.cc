@@ -49,7 +49,15 @@ class Living {
  public:
   Living(Store& store, std::uint64_t seed) : store_(store), rng_(seed) {}
 
-  void step() {
+  // Returns the generation that it went back to; 0: it did not.
+  std::uint64_t step() {
+    back_to_ = 0;
+    act();
+    return back_to_;
+  }
+
+ private:
+  void act() {
     switch (open_.empty() ? 0 : below(20)) {
       case 0: case 1: return create();
       case 2: return import();
@@ -69,8 +77,6 @@ class Living {
       default: write(*must(store_.layer(some()))); must(store_.checkpoint());
     }
   }
-
- private:
   std::uint64_t below(std::uint64_t n) { return rng_() % n; }
   LayerId& some() { return open_[below(open_.size())]; }
   std::string name(char const* prefix) { return prefix + std::to_string(named_++); }
@@ -112,7 +118,8 @@ class Living {
     removed_.clear();  // back, as a whole: nobody may have a layer then
     auto const history = store_.history();
     if (history.empty()) return;
-    must(store_.go_back(history[below(history.size())].checkpoint.generation));
+    back_to_ = history[below(history.size())].checkpoint.generation;
+    must(store_.go_back(back_to_));
     open_ = open_layers(store_);
   }
   void bring_back() {
@@ -191,6 +198,7 @@ class Living {
   std::vector<LayerId> open_;
   std::vector<std::shared_ptr<Layer>> removed_;  // in use meanwhile
   int named_ = 0;
+  std::uint64_t back_to_ = 0;
 };
 
 // The slot of the newer of two superblocks that both are whole.
@@ -250,8 +258,13 @@ void Life::live(std::uint64_t seed, int steps) {
   promise(*store);
   Living living(*store, seed);
   for (int i = 0; i < steps; ++i) {
-    living.step();
+    auto const back = living.step();
     promise(*store);
+    auto const then = states_.find(back);
+    if (back == 0 || then == states_.end()) continue;
+    auto is = state_of(*store);
+    is["store"] = then->second.at("store");  // its size is today's
+    if (is != then->second) throw std::runtime_error("going back made another state than that of the checkpoint");
   }
 }
 
