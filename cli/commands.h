@@ -64,7 +64,5 @@ bool is_mount_helper(std::string_view name);
 int run_mount_helper(std::vector<std::string> const& args, Context& context);
 
 std::string version_text();
-// For options that parse_size() reads: anything else is wrong usage.
-CLI::Validator size_check();
 
 }  // namespace lcfs::cli

@@ -262,11 +262,16 @@ Status run_diff(Options const& options, Context& context) {
   how.exclude_times = options.exclude_times;
   for (auto const& path : options.paths) how.below.push_back(clean_path(path));
   LCFS_TRY_ASSIGN(auto const entries, diff->run(how));
+  bool unreadable = false;
   if (!options.oci.empty()) {
     LCFS_TRY(write_changeset(options, context, *diff, entries));
   } else if (options.patch) {
     StopOnSignal const signals(context.io);
-    LCFS_TRY(write_patch(*diff, entries, context.io.out, words_of, signals.stop()));
+    auto const tell = [&](DiffEntry const& entry, Error const& error) {
+      warn(context, "diff", fmt::format("{}: {}", escape(entry.path), error.text()));
+      unreadable = true;
+    };
+    LCFS_TRY(write_patch(*diff, entries, context.io.out, words_of, tell, signals.stop()));
   } else if (options.stat) {
     print_totals(entries, options.json, context.io.out);
   } else if (options.json) {
@@ -276,7 +281,7 @@ Status run_diff(Options const& options, Context& context) {
   } else {
     print_lines(entries, context.io.out);
   }
-  context.exit = entries.empty() ? kSame : kDiffer;
+  context.exit = unreadable ? kTrouble : entries.empty() ? kSame : kDiffer;
   return Ok{};
 }
 

@@ -120,11 +120,14 @@ class Patch {
 }  // namespace
 
 Status write_patch(LayerDiff& diff, std::vector<DiffEntry> const& entries, std::ostream& out,
-                   std::function<std::string(DiffEntry const&)> const& words, std::atomic<bool> const& stop) {
+                   std::function<std::string(DiffEntry const&)> const& words,
+                   std::function<void(DiffEntry const&, Error const&)> const& unreadable, std::atomic<bool> const& stop) {
   Patch patch(diff, out, stop);
   for (auto const& entry : entries) {
-    LCFS_TRY_ASSIGN(bool const said, patch.write(entry));
-    if (!said) out << "# " << words(entry) << '\n';
+    auto const said = patch.write(entry);
+    if (!said && said.error().code != Errc::kCorrupt && said.error().code != Errc::kIo) return said.error();
+    if (!said) unreadable(entry, said.error());
+    else if (!*said) out << "# " << words(entry) << '\n';
   }
   return Ok{};
 }

@@ -18,7 +18,9 @@ namespace lcfs::cli {
 inline constexpr std::uint64_t kMaxPatchFile = std::uint64_t{4} << 20;
 
 // `words`: the line that tells of an entry without a patch.  A file is text if no byte of it is NUL.
+// `unreadable`: is told of files that damage keeps from being read; they are left out, the others follow.
 Status write_patch(LayerDiff& diff, std::vector<DiffEntry> const& entries, std::ostream& out,
-                   std::function<std::string(DiffEntry const&)> const& words, std::atomic<bool> const& stop);
+                   std::function<std::string(DiffEntry const&)> const& words,
+                   std::function<void(DiffEntry const&, Error const&)> const& unreadable, std::atomic<bool> const& stop);
 
 }  // namespace lcfs::cli

@@ -2,6 +2,7 @@
 // lcfs grow: makes a store larger.
 #include <fmt/format.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/print.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // lcfs image tag, rm, prune.
+#include "cli/checks.h"
 #include "cli/removal_plan.h"
 #include "cli/verb.h"
 #include "importer/image_name.h"
@@ -80,7 +81,9 @@ void add_image_changes(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
   auto* tag = add_verb(group, context, options, "tag", "Give an image more names", "tag debian:12 my/base:1", tag_image);
   tag->add_option("IMAGE", options->name, "Name, id or unique prefix")->required();
-  tag->add_option("NAME", options->names, "Names (REPO[:TAG]); one that another image has moves to this one")->required();
+  tag->add_option("NAME", options->names, "Names (REPO[:TAG]); one that another image has moves to this one")
+      ->required()
+      ->check(image_name_check());
 
   auto const dry_run = [&options](CLI::App* cmd) {
     cmd->add_flag("-n,--dry-run", options->dry_run, "Remove nothing; tell what would be freed");

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/make_store.h"
@@ -149,7 +150,8 @@ void add_import(CLI::App& app, Context& context) {
       ->take_all();
   cmd->add_option("--platform", options->import.platform,
                   "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
-      ->type_name("OS/ARCH");
+      ->type_name("OS/ARCH")
+      ->check(platform_check());
   cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
   cmd->add_flag("--heal", options->heal, "Verify layers that are there, and write damaged blocks of them anew");
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");

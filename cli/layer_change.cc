@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/units.h"
 #include "cli/verb.h"
@@ -37,7 +38,6 @@ CLI::Validator quota_check() {
 }
 
 Status create_layer(Options const& options, Context& context) {
-  LCFS_TRY(Store::check_layer_name(options.name));
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   LayerId parent = 0;
   if (!options.parent.empty()) {
@@ -50,7 +50,6 @@ Status create_layer(Options const& options, Context& context) {
 }
 
 Status rename_layer(Options const& options, Context& context) {
-  LCFS_TRY(Store::check_layer_name(options.other));
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.name));
   LCFS_TRY(store->rename_layer(id, options.other));
@@ -91,7 +90,7 @@ void add_layer_changes(CLI::App& group, Context& context) {
   create->add_option("--parent", options->parent, "Layer, image, digest or unique prefix to clone; an open layer is frozen by it")
       ->type_name("LAYER");
   create->add_option("--quota", options->quota, "The most it may own")->type_name("SIZE")->check(quota_check());
-  create->add_option("NAME", options->name, "Name of the new layer")->required();
+  create->add_option("NAME", options->name, "Name of the new layer")->required()->check(layer_name_check());
 
   auto* freeze =
       add_verb(group, context, options, "freeze", "Make layers immutable, for ever", "freeze work", freeze_layers);
@@ -99,7 +98,7 @@ void add_layer_changes(CLI::App& group, Context& context) {
 
   auto* rename = add_verb(group, context, options, "rename", "Give a layer another name", "rename work tried", rename_layer);
   rename->add_option("OLD", options->name, "Layer, image, digest or unique prefix")->required();
-  rename->add_option("NEW", options->other, "Its name from now on")->required();
+  rename->add_option("NEW", options->other, "Its name from now on")->required()->check(layer_name_check());
 
   auto* quota =
       add_verb(group, context, options, "quota", "Limit what a writable layer may own", "quota work 2G", set_quota);

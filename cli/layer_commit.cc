@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "cli/changeset_sink.h"
+#include "cli/checks.h"
 #include "cli/image_lookup.h"
 #include "cli/signals.h"
 #include "cli/units.h"
@@ -60,8 +61,8 @@ Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below
   return Ok{};
 }
 
-// Durable when it returns.
-Result<Digest> make_image(Store& store, Options const& options, LayerId top, bool named_here, Context const& context) {
+// The image of a frozen layer, with the digests that its layers lack.
+Result<CommittedImage> describe_image(Store& store, Options const& options, LayerId top, bool named_here, Context const& context) {
   StopOnSignal const signals(context.io);
   importer::ImagePlan plan;
   for (auto const& change : options.changes) {
@@ -75,14 +76,14 @@ Result<Digest> make_image(Store& store, Options const& options, LayerId top, boo
     LCFS_TRY_ASSIGN(plan.parent, store.image_document(below->info.id, BlobKind::kConfig));
     known = below->info.layer_count;
   }
-  std::vector<LayerDigests> fresh;
+  CommittedImage out;
   Digest chain_id{};
   for (std::size_t i = 0; i < chain.size(); ++i) {
     LayerDigests digests{chain[i].id, chain[i].diff_id, chain[i].chain_id, chain[i].diff_bytes, false};
     if (!chain[i].has_digests) {
       LCFS_TRY(digest_of(store, chain[i], i == 0 ? nullptr : &chain_id, context, signals.stop(), digests));
       digests.name_by_chain = named_here && i + 1 == chain.size();
-      fresh.push_back(digests);
+      out.digests.push_back(digests);
     }
     chain_id = digests.chain_id;
     plan.layers.push_back({digests.diff_id, digests.diff_bytes, i >= known});
@@ -91,7 +92,7 @@ Result<Digest> make_image(Store& store, Options const& options, LayerId top, boo
   plan.created_by = fmt::format("lcfs layer commit {}", options.name);
   plan.comment = options.comment;
   LCFS_TRY_ASSIGN(auto made, importer::make_image_documents(plan));
-  NewImage image;
+  auto& image = out.image;
   image.config_digest = made.config_digest;
   image.manifest_digest = made.manifest_digest;
   image.config = std::move(made.config);
@@ -100,8 +101,7 @@ Result<Digest> make_image(Store& store, Options const& options, LayerId top, boo
   image.names.push_back(name);
   image.top_layer = top;
   image.layer_count = static_cast<std::uint32_t>(chain.size());
-  LCFS_TRY(store.make_image(image, fresh));
-  return made.config_digest;
+  return out;
 }
 
 // A name for the frozen layer until it has a digest.
@@ -117,31 +117,36 @@ Result<std::string> free_name(Store const& store, std::string const& of) {
 
 Status commit_layer(Options const& options, Context& context) {
   bool const image = !options.image.empty();
-  if (!options.frozen.empty()) LCFS_TRY(Store::check_layer_name(options.frozen));
-  if (image) {
-    LCFS_TRY(importer::full_image_name(options.image));
-    for (auto const& change : options.changes) LCFS_TRY(importer::parse_config_change(change));
-  }
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.name));
   LCFS_TRY_ASSIGN(auto const layer, store->layer_info(id));
   bool const only_image = image && options.frozen.empty() && layer.state == LayerState::kFrozen;
   auto frozen = options.frozen;
-  if (!only_image) {
-    if (frozen.empty()) {
-      LCFS_TRY_ASSIGN(frozen, free_name(*store, layer.name));
-    }
-    LCFS_TRY(store->commit_layer(id, frozen));  // the frozen one keeps the id
+  if (frozen.empty()) {
+    LCFS_TRY_ASSIGN(frozen, free_name(*store, layer.name));
   }
-  if (image) {
-    auto const made = make_image(*store, options, id, !only_image && options.frozen.empty(), context);
-    if (!made) {
-      auto error = made.error();
-      if (!only_image) error.message += fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
-      return error;
+  Digest made{};
+  bool is_frozen = false;  // by this, so that it stays whatever becomes of the image
+  auto const describe = [&]() -> Result<CommittedImage> {
+    is_frozen = !only_image;
+    auto described = describe_image(*store, options, id, is_frozen && options.frozen.empty(), context);
+    if (described) made = described->image.config_digest;
+    return described;
+  };
+  auto const commit = [&]() -> Status {
+    if (only_image) {
+      LCFS_TRY_ASSIGN(auto const described, describe());
+      return store->make_image(described.image, described.digests);
     }
-    context.io.out << digest_text(*made) << '\n';
+    LCFS_TRY(image ? store->commit_layer(id, frozen, describe) : store->commit_layer(id, frozen));  // the frozen one keeps the id
+    return Ok{};
+  };
+  if (auto done = commit(); !done) {
+    auto error = done.error();
+    if (is_frozen) error.message += fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
+    return error;
   }
+  if (image) context.io.out << digest_text(made) << '\n';
   return store.close();
 }
 
@@ -151,12 +156,15 @@ void add_layer_commit(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
   auto* commit = add_verb(group, context, options, "commit", "Freeze what is in a layer now, which itself goes on",
                           "commit work --as work-monday", commit_layer);
-  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")->type_name("FROZEN");
-  auto* image = commit->add_option("--image", options->image, "Make an image of it; its id is printed")->type_name("REPO[:TAG]");
+  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")->type_name("FROZEN")->check(layer_name_check());
+  auto* image = commit->add_option("--image", options->image, "Make an image of it; its id is printed")
+                    ->type_name("REPO[:TAG]")
+                    ->check(image_name_check());
   commit->add_option("--config-change", options->changes, "Of the image: CMD=..., ENTRYPOINT=, ENV=, LABEL=, USER=, WORKDIR=, EXPOSE=, VOLUME=, STOPSIGNAL=")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all()
+      ->check(config_change_check())
       ->needs(image);
   commit->add_option("--comment", options->comment, "A comment for the image's history")->type_name("TEXT")->needs(image);
   commit->add_option("LAYER", options->name, "The layer that goes on; with --image alone, it may be frozen")->required();

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "cli/checks.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
 #include "importer/apply.h"
@@ -16,7 +17,6 @@ struct Options {
 };
 
 Status squash(Options const& options, Context& context) {
-  LCFS_TRY(Store::check_layer_name(options.name));
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   LCFS_TRY_ASSIGN(auto const what, store->resolve_layer(options.layer));
   LayerId onto = 0;
@@ -30,7 +30,6 @@ Status squash(Options const& options, Context& context) {
 }
 
 Status apply(Options const& options, Context& context) {
-  LCFS_TRY(Store::check_layer_name(options.name));
   if (options.file == "-" && isatty(context.io.in_fd) == 1)
     return Error{Errc::kInvalid, "standard input is a terminal; a changeset is no text", 0, {}, kNoOffset};
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
@@ -49,13 +48,13 @@ void add_layer_squash(CLI::App& group, Context& context) {
                         "squash work --onto debian:12 work-flat", squash);
   flat->add_option("--onto", options->onto, "The layer that the new one stands on; default: none")->type_name("PARENT");
   flat->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix: whose tree")->required();
-  flat->add_option("NAME", options->name, "Name of the new, frozen layer")->required();
+  flat->add_option("NAME", options->name, "Name of the new, frozen layer")->required()->check(layer_name_check());
 
   auto* changeset = add_verb(group, context, options, "apply", "Make a layer of another and an OCI changeset (tar)",
                              "apply debian:12 change.tar changed", apply);
   changeset->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix; an open layer is frozen by it")->required();
   changeset->add_option("FILE", options->file, "The tar, plain, gzip or zstd; -: standard input")->required();
-  changeset->add_option("NAME", options->name, "Name of the new, frozen layer")->required();
+  changeset->add_option("NAME", options->name, "Name of the new, frozen layer")->required()->check(layer_name_check());
 }
 
 }  // namespace lcfs::cli

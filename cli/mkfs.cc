@@ -2,6 +2,7 @@
 // lcfs mkfs: makes a store.
 #include <fmt/format.h>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/make_store.h"

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace lcfs::cli {
 namespace {
@@ -62,6 +63,11 @@ std::string escape_but(std::string_view bytes, bool keep_backslash) {
 
 // importer's errors are about an archive ("ARCHIVE: MEMBER"); fsck helps where the store is what is damaged.
 char const* advice(std::string_view what, Error const& error) {
+  // These only read the store: what is full is where they write to.
+  if (what == "export" || what == "extract" || what == "diff") {
+    bool const full = error.code == Errc::kNoSpace || error.sys == ENOSPC || error.sys == EDQUOT;
+    if (full) return "free space where the output goes, or write it elsewhere";
+  }
   switch (error.code) {
     case Errc::kBusy:
       return error.message.starts_with("in use") ? "wait for it to end, or use another store" : "";  // not: a layer is

@@ -12,7 +12,6 @@
 #include "cli/completion.h"
 #include "cli/fd_stream.h"
 #include "cli/print.h"
-#include "cli/units.h"
 #include "format/layout.h"
 
 #ifndef LCFS_VERSION
@@ -52,6 +51,16 @@ void complete_progress_option(std::vector<std::string>& args) {
   }
 }
 
+// What the command line had got to: "layer create ".
+std::string verb_of(CLI::App const& app) {
+  std::string out;
+  for (auto const* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    out += at->get_name() + " ";
+  }
+  return out;
+}
+
 int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
   try {
     app.parse(std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
@@ -60,23 +69,15 @@ int parse(CLI::App& app, std::vector<std::string> const& args, Context& context)
     app.exit(answer, context.io.out, context.io.err);
     return kOk;
   } catch (CLI::ParseError const& error) {
-    bool const fsck = args.size() > 1 && args[1] == "fsck";
-    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(error.what()), fsck ? "fsck " : "");
-    return fsck ? int{kFsckUsage} : int{kUsage};
+    auto const verb = verb_of(app);
+    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(error.what()), verb);
+    return verb == "fsck " ? int{kFsckUsage} : int{kUsage};
   }
 }
 
 }  // namespace
 
 std::string version_text() { return fmt::format("lcfs {} (store format {})", LCFS_VERSION, kFormatVersion); }
-
-CLI::Validator size_check() {
-  return {[](std::string const& text) {
-            auto const size = parse_size(text);
-            return size ? std::string{} : size.error().message;
-          },
-          "", "size"};
-}
 
 std::unique_ptr<CLI::App> make_app(Context& context) {
   auto app = std::make_unique<CLI::App>("A filesystem made of layers, for container images.", "lcfs");

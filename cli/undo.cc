@@ -2,8 +2,10 @@
 // lcfs undo: the store as it was at a kept checkpoint, or one removed layer back.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
+#include "cli/checks.h"
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/print.h"
@@ -19,11 +21,12 @@ struct Options {
   bool dry_run = false, yes = false, json = false;
 };
 
-// What becomes of one layer.
+// What becomes of one layer, or of one name of an image.
 struct Line {
   enum What : std::uint8_t { kBack, kGone, kOther } what = kOther;
-  std::string name{}, was{};  // was: its name then, if another
+  std::string name{}, was{};  // name: empty: an image without one.  was: its name then, if another
   bool loses = false;         // what was written to it since, or all of it
+  std::optional<Digest> image{};  // the id of that which the name means then, or now if it means none then
 };
 
 char const* word(Line::What what) {
@@ -33,6 +36,41 @@ char const* word(Line::What what) {
     case Line::kOther: break;
   }
   return "as it was";
+}
+
+std::map<std::string, Digest> names_of(std::vector<ImageDetails> const& images) {
+  std::map<std::string, Digest> names;
+  for (auto const& image : images) {
+    for (auto const& name : image.names) names.emplace(name, image.info.config_digest);
+  }
+  return names;
+}
+
+// Names, and images that never had one or have lost the last.
+Status compare_images(Store const& store, std::vector<ImageDetails> const& then, std::vector<Line>& lines) {
+  std::vector<ImageDetails> now;
+  LCFS_TRY(store.for_each_image([&now](ImageDetails const& image) {
+    now.push_back(image);
+    return true;
+  }));
+  auto const before = names_of(then);
+  auto after = names_of(now);
+  for (auto const& [name, id] : before) {
+    auto const it = after.find(name);
+    if (it == after.end()) lines.push_back({Line::kBack, name, {}, false, id});
+    else if (it->second != id) lines.push_back({Line::kOther, name, {}, false, id});
+  }
+  for (auto const& [name, id] : after)
+    if (!before.contains(name)) lines.push_back({Line::kGone, name, {}, false, id});
+  auto const nameless = [&lines](std::vector<ImageDetails> const& of, std::vector<ImageDetails> const& others, Line::What what) {
+    for (auto const& image : of) {
+      bool const in_both = std::any_of(others.begin(), others.end(), [&image](ImageDetails const& o) { return o.info.id == image.info.id; });
+      if (image.names.empty() && !in_both) lines.push_back({what, {}, {}, false, image.info.config_digest});
+    }
+  };
+  nameless(then, now, Line::kBack);
+  nameless(now, then, Line::kGone);
+  return Ok{};
 }
 
 // Imports can be imported again; what somebody wrote can't be written again.
@@ -47,30 +85,42 @@ Result<std::vector<Line>> compare(Store const& store, std::uint64_t generation) 
   for (auto const& was : then.layers) {
     auto const it = now.find(was.id);
     if (it == now.end()) {
-      lines.push_back({Line::kBack, was.name, {}, false});
+      lines.push_back({Line::kBack, was.name, {}, false, {}});
       continue;
     }
     auto const& is = it->second;
     bool const same_tree = is.root == was.root;
     if (!same_tree || is.name != was.name || is.state != was.state)
-      lines.push_back({Line::kOther, is.name, is.name != was.name ? was.name : "", !same_tree});
+      lines.push_back({Line::kOther, is.name, is.name != was.name ? was.name : "", !same_tree, {}});
     now.erase(it);
   }
-  for (auto const& [id, is] : now) lines.push_back({Line::kGone, is.name, {}, !is.has_digests});
+  for (auto const& [id, is] : now) lines.push_back({Line::kGone, is.name, {}, !is.has_digests, {}});
+  LCFS_TRY(compare_images(store, then.images, lines));
   return lines;
+}
+
+Json line_json(Line const& l) {
+  if (l.image)
+    return {{"image", l.name.empty() ? Json() : Json(l.name)}, {"id", digest_text(*l.image)}, {"becomes", word(l.what)}};
+  return {{"layer", l.name}, {"becomes", word(l.what)}, {"named", l.was.empty() ? Json() : Json(l.was)}, {"loses_changes", l.loses}};
+}
+
+std::vector<std::string> line_row(Line const& l) {
+  if (l.image) {
+    auto const id = digest_hex(*l.image).substr(0, 12);
+    return {"image", l.name.empty() ? id : escape(l.name), word(l.what), l.what == Line::kOther ? fmt::format("the name of {}", id) : ""};
+  }
+  return {"layer", l.name, word(l.what), l.was.empty() ? (l.loses ? "its changes since are lost" : "") : fmt::format("named {}", l.was)};
 }
 
 void print_plan(Options const& options, std::vector<Line> const& lines, std::uint64_t generation, bool done, Io const& io) {
   if (options.json) {
-    for (auto const& l : lines)
-      print_json(io.out, {{"layer", l.name}, {"becomes", word(l.what)}, {"named", l.was.empty() ? Json() : Json(l.was)},
-                          {"loses_changes", l.loses}});
+    for (auto const& l : lines) print_json(io.out, line_json(l));
     print_json(io.out, {{"layer", nullptr}, {"generation", generation}, {"done", done}});
     return;
   }
-  Table table({"LAYER", "BECOMES", ""}, "lll");
-  for (auto const& l : lines)
-    table.add({l.name, word(l.what), l.was.empty() ? (l.loses ? "its changes since are lost" : "") : fmt::format("named {}", l.was)});
+  Table table({"", "NAME", "BECOMES", ""}, "llll");
+  for (auto const& l : lines) table.add(line_row(l));
   if (!lines.empty()) table.print(io.out);
   io.out << fmt::format("{} {}{}\n", done ? "the store is what it was at checkpoint" : "would go back to checkpoint", generation,
                         done ? "; lcfs undo takes this back" : "; nothing was done");
@@ -109,7 +159,7 @@ Status undo_layer(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const back, store->bring_back(options.layer, options.generation, options.as));
   for (auto const& l : back) {
     if (options.json)
-      print_json(context.io.out, {{"layer", l.name}, {"becomes", word(Line::kBack)}, {"named", nullptr}, {"loses_changes", false}});
+      print_json(context.io.out, line_json({Line::kBack, l.name, {}, false, {}}));
     else
       context.io.out << fmt::format("{} is back\n", l.name);
   }
@@ -132,10 +182,10 @@ void add_undo(CLI::App& app, Context& context) {
   auto* layer = cmd->add_option("--layer", options->layer, "Bring back only this removed layer, and what it stands on")
                     ->type_name("NAME")
                     ->excludes(steps);
-  cmd->add_option("--as", options->as, "Its name from now on")->type_name("NAME")->needs(layer);
-  cmd->add_flag("-n,--dry-run", options->dry_run, "Do nothing; tell what would become of each layer")->excludes(layer);
+  cmd->add_option("--as", options->as, "Its name from now on")->type_name("NAME")->needs(layer)->check(layer_name_check());
+  cmd->add_flag("-n,--dry-run", options->dry_run, "Do nothing; tell what would become of each layer and image")->excludes(layer);
   cmd->add_flag("-y,--yes", options->yes, "Even if changes are lost");
-  cmd->add_flag("--json", options->json, "Print one JSON object a layer");
+  cmd->add_flag("--json", options->json, "Print one JSON object a layer or image");
   cmd->add_option("GENERATION", options->generation, "A checkpoint that lcfs log lists (default: the newest)")
       ->check(CLI::PositiveNumber)
       ->excludes(steps);

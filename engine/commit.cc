@@ -9,6 +9,7 @@
 
 #include <cerrno>
 
+#include "engine/import.h"
 #include "engine/store_impl.h"
 
 namespace lcfs {
@@ -36,6 +37,19 @@ Result<bool> StoreImpl::take_over(Handover& h, std::vector<Extent>& freed) {
 }
 
 Result<LayerId> Store::commit_layer(LayerId running, std::string_view name) {
+  std::uint64_t kept = 0;
+  return commit_layer(running, name, kept);
+}
+
+Result<LayerId> Store::commit_layer(LayerId running, std::string_view name, std::function<Result<CommittedImage>()> const& describe) {
+  std::uint64_t kept = 0;
+  LCFS_TRY_ASSIGN(LayerId const going_on, commit_layer(running, name, kept));
+  LCFS_TRY_ASSIGN(auto const made, describe());
+  LCFS_TRY(make_image(made.image, made.digests, kept));
+  return going_on;
+}
+
+Result<LayerId> Store::commit_layer(LayerId running, std::string_view name, std::uint64_t& kept) {
   LCFS_TRY(check_layer_name(name));
   auto check = [&]() LCFS_REQUIRES_SHARED(impl_->mu) -> Result<LayerInfo> {
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(running));
@@ -86,7 +100,9 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name) {
       LCFS_TRY(impl_->put_name(going_on.name, id, NameType::kLayer));
       LCFS_TRY(impl_->put_name(name, running, NameType::kLayer));
       ++impl_->layer_count;
-      return impl_->keep(fmt::format("layer commit {} --as {}", going_on.name, name));
+      LCFS_TRY(impl_->keep(fmt::format("layer commit {} --as {}", going_on.name, name)));
+      kept = impl_->kept.empty() ? 0 : impl_->kept.back().generation;
+      return Ok{};
     };
     // The object answers for another layer now, so there is no way back.
     auto moved = move();

@@ -37,14 +37,23 @@ Status StoreImpl::keep(std::string_view what) {
       kept.push_back(k);
     }
   }
-  if (k.text.size() + what.size() + 2 <= kMaxKeptText || k.text.empty()) {
-    k.text += k.text.empty() ? "" : ", ";
+  LCFS_TRY(say_of_newest(k.text.empty() ? "" : ", ", what));
+  return give_up(limit);
+}
+
+Status StoreImpl::keep_with(std::uint64_t joins, std::string_view more, std::string_view what) {
+  if (joins == 0 || kept.empty() || kept.back().generation != joins) return keep(what);
+  return say_of_newest(" ", more);
+}
+
+Status StoreImpl::say_of_newest(std::string_view between, std::string_view what) {
+  auto& k = kept.back();
+  if (k.text.size() + between.size() + what.size() <= kMaxKeptText || k.text.empty()) {
+    k.text += between;
     k.text += what;
     k.text.resize(std::min<std::size_t>(k.text.size(), kMaxKeptText));
   }
-  kept.back().text = k.text;
-  LCFS_TRY(tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k))));
-  return give_up(limit);
+  return tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k)));
 }
 
 Status StoreImpl::give_up(std::size_t left) {
@@ -116,12 +125,11 @@ Result<KeptContents> Store::kept_contents(std::uint64_t generation) const {
   KeptTree const old(*impl_, k);
   KeptContents out;
   LCFS_TRY_ASSIGN(out.layers, layers_in(old.tree, impl_->space.total()));
-  LCFS_TRY(scan(old.tree, {0, kName, 0}, {0, kName, ~0ull}, [&out](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const name, parse_name(key, value));
-    if (name.type == NameType::kImage) out.image_names.emplace_back(name.name);
-    return true;
-  }));
-  std::sort(out.image_names.begin(), out.image_names.end());
+  LCFS_TRY_ASSIGN(auto const ids, images_in(old.tree));
+  for (ImageId const id : ids) {
+    LCFS_TRY_ASSIGN(auto details, image_in(old.tree, id));
+    out.images.push_back(std::move(details));
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "engine/import.h"
+#include "engine/kept_tree.h"
 #include "engine/probe.h"
 #include "engine/store_impl.h"
 
@@ -32,9 +33,21 @@ bool named_by_chain(LayerInfo const& layer) {
   return layer.has_digests && layer.name.size() >= 12 && digest_hex(layer.chain_id).starts_with(layer.name);
 }
 
-Result<ImageDetails> StoreImpl::image_details(ImageId id) const {
+Result<std::vector<ImageId>> images_in(Tree const& tree) {
+  // The digest table lists images among layers: image ids are found there without walking runs and documents.
+  std::vector<ImageId> ids;
+  LCFS_TRY(scan(tree, {0, kDigest, 0}, {0, kDigest, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+    LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
+    if (info.type == NameType::kImage) ids.push_back(info.id);
+    return true;
+  }));
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+Result<ImageDetails> image_in(Tree const& tree, ImageId id) {
   LCFS_TRY_ASSIGN(auto const found, tree.get({id, kImage, 0}));
-  if (!found) return Error{Errc::kNotFound, fmt::format("no image {}", id), ENOENT, device.name(), kNoOffset};
+  if (!found) return Error{Errc::kNotFound, fmt::format("no image {}", id), ENOENT, {}, kNoOffset};
   ImageDetails d;
   LCFS_TRY_ASSIGN(d.info, parse_image(found->key, found->value));
   LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const&, Bytes value) -> Result<bool> {
@@ -45,23 +58,23 @@ Result<ImageDetails> StoreImpl::image_details(ImageId id) const {
   return d;
 }
 
+Result<ImageDetails> StoreImpl::image_details(ImageId id) const {
+  auto details = image_in(tree, id);
+  if (!details && details.error().path.empty()) details.error().path = device.name();
+  return details;
+}
+
 Result<ImageDetails> Store::image(ImageId id) const {
   ReadLock lock(impl_->mu);
   return impl_->image_details(id);
 }
 
 Status Store::for_each_image(std::function<bool(ImageDetails const&)> const& take) const {
-  // The digest table lists images among layers: image ids are found there without walking runs and documents.
   std::vector<ImageId> ids;
   {
     ReadLock lock(impl_->mu);
-    LCFS_TRY(scan(impl_->tree, {0, kDigest, 0}, {0, kDigest, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-      LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
-      if (info.type == NameType::kImage) ids.push_back(info.id);
-      return true;
-    }));
+    LCFS_TRY_ASSIGN(ids, images_in(impl_->tree));
   }
-  std::sort(ids.begin(), ids.end());
   for (ImageId const id : ids) {
     auto details = image(id);
     if (!details) {
@@ -202,7 +215,9 @@ Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
   return impl_->checkpoint(false);
 }
 
-Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) {
+Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) { return make_image(image, digests, 0); }
+
+Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests, std::uint64_t joins) {
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
@@ -217,7 +232,7 @@ Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const&
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       for (auto const& d : digests) LCFS_TRY(impl_->put_layer_digests(d));
       LCFS_TRY(impl_->put_image_locked(image));
-      return impl_->keep(fmt::format("image of layer {}", top.name));
+      return impl_->keep_with(joins, fmt::format("--image {}", fmt::join(image.names, " ")), fmt::format("image of layer {}", top.name));
     };
     LCFS_TRY(impl_->end_structure_change(make(), before));
     noted = impl_->last_noted();

@@ -20,11 +20,10 @@
 #include <vector>
 
 #include "engine/delta.h"
+#include "engine/store.h"
 #include "engine/types.h"
 
 namespace lcfs {
-
-class Store;
 
 // One layer blob being received: file data is placed in the store as it comes (aligned to blocks, zero blocks dropped,
 // checksummed, files one behind the other in large writes), entries are collected in delta().
@@ -67,6 +66,12 @@ struct NewImage {
   std::vector<std::string> names{};           // may be empty; a name that another image has moves to this one
   LayerId top_layer = 0;                      // 0: no layers
   std::uint32_t layer_count = 0;
+};
+
+// For Store::commit_layer().
+struct CommittedImage {
+  NewImage image{};
+  std::vector<LayerDigests> digests{};  // of those layers of its chain that have none
 };
 
 class ImportTransaction {

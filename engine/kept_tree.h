@@ -18,4 +18,8 @@ struct KeptTree {
 // Layers in id order, without dying ones.
 Result<std::vector<LayerInfo>> layers_in(Tree const& tree, std::uint64_t total);
 
+// Of any store tree.
+Result<std::vector<ImageId>> images_in(Tree const& tree);  // sorted
+Result<ImageDetails> image_in(Tree const& tree, ImageId id);
+
 }  // namespace lcfs

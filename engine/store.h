@@ -65,7 +65,8 @@ class LayerEvents {
   virtual void changed(LayerInfo const& layer) = 0;   // frozen, or another quota
 };
 
-struct NewImage;  // engine/import.h
+struct NewImage;        // engine/import.h
+struct CommittedImage;  // engine/import.h
 
 // What the tar of a layer that was made here hashes to.
 struct LayerDigests {
@@ -85,8 +86,8 @@ struct HistoryEntry {
 
 // What was in the store at a kept checkpoint.
 struct KeptContents {
-  std::vector<LayerInfo> layers{};         // in id order, without dying ones
-  std::vector<std::string> image_names{};  // sorted
+  std::vector<LayerInfo> layers{};    // in id order, without dying ones
+  std::vector<ImageDetails> images{};  // in id order
 };
 
 // While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is overwritten: the device
@@ -154,6 +155,9 @@ class Store {
   // data costs, whatever the size of the tree.  Operations on `running` go on meanwhile; none fails.  Durable.
   // kNotFound, kReadOnly (it is frozen), kExists, kInvalid (name).
   Result<LayerId> commit_layer(LayerId running, std::string_view name);
+  // The same, and make_image() of what `describe` says of the frozen layer, which is there by then: one operation of the history, so
+  // that going back takes both back.  If the image can't be made (or power fails before it is), the layer is committed all the same.
+  Result<LayerId> commit_layer(LayerId running, std::string_view name, std::function<Result<CommittedImage>()> const& describe);
   // kNotFound, kExists, kInvalid (name).  An anonymous layer is one with a name again.  Durable.
   Status rename_layer(LayerId id, std::string_view new_name);
   // kBusy if it has children or an image stands on it; with kLazy it loses its name then (LayerInfo::anonymous) and goes together
@@ -248,6 +252,11 @@ class Store {
   explicit Store(std::unique_ptr<StoreImpl> impl);
 
  private:
+  // `kept`: the generation that the history has for it; 0: none.
+  Result<LayerId> commit_layer(LayerId running, std::string_view name, std::uint64_t& kept);
+  // `joins`: that of the operation which this is part of; 0: one of its own.
+  Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests, std::uint64_t joins);
+
   std::unique_ptr<StoreImpl> impl_;
 };
 

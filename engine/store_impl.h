@@ -231,6 +231,10 @@ struct StoreImpl {
   // Part of a change: the newest durable checkpoint is kept, as the one before `what`.  Where space is short, or nothing is to be
   // kept, all that is kept is dropped instead.
   Status keep(std::string_view what) LCFS_REQUIRES(mu);
+  // Part of a change that belongs to the one before which checkpoint `joins` was kept: adds to what is said of that.  If something else was
+  // done since, or it was dropped, it is keep().
+  Status keep_with(std::uint64_t joins, std::string_view more, std::string_view what) LCFS_REQUIRES(mu);
+  Status say_of_newest(std::string_view between, std::string_view what) LCFS_REQUIRES(mu);  // of the newest that is kept
   // Drops the oldest kept ones until `left` are left; their blocks are free when what is being built, and one more, is durable.
   Status give_up(std::size_t left) LCFS_REQUIRES(mu);
   Status give_up(std::size_t left, std::uint64_t building) LCFS_REQUIRES(mu);

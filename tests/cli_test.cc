@@ -299,7 +299,7 @@ TEST_CASE("layer: ls, show, tree, create, freeze, rm") {
   CHECK(store.run({"layer", "tree", "--json"}).json().at(1)["depth"] == 1);
 
   CHECK(store.run({"layer", "rm", "base"}).code == cli::kFailed);
-  CHECK(store.run({"layer", "create", "bad/name"}).code == cli::kFailed);
+  CHECK(store.run({"layer", "create", "bad/name"}).code == cli::kUsage);
   CHECK(store.run({"layer", "create", "side", "--parent", "base"}).code == cli::kOk);
   CHECK(store.run({"layer", "create", "side"}).code == cli::kFailed);
   CHECK(store.run({"layer", "freeze", "side"}).code == cli::kOk);

@@ -23,6 +23,7 @@
 #include "tests/support/support.h"
 
 using namespace lcfs;
+using lcfs::test::bytes_of;
 using namespace lcfs::mount;
 
 namespace {
@@ -44,7 +45,6 @@ bool comes_true(Done const& done) {
 
 ControlCommand small_command() { return {{"lcfs", "df"}, {{"LCFS_STORE", "/s"}}, 027}; }
 
-std::span<std::byte const> bytes_of(std::string const& text) { return std::as_bytes(std::span{text}); }
 std::span<std::byte const> payload_of(std::string const& message) { return bytes_of(message).subspan(kControlHeader); }
 
 void set_u32(std::string& message, std::size_t at, std::uint32_t value) {

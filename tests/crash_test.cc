@@ -10,22 +10,17 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
 #include <random>
 
 #include "tests/support/life.h"
 #include "tests/support/operations.h"
+#include "tests/support/support.h"
 #include "tests/support/test_store.h"
 
 using namespace lcfs;
 using namespace lcfs::test;
 
 namespace {
-
-std::uint64_t number_from(char const* variable, std::uint64_t otherwise) {
-  char const* const text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 std::string verdict(Life const& life, std::size_t n, Cut cut, std::uint64_t seed) {
   return life.verdict(n, life.recorder().crash_after(n, survivors(cut, life.recorder(), n, seed)));

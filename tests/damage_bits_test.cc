@@ -3,22 +3,17 @@
 // clean store that has nothing in it that was not there before.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <random>
 
 #include "tests/support/contents.h"
 #include "tests/support/family.h"
 #include "tests/support/mend.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
 using namespace lcfs::test;
 
 namespace {
-
-std::uint64_t seeds(std::uint64_t usual) {
-  char const* const many = std::getenv("LCFS_SEEDS");
-  return many != nullptr ? std::strtoull(many, nullptr, 10) : usual;
-}
 
 // Whatever is there is what was there: no path has another content than before.
 void check_nothing_wrong(Contents const& before, Contents const& now) {
@@ -82,7 +77,7 @@ struct Subject {
 
 TEST_CASE("flipped bits: nothing wrong is read, each in a used block is found, and repaired the store is clean") {
   Subject::kept = Subject::had = 0;
-  for (std::uint64_t seed = 1; seed <= seeds(400); ++seed) {
+  for (std::uint64_t seed = 1; seed <= number_from("LCFS_SEEDS", 400); ++seed) {
     CAPTURE(seed);
     Subject t(seed);
     for (auto flips = t.rng() % 3 + 1; flips > 0; --flips)
@@ -95,7 +90,7 @@ TEST_CASE("flipped bits: nothing wrong is read, each in a used block is found, a
 }
 
 TEST_CASE("blocks that were swapped, copied over others, wiped, or come from an older state or another store do no more harm") {
-  for (std::uint64_t seed = 1; seed <= seeds(200); ++seed) {
+  for (std::uint64_t seed = 1; seed <= number_from("LCFS_SEEDS", 200); ++seed) {
     CAPTURE(seed);
     Subject t(seed);
     auto& s = t.f.s;

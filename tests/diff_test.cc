@@ -14,6 +14,7 @@
 #include "engine/squash.h"
 #include "format/layout.h"
 #include "tests/support/naive_diff.h"
+#include "tests/support/support.h"
 #include "tests/support/test_store.h"
 #include "verify/tree_digest.h"
 
@@ -21,8 +22,6 @@ using namespace lcfs;
 using namespace lcfs::test;
 
 namespace {
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 
 // ---------------------------------------------------------------------------------------------------------------
 // Trees to compare

@@ -17,6 +17,7 @@
 #include "exporter/encoder.h"
 #include "exporter/export.h"
 #include "importer/import.h"
+#include "tests/support/importing.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
@@ -88,15 +89,6 @@ void import_file(Store& store, std::string const& path) {
   must(importer::import_archive(store, options));
 }
 
-TestImage import_layers(Store& store, std::vector<TestLayer> layers) {
-  TestImage image;
-  image.layers = std::move(layers);
-  TempDir dir;
-  write_file(dir.file("a.tar"), tar_of(oci_members({image})));
-  import_file(store, dir.file("a.tar"));
-  return image;
-}
-
 Result<exporter::ExportReport> export_to(Store& store, std::string const& path, std::vector<std::string> names,
                                          Compress compress = Compress::kOriginal, Format format = Format::kOci) {
   ExportOptions options;
@@ -138,7 +130,9 @@ TEST_CASE("export: plain, zlib's and libzstd's blobs come out the same, and the 
   for (int level = 1; level <= 9; ++level) {
     CAPTURE(level);
     TestStore store(64);
-    auto const image = import_layers(*store, {zlib_layer(base_tar(), level), plain_layer(top_tar()), libzstd_layer(top_tar())});
+    TestImage image;
+    image.layers = {zlib_layer(base_tar(), level), plain_layer(top_tar()), libzstd_layer(top_tar())};
+    must(import_bytes(*store, tar_of(oci_members({image}))));
     auto const report = must(export_to(*store, dir.file("out.tar"), {"test"}));
     REQUIRE(report.images.size() == 1);
     CHECK(digest_hex(report.images[0].config_digest) == sha256_hex(image.config()));
@@ -158,7 +152,9 @@ TEST_CASE("export: whatever the compression, the tars and the image's id are the
     for (auto const compress : {Compress::kOriginal, Compress::kGzip, Compress::kZstd, Compress::kNone}) {
       CAPTURE(static_cast<int>(compress));
       TestStore store(64);
-      auto const image = import_layers(*store, {gzip_layer(base_tar()), zstd_layer(top_tar())});
+      TestImage image;
+      image.layers = {gzip_layer(base_tar()), zstd_layer(top_tar())};
+      must(import_bytes(*store, tar_of(oci_members({image}))));
       auto const report = must(export_to(*store, dir.file("out.tar"), {"test"}, compress, format));
       CHECK(digest_hex(report.images[0].config_digest) == sha256_hex(image.config()));
       CHECK(digest_hex(report.images[0].layers[0].diff_id) == sha256_hex(base_tar()));
@@ -174,7 +170,7 @@ TEST_CASE("export: what we compressed ourselves is recognized, and the number of
   TempDir dir;
   for (auto const compress : {Compress::kGzip, Compress::kZstd}) {
     TestStore store(64);
-    import_layers(*store, {plain_layer(base_tar())});
+    must(import_layers(*store, {plain_layer(base_tar())}));
     std::string before;
     for (unsigned const threads : {1u, 2u, 5u}) {
       ExportOptions options;
@@ -198,7 +194,7 @@ TEST_CASE("export: what we compressed ourselves is recognized, and the number of
 TEST_CASE("export: into a pipe comes what a file gets") {
   TempDir dir;
   TestStore store(64);
-  import_layers(*store, {gzip_layer(base_tar()), plain_layer(top_tar())});
+  must(import_layers(*store, {gzip_layer(base_tar()), plain_layer(top_tar())}));
   for (auto const compress : {Compress::kOriginal, Compress::kZstd, Compress::kNone}) {
     must(export_to(*store, dir.file("out.tar"), {"test"}, compress));
     Collect pipe;
@@ -217,7 +213,7 @@ TEST_CASE("export: into a pipe comes what a file gets") {
 TEST_CASE("export: several images share what they share, under the names they were asked by") {
   TempDir dir;
   TestStore store(64);
-  import_layers(*store, {plain_layer(base_tar())});
+  must(import_layers(*store, {plain_layer(base_tar())}));
   TestImage second;
   second.layers = {plain_layer(base_tar()), plain_layer(top_tar())};
   second.name = "second";
@@ -235,7 +231,7 @@ TEST_CASE("export: several images share what they share, under the names they we
 TEST_CASE("export: a layer made here gets a new tar, the same each time, and goes out with all below it") {
   TempDir dir;
   TestStore store(64);
-  import_layers(*store, {gzip_layer(base_tar())});
+  must(import_layers(*store, {gzip_layer(base_tar())}));
   auto const parent = must(store->resolve_layer("test"));
   auto const id = must(store->create_layer("work", parent));
   auto const layer = must(store->layer(id));
@@ -284,7 +280,7 @@ TEST_CASE("export: a base made here goes out whole, hard links once") {
 TEST_CASE("export: a directory gets a layout; one that holds something is left alone") {
   TempDir dir;
   TestStore store(64);
-  import_layers(*store, {plain_layer(top_tar().substr(512))});
+  must(import_layers(*store, {plain_layer(top_tar().substr(512))}));
   must(export_to(*store, dir.file("layout/"), {"test"}));
   TestStore other(64);
   import_file(*other, dir.file("layout"));
@@ -305,7 +301,7 @@ TEST_CASE("export: a block that changed ends it, with layer and path; what stood
   std::uint64_t at = 0;
   {
     auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
-    import_layers(*store, {plain_layer(base_tar())});
+    must(import_layers(*store, {plain_layer(base_tar())}));
     auto const layer = must(store->layer(must(store->resolve_layer("test"))));
     auto const d = must(layer->lookup(layer->root(), "d"));
     at = must(layer->runs(must(layer->lookup(d.inode, "noise")).inode)).at(0).device_offset;
@@ -333,7 +329,7 @@ TEST_CASE("export: a block that changed ends it, with layer and path; what stood
 TEST_CASE("export: names that are not there, and places that can't be written to, are told; a stop ends it") {
   TempDir dir;
   TestStore store(64);
-  import_layers(*store, {plain_layer(base_tar())});
+  must(import_layers(*store, {plain_layer(base_tar())}));
   CHECK(export_to(*store, dir.file("o.tar"), {"test", "nobody"}).error().code == Errc::kNotFound);
   auto const nowhere = export_to(*store, dir.file("no/such/o.tar"), {"test"});
   REQUIRE_FALSE(nowhere);

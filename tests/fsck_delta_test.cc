@@ -3,15 +3,16 @@
 // of every whole tree says.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <random>
 
 #include "fsck/check.h"
 #include "tests/support/family.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
 using lcfs::test::damage;
 using lcfs::test::Family;
+using lcfs::test::number_from;
 
 namespace {
 
@@ -28,8 +29,7 @@ std::string dump(fsck::Report const& r) {
 }  // namespace
 
 TEST_CASE("fsck: what differs from the parent tells all that a walk of the whole tree tells") {
-  char const* const many = std::getenv("LCFS_SEEDS");
-  std::uint64_t const seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 300;
+  std::uint64_t const seeds = number_from("LCFS_SEEDS", 300);
   int broken = 0;
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);

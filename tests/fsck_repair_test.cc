@@ -4,29 +4,20 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <optional>
 #include <random>
 
 #include "tests/support/contents.h"
 #include "tests/support/family.h"
 #include "tests/support/mend.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
 using namespace lcfs::test;
 
-namespace {
-
-std::uint64_t seeds(std::uint64_t usual) {
-  char const* const many = std::getenv("LCFS_SEEDS");
-  return many != nullptr ? std::strtoull(many, nullptr, 10) : usual;
-}
-
-}  // namespace
-
 TEST_CASE("repair: of records broken in any way, with checksums that are right, a clean store is made") {
   int broken = 0;
-  for (std::uint64_t seed = 1; seed <= seeds(300); ++seed) {
+  for (std::uint64_t seed = 1; seed <= number_from("LCFS_SEEDS", 300); ++seed) {
     CAPTURE(seed);
     std::mt19937_64 rng(seed);
     auto const which = rng() % 3;

@@ -22,8 +22,6 @@ using namespace lcfs::test;
 
 namespace {
 
-Bytes bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
-
 std::string noise(std::size_t size, unsigned seed) {
   std::mt19937 random(seed);
   std::string s(size, '\0');
@@ -336,6 +334,86 @@ TEST_CASE("fsck: each rule of the store tree that is broken is found") {
     t.s.seal();
     c.damage(t);
     t.s.write();
+    auto const r = t.check();
+    CHECK_MESSAGE(has(r, c.code, c.text), dump(r));
+    keep_image(t.s.device(), fsck::code_name(c.code), c.name);
+  }
+}
+
+TEST_CASE("fsck: each way in which superblocks, nodes and kept checkpoints are damaged is found") {
+  using fsck::Code;
+  struct Case {
+    char const* name;
+    void (*before)(Sample&);  // after seal(), before write()
+    void (*after)(Sample&);
+    Code code;
+    char const* text;
+  };
+  static auto const block_of = [](SuperblockInfo const& info) {
+    std::string block(kBlockSize, '\0');
+    encode_superblock(info, std::span<std::byte, kBlockSize>(reinterpret_cast<std::byte*>(block.data()), kBlockSize));
+    return block;
+  };
+  // A later checkpoint with the same tree, in the other slot.
+  static auto const put_newer = [](Sample& t, auto edit) {
+    auto newer = t.s.superblock;
+    newer.slot = 1;
+    newer.generation = 2;
+    edit(newer);
+    t.s.put(kSlotBlock[1] * kBlockSize, block_of(newer));
+  };
+  static auto const put_kept = [](Sample& t, std::uint64_t generation, NodePtr root) {
+    KeptCheckpoint k;
+    k.generation = generation;
+    k.root = root;
+    k.text = "layer rm web";
+    t.s.store_records[{0, kCheckpoint, generation}] = encode_checkpoint(k);
+  };
+  static auto const nothing = [](Sample&) {};
+  // A leaf of the child that the base has too, or has not.
+  static auto const leaf = [](Sample& t, bool inherited) {
+    auto const& parents = t.s.layer(t.base).leaves;
+    for (auto const& l : t.s.layer(t.child).leaves) {
+      if (std::any_of(parents.begin(), parents.end(), [&](auto const& p) { return p.ptr == l.ptr; }) == inherited) return l.ptr.block.get() * kBlockSize;
+    }
+    FAIL("no such leaf");
+    return std::uint64_t{0};
+  };
+  static Case const kCases[] = {
+      {"damaged newer slot", nothing,
+       [](Sample& t) {
+         put_newer(t, [](SuperblockInfo&) {});
+         t.s.flip(kSlotBlock[1] * kBlockSize + 0x98);
+       },
+       Code::kSuperblock, "slot 1: checksum"},
+      {"damaged older slot", nothing,
+       [](Sample& t) {
+         put_newer(t, [](SuperblockInfo&) {});
+         t.s.flip(kSlotBlock[0] * kBlockSize + 0x98);
+       },
+       Code::kSuperblock, "slot 0: checksum"},
+      {"one generation twice", nothing, [](Sample& t) { put_newer(t, [](SuperblockInfo& i) { i.generation = 1; }); }, Code::kSuperblock, "generation"},
+      {"bytes between the slots", nothing, [](Sample& t) { t.s.put(3 * kBlockSize, "left by somebody"); }, Code::kReserved, "not zero"},
+      {"inherited leaf", nothing, [](Sample& t) { t.s.flip(leaf(t, true) + 5000); }, Code::kShared, ""},
+      {"leaf", nothing, [](Sample& t) { t.s.flip(leaf(t, false) + 5000); }, Code::kNode, "checksum"},
+      {"leaf of another place", nothing, [](Sample& t) { t.s.put(leaf(t, false), t.s.read(leaf(t, true), kNodeSize)); }, Code::kNode, ""},
+      {"leaf of zeroes", nothing, [](Sample& t) { t.s.put(leaf(t, false), std::string(kNodeSize, '\0')); }, Code::kNode, ""},
+      {"store tree", nothing, [](Sample& t) { t.s.flip(t.s.store_nodes.front() * kBlockSize + 5000); }, Code::kNode, "checksum"},
+      {"checkpoint that is not over", [](Sample& t) { put_kept(t, 7, {}); }, nothing, Code::kHistory, "is kept, but is not over"},
+      {"tree of a kept checkpoint",
+       [](Sample& t) {
+         t.s.superblock.generation = 5;
+         put_kept(t, 2, t.s.layer(t.child).leaves.front().ptr);
+       },
+       nothing, Code::kHistory, ""},
+  };
+  for (auto const& c : kCases) {
+    CAPTURE(std::string(c.name));
+    Sample t;
+    t.s.seal();
+    c.before(t);
+    t.s.write();
+    c.after(t);
     auto const r = t.check();
     CHECK_MESSAGE(has(r, c.code, c.text), dump(r));
     keep_image(t.s.device(), fsck::code_name(c.code), c.name);

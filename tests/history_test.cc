@@ -5,50 +5,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <map>
 #include <random>
 
 #include "engine/ages.h"
 #include "engine/space.h"
 #include "engine/store.h"
+#include "tests/support/layer_files.h"
+#include "tests/support/support.h"
 #include "tests/support/test_store.h"
 
 using namespace lcfs;
-using lcfs::test::must;
-using lcfs::test::SharedDevice;
-using lcfs::test::TestStore;
+using namespace lcfs::test;
 
 namespace {
 
-using Files = std::map<std::string, std::string>;
 using State = std::map<std::string, Files>;  // by layer
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
-
-Files files_of(Layer& layer) {
-  Files out;
-  std::vector<std::pair<std::string, Inode>> entries;
-  must(layer.readdir(layer.root(), 0, [&](DirEntry const& e) {
-    entries.emplace_back(e.name, e.inode);
-    return true;
-  }));
-  for (auto const& [name, inode] : entries) {
-    std::string data(must(layer.getattr(inode)).info.size, '?');
-    must(layer.read(inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()})));
-    out[name] = data;
-  }
-  return out;
-}
-
-std::vector<LayerInfo> all_layers(Store& store) {
-  std::vector<LayerInfo> out;
-  must(store.for_each_layer([&](LayerInfo const& l) {
-    out.push_back(l);
-    return true;
-  }));
-  return out;
-}
 
 State state_of(Store& store) {
   State out;
@@ -69,15 +41,8 @@ State state_at(std::shared_ptr<Device> const& device, std::uint64_t generation) 
   return state_of(*store);
 }
 
-void put(Layer& layer, std::string const& name, std::string const& data) {
-  auto at = layer.lookup(layer.root(), name);
-  Inode const inode = at ? at->inode : must(layer.create(layer.root(), name, {S_IFREG | 0644})).inode;
-  must(layer.setattr(inode, {.size = 0}));
-  REQUIRE(must(layer.write(inode, 0, bytes_of(data))) == data.size());
-}
-
 void put(Store& store, LayerId id, std::string const& name, std::string const& data) {
-  put(*must(store.layer(id)), name, data);
+  lcfs::test::put(*must(store.layer(id)), name, data);
 }
 
 std::uint64_t newest(Store& store) { return store.history().back().checkpoint.generation; }
@@ -136,8 +101,7 @@ TEST_CASE("history: a checkpoint kept while the next one is on its way names wha
 }
 
 TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the store goes back to it") {
-  char const* const many = std::getenv("LCFS_SEEDS");
-  std::uint64_t const seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 12;
+  std::uint64_t const seeds = number_from("LCFS_SEEDS", 12);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);
     std::mt19937_64 rng(seed);

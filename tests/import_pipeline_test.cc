@@ -20,6 +20,7 @@
 #include "format/records.h"
 #include "importer/import.h"
 #include "importer/sha256.h"
+#include "tests/support/importing.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 
@@ -47,14 +48,7 @@ std::string state_of(Store& store) {
   return fmt::format("layers {} images {} blocks {} tree {}", layers, images, s.layers, s.store_tree);
 }
 
-Result<ImportReport> import_bytes(Store& store, std::string const& bytes, ImportOptions options = {}) {
-  TempDir dir;
-  write_file(dir.file("a.tar"), bytes);
-  options.source = dir.file("a.tar");
-  return import_archive(store, options);
-}
-
-// The same through a pipe that can't be seeked, in small pieces.
+// Through a pipe that can't be seeked, in small pieces.
 Result<ImportReport> import_pipe(Store& store, std::string const& bytes) {
   TempDir dir;
   auto const fifo = dir.file("fifo");

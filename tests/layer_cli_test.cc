@@ -12,6 +12,7 @@
 #include "cli/run.h"
 #include "format/records.h"
 #include "importer/sha256.h"
+#include "tests/support/host.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 
@@ -125,14 +126,50 @@ TEST_CASE("names: what nothing is called is answered with what is like it; what 
   place.refused({"layer", "rename", "work", "test"}, {"means the image"});
   place.refused({"layer", "commit", "work", "--as", "one"}, {"'one' is taken"});
   place.refused({"layer", "squash", "work", "one"}, {"'one' is taken"});
-  place.refused({"layer", "create", "0123456789ab"}, {"taken for a digest"});
-  place.refused({"layer", "create", "-x"}, {}, cli::kUsage);
-  place.refused({"layer", "create", ""}, {"1 to 255"});
-  place.refused({"image", "tag", "test", "Upper"}, {"\"Upper\" is no name for an image"});
-  place.refused({"image", "tag", "test", "a@sha256:00"}, {"it has a digest"});
-  place.refused({"image", "tag", "test", "a:"}, {"a tag has"});
-  place.refused({"image", "tag", "test", "a//b"}, {"its parts"});
   place.ok({"layer", "create", "2024"});
+}
+
+TEST_CASE("usage: what is no name, platform or change of a config is told with code 2 before anything is opened, and whose help to see") {
+  Place const place;
+  place.refused({"layer", "create", "0123456789ab"}, {"NAME: '0123456789ab'", "taken for a digest", "see lcfs layer create --help"}, cli::kUsage);
+  place.refused({"layer", "create", "-x"}, {"see lcfs layer create --help"}, cli::kUsage);
+  place.refused({"layer", "create", ""}, {"1 to 255"}, cli::kUsage);
+  place.refused({"layer", "rename", "work", "a/b"}, {"1 to 255", "see lcfs layer rename --help"}, cli::kUsage);
+  place.refused({"layer", "commit", "work", "--as", "a b"}, {"--as: a layer name"}, cli::kUsage);
+  place.refused({"layer", "squash", "work", "a/b"}, {"1 to 255"}, cli::kUsage);
+  place.refused({"layer", "apply", "one", place.file("one.tar"), "a/b"}, {"1 to 255"}, cli::kUsage);
+  place.refused({"undo", "--layer", "work", "--as", "a/b"}, {"--as: a layer name", "see lcfs undo --help"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "Upper"}, {"\"Upper\" is no name for an image", "see lcfs image tag --help"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "a@sha256:00"}, {"it has a digest"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "a:"}, {"a tag has"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "a//b"}, {"its parts"}, cli::kUsage);
+  place.refused({"layer", "commit", "work", "--image", "Upper"}, {"--image:", "no name for an image"}, cli::kUsage);
+  place.refused({"import", "--platform", "foo", place.file("image.tar")}, {"\"foo\" is not OS/ARCHITECTURE", "see lcfs import --help"}, cli::kUsage);
+  place.refused({"layer"}, {"see lcfs layer --help"}, cli::kUsage);
+  place.refused({"layer", "nonsense"}, {"see lcfs layer --help"}, cli::kUsage);
+  place.refused({"nonsense"}, {"see lcfs --help"}, cli::kUsage);
+  // What could be there and isn't is another thing.
+  place.refused({"layer", "show", "a/b"}, {"a/b"});
+  place.refused({"layer", "rm", "nothing"}, {"nothing"});
+}
+
+TEST_CASE("output: a host that has no room for it is told as that, not as a store that is full") {
+  if (!test::can_use_host()) return;
+  Place const place;
+  test::Mount const small("tmpfs", "tmpfs", "size=64k");
+  std::string const words = "free space where the output goes, or write it elsewhere";
+  for (auto const& args : {std::vector<std::string>{"export", "-q", "-o", small.file("out.tar"), "test"},
+                           {"export", "-q", "-o", small.file("layout/"), "test"},
+                           {"export", "-q", "-o", "/dev/full", "test"},
+                           {"extract", "-q", "test", small.file("tree")}}) {
+    CAPTURE(args[3]);
+    auto const answer = place.run(args);
+    CAPTURE(answer.err);
+    CHECK(answer.code == cli::kFailed);
+    CHECK(one_line(answer.err));
+    CHECK(has(answer.err, "No space left on device; " + words));
+    CHECK_FALSE(has(answer.err, "image rm"));
+  }
 }
 
 TEST_CASE("layer rm: those above go first whatever the order; what stands on a layer is named; --lazy waits for it") {
@@ -265,13 +302,54 @@ TEST_CASE("layer commit --image: digests are those of the tars that diff --oci w
   CHECK(place.layer("scratch")["state"] == "open");
 
   place.refused({"layer", "commit", "work"}, {"--as FROZEN or --image"}, cli::kUsage);
-  place.refused({"layer", "commit", "work", "--as", "x", "--config-change", "A"}, {"--image"}, cli::kUsage);
+  place.refused({"layer", "commit", "work", "--as", "x", "--config-change", "USER=a"}, {"--image"}, cli::kUsage);
   for (char const* change : {"NOTHING=1", "ENV=1", "LABEL==", "CMD=[1]", "EXPOSE=http", "VOLUME="}) {
     CAPTURE(std::string(change));
-    place.refused({"layer", "commit", "work", "--image", "bad", "--config-change", change}, {"config change"});
+    place.refused({"layer", "commit", "work", "--image", "bad", "--config-change", change}, {"config change"}, cli::kUsage);
   }
   CHECK(place.layer("work")["parent"] == "snap");  // none of them froze anything
   place.refused({"layer", "commit", "snap", "--as", "x"}, {"frozen already"});
+}
+
+TEST_CASE("layer commit --image: one operation in the log, which undo takes back as a whole, and says so first") {
+  Place const place;
+  auto const before = lines_of(place.ok({"log", "--json"})).size();
+  auto const id = place.ok({"layer", "commit", "work", "--as", "snap", "--image", "me/app:1"});
+  place.ok({"image", "tag", "test", "more:2"});
+  auto log = lines_of(place.ok({"log", "--json"}));
+  CHECK(log.size() == before + 2);
+  CHECK(json::parse(log[1])["before"] == "layer commit work --as snap --image me/app:1");
+  place.ok({"image", "rm", "test:latest"});
+  place.ok({"image", "tag", "more:2", "me/app:1"});  // which moves
+
+  auto const plan = [&place](std::vector<std::string> args) {
+    std::map<std::string, std::string> out;
+    args.insert(args.begin(), {"undo", "-n", "--json"});
+    for (auto const& line : lines_of(place.ok(args))) {
+      auto const row = json::parse(line);
+      if (row.contains("image")) out["image " + (row["image"].is_null() ? row["id"] : row["image"]).get<std::string>()] = row["becomes"];
+      else if (!row["layer"].is_null()) out["layer " + row["layer"].get<std::string>()] = row["becomes"];
+    }
+    return out;
+  };
+  using Plan = std::map<std::string, std::string>;
+  CHECK(plan({}) == Plan{{"image me/app:1", "as it was"}});
+  CHECK(plan({"--steps", "2"}) == Plan{{"image me/app:1", "as it was"}, {"image test:latest", "back"}});
+  CHECK(plan({"--steps", "3"}) ==
+        Plan{{"image me/app:1", "as it was"}, {"image more:2", "gone"}, {"image test:latest", "back"}});
+  auto const all = plan({"--steps", "4"});
+  CHECK(all.at("image me/app:1") == "gone");
+  CHECK(all.at("image " + id.substr(0, id.size() - 1)) == "gone");  // it has no name by now
+  CHECK(all.at("layer work") == "gone");                            // under its new id
+  auto const words = place.ok({"undo", "-n", "--steps", "2"});
+  CHECK(has(words, "image  test:latest"));
+  CHECK(has(words, "nothing was done"));
+
+  place.ok({"undo", "--yes", "--steps", "4"});
+  CHECK(place.layer("work")["parent"] == "one");
+  CHECK(place.layer("work")["state"] == "open");
+  place.refused({"layer", "show", "snap"}, {"no layer"});
+  place.refused({"image", "show", "me/app:1"}, {"me/app:1"});
 }
 
 TEST_CASE("layer commit --image: two layers with the same content on the same parent are one chain") {

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers as things, against models: create, commit, rename, remove, quota, growth; events, pins and statistics.
+// Random lives of layers and images, against a model: whatever is created, committed, renamed, squashed, removed, held and undone.
 #include <doctest/doctest.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <map>
 #include <random>
 #include <set>
@@ -13,61 +10,16 @@
 #include "engine/import.h"
 #include "engine/squash.h"
 #include "engine/store.h"
-#include "importer/sha256.h"
 #include "fsck/check.h"
+#include "importer/sha256.h"
+#include "tests/support/layer_files.h"
+#include "tests/support/support.h"
 #include "tests/support/test_store.h"
 
 using namespace lcfs;
-using lcfs::test::must;
-using lcfs::test::TestStore;
+using namespace lcfs::test;
 
 namespace {
-
-using Files = std::map<std::string, std::string>;
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
-
-std::string content(Layer& layer, Inode inode) {
-  std::string data(must(layer.getattr(inode)).info.size, '?');
-  must(layer.read(inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()})));
-  return data;
-}
-
-Files files_of(Layer& layer) {
-  std::vector<std::pair<std::string, Inode>> entries;
-  must(layer.readdir(layer.root(), 0, [&](DirEntry const& e) {
-    entries.emplace_back(e.name, e.inode);
-    return true;
-  }));
-  Files out;
-  for (auto const& [name, inode] : entries) out[name] = content(layer, inode);
-  return out;
-}
-
-Inode put(Layer& layer, std::string const& name, std::string const& data) {
-  auto at = layer.lookup(layer.root(), name);
-  Inode const inode = at ? at->inode : must(layer.create(layer.root(), name, {S_IFREG | 0644})).inode;
-  must(layer.setattr(inode, {.size = 0}));
-  REQUIRE(must(layer.write(inode, 0, bytes_of(data))) == data.size());
-  return inode;
-}
-
-std::string some_data(std::mt19937_64& rng) {
-  std::size_t const sizes[] = {0, 1, 100, 2048, 5000, 70000, 300000};
-  std::string data(rng() % (sizes[rng() % std::size(sizes)] + 1), '\0');
-  char const base = static_cast<char>('a' + rng() % 20);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(base + static_cast<char>((i / 1000) % 5));
-  return data;
-}
-
-std::vector<LayerInfo> all_layers(Store& store) {
-  std::vector<LayerInfo> out;
-  must(store.for_each_layer([&](LayerInfo const& l) {
-    out.push_back(l);
-    return true;
-  }));
-  return out;
-}
 
 // What the listener was told, as a table of its own.
 class Told final : public LayerEvents {
@@ -120,6 +72,13 @@ struct History {
   std::map<std::string, std::set<std::string>> images;  // names, by config
   std::vector<Ghost> ghosts;
   int named = 0;
+  // What was there at checkpoints that may be kept, by generation.
+  struct Then {
+    std::map<std::string, ModelLayer> layers{};
+    std::map<std::string, std::set<std::string>> images{};
+  };
+  std::map<std::uint64_t, Then> states;
+  int undone = 0;
 
   Store& s() { return **store; }
   std::string pick(bool open_only) {
@@ -288,9 +247,35 @@ struct History {
       return;
     }
   }
+  void remember() {
+    must(s().checkpoint());
+    auto& then = states[s().superblock().generation] = {layers, images};
+    for (auto& entry : then.layers) entry.second.held.reset();
+  }
+  // To any of the kept checkpoints at which it was remembered what there is.
+  void undo() {
+    end_of_use();  // nobody may have a layer then
+    remember();    // this can be undone in turn
+    std::vector<std::uint64_t> known;
+    for (auto const& h : s().history()) {
+      if (states.contains(h.checkpoint.generation)) known.push_back(h.checkpoint.generation);
+    }
+    if (known.empty()) return;
+    auto const generation = known[rng() % known.size()];
+    must(s().go_back(generation));
+    layers = states.at(generation).layers;
+    images = states.at(generation).images;
+    told.table.clear();  // of a store that nobody uses nobody is told anything
+    for (auto const& l : all_layers(s())) {
+      if (!l.anonymous) told.table[l.serve_id] = l;
+    }
+    ++undone;
+    compare();
+  }
   void step() {
+    if (rng() % 3 == 0) remember();
     std::string const open = pick(true), any = pick(false);
-    switch (any.empty() ? 0 : rng() % 20) {
+    switch (any.empty() ? 0 : rng() % 21) {
       case 0: case 1: create(); break;
       case 2: case 3: if (!open.empty()) commit(open); break;
       case 4: rename(any); break;
@@ -304,6 +289,7 @@ struct History {
       case 14: image(any); break;
       case 15: tag(); break;
       case 16: drop_image(); break;
+      case 17: undo(); break;
       default:
         if (!open.empty()) change(*object(open), layers.at(open).files);
         for (auto& g : ghosts) {
@@ -360,10 +346,10 @@ struct History {
 
 }  // namespace
 
-TEST_CASE("layers: random lives of a store are those of a table of maps, whatever is held, committed or removed meanwhile") {
+TEST_CASE("layers: random lives of a store are those of a table of maps, whatever is held, committed, removed or undone meanwhile") {
   // LCFS_SEEDS=N: as many lives, for a long search.
-  char const* const many = std::getenv("LCFS_SEEDS");
-  std::uint64_t const seeds = many != nullptr ? std::strtoull(many, nullptr, 10) : 12;
+  std::uint64_t const seeds = number_from("LCFS_SEEDS", 12);
+  int undone = 0;
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);
     History h(seed);
@@ -408,299 +394,7 @@ TEST_CASE("layers: random lives of a store are those of a table of maps, whateve
     }
     for (int i = 0; i < 3; ++i) must(h.s().checkpoint());
     CHECK(h.s().space().layers == 0);
+    undone += h.undone;
   }
-}
-
-TEST_CASE("commit: a file without a name stays open in the running layer, and fsck accepts it in the frozen one") {
-  TestStore store;
-  LayerId const id = must(store->create_layer("web", 0));
-  auto layer = must(store->layer(id));
-  Inode const inode = put(*layer, "gone", std::string(100000, 'x'));
-  must(layer->open(inode));
-  must(layer->unlink(layer->root(), "gone"));
-  put(*layer, "kept", "k");
-  LayerId const next = must(store->commit_layer(id, "snap"));
-  store.check();
-  CHECK(content(*layer, inode) == std::string(100000, 'x'));
-  CHECK(must(layer->write(inode, 0, bytes_of("new"))) == 3);
-  must(layer->release(inode));
-  CHECK(layer->getattr(inode).error().to_errno() == ENOENT);
-  store.check();
-  auto snap = must(store->layer(id));
-  CHECK(files_of(*snap) == Files{{"kept", "k"}});
-  CHECK(must(store->layer_info(id)).inodes == 3);
-  CHECK(must(store->layer_info(next)).inodes == 2);
-  // A clone of the frozen one drops it when it is used.
-  LayerId const clone = must(store->create_layer("clone", id));
-  auto c = must(store->layer(clone));
-  store.check();
-  CHECK(must(store->layer_info(clone)).inodes == 2);
-  snap.reset();
-  layer.reset();
-  c.reset();
-  store.crash();
-  store.check();
-}
-
-TEST_CASE("commit: without an object, of a clone, of an empty layer, and its refusals") {
-  TestStore store;
-  LayerId const base = must(store->create_layer("base", 0));
-  put(*must(store->layer(base)), "a", "1");
-  store.reopen();
-  LayerId const one = must(store->commit_layer(base, "one"));
-  LayerId const two = must(store->commit_layer(one, "two"));
-  CHECK(must(store->layer_info(two)).parent == one);
-  CHECK(must(store->layer_info(one)).parent == base);
-  CHECK(must(store->layer_info(two)).name == "base");
-  CHECK(must(store->layer_info(two)).serve_id == base);
-  CHECK(must(store->layer_info(one)).own_blocks == 0);
-  CHECK(files_of(*must(store->layer(two))) == Files{{"a", "1"}});
-  LayerId const child = must(store->create_layer("child", one));
-  CHECK(must(store->layer_info(one)).children == 2);
-  CHECK(store->commit_layer(base, "x").error().code == Errc::kReadOnly);
-  CHECK(store->commit_layer(999, "x").error().code == Errc::kNotFound);
-  CHECK(store->commit_layer(child, "one").error().code == Errc::kExists);
-  CHECK(store->commit_layer(child, "child").error().code == Errc::kExists);
-  CHECK(store->commit_layer(child, "-").error().code == Errc::kInvalid);
-  must(store->remove_layer(two));
-  must(store->remove_layer(child));
-  CHECK(store->resolve("base").error().code == Errc::kNotFound);
-  must(store->remove_layer(one));
-  must(store->rename_layer(base, "base"));  // the name is free again
-  store.check();
-}
-
-TEST_CASE("remove: a layer in use goes on, its ancestors too, and their blocks come back when it is let go") {
-  TestStore store;
-  LayerId const base = must(store->create_layer("base", 0));
-  std::string const big(500000, 'b');
-  put(*must(store->layer(base)), "big", big);
-  LayerId const mid = must(store->create_layer("mid", base));
-  put(*must(store->layer(mid)), "m", std::string(200000, 'm'));
-  LayerId const top = must(store->create_layer("top", mid));
-  auto object = must(store->layer(top));
-  Inode const held = put(*object, "t", "t");
-  for (LayerId const id : {top, mid, base}) must(store->remove_layer(id));
-  CHECK(all_layers(*store).empty());
-  CHECK(store->layer(top).error().code == Errc::kNotFound);
-  CHECK(store->commit_layer(top, "x").error().code == Errc::kNotFound);
-  LayerId const again = must(store->create_layer("top", 0));  // the name is free
-  // Others may take what is free; nothing that the removed layer reads is.
-  put(*must(store->layer(again)), "fill", std::string(20'000'000, 'f'));
-  store.check();
-  store->drop_caches();
-  CHECK(files_of(*object) == Files{{"big", big}, {"m", std::string(200000, 'm')}, {"t", "t"}});
-  must(object->write(held, 0, bytes_of(std::string(3'000'000, 'w'))));
-  must(object->fsync(held));
-  must(object->setattr(held, {.size = 1'000'000}));
-  must(object->fsync(held));
-  store.check();
-  store->drop_caches();
-  CHECK(content(*object, held) == std::string(1'000'000, 'w'));
-  auto const before = store->space();
-  object.reset();
-  for (int i = 0; i < 4; ++i) must(store->checkpoint());
-  auto const after = store->space();
-  CHECK(after.layers < before.layers - 400);
-  must(store->remove_layer(again));
-  for (int i = 0; i < 3; ++i) must(store->checkpoint());
-  CHECK(store->space().layers == 0);
-  store.check();
-}
-
-TEST_CASE("remove: a crash or a close ends a removed layer in use") {
-  for (bool const crash : {true, false}) {
-    TestStore store;
-    LayerId const id = must(store->create_layer("a", 0));
-    auto object = must(store->layer(id));
-    put(*object, "f", std::string(300000, 'x'));
-    must(store->remove_layer(id));
-    put(*object, "g", std::string(300000, 'y'));
-    must(store->checkpoint());
-    if (crash) {
-      object.reset();
-      store.crash();
-    } else {
-      must(store->close());
-      CHECK(store->space().layers == 0);
-      CHECK(object->getattr(object->root()).error().to_errno() == ESTALE);
-      object.reset();
-      store.reopen();
-    }
-    for (int i = 0; i < 2; ++i) must(store->checkpoint());
-    CHECK(store->space().layers == 0);
-    store.check();
-  }
-}
-
-TEST_CASE("rename: names are freed and taken, and what is not a name is refused") {
-  TestStore store;
-  LayerId const a = must(store->create_layer("a", 0)), b = must(store->create_layer("b", 0));
-  CHECK(store->rename_layer(a, "b").error().code == Errc::kExists);
-  CHECK(store->rename_layer(a, "x/y").error().code == Errc::kInvalid);
-  CHECK(store->rename_layer(77, "c").error().code == Errc::kNotFound);
-  must(store->rename_layer(a, "c"));
-  must(store->rename_layer(b, "a"));
-  CHECK(must(store->resolve_layer("a")) == b);
-  CHECK(must(store->resolve_layer("c")) == a);
-  store.crash();
-  CHECK(must(store->resolve_layer("a")) == b);
-  store.check();
-}
-
-TEST_CASE("quota: an open layer stays within it, is told EDQUOT, and can always remove") {
-  TestStore store;
-  LayerId const id = must(store->create_layer("a", 0, {.quota_blocks = 1024}));
-  LayerId const other = must(store->create_layer("b", 0));
-  auto const layer = must(store->layer(id));
-  int files = 0;
-  Status ended;
-  for (; files < 1000; ++files) {
-    auto const made = layer->create(layer->root(), "f" + std::to_string(files), {S_IFREG | 0644});
-    if (!made) {
-      ended = made.error();
-      break;
-    }
-    auto const w = layer->write(made->inode, 0, bytes_of(std::string(50000, 'x')));
-    auto const s = must(store->layer_space(id));
-    REQUIRE(s.own + s.promised <= 1024);
-    CHECK(s.quota == 1024);
-    if (!w) {
-      ended = w.error();
-      break;
-    }
-  }
-  REQUIRE(!ended);
-  CHECK(ended.error().to_errno() == EDQUOT);
-  CHECK(ended.error().code == Errc::kNoSpace);
-  must(store->checkpoint());
-  CHECK(must(store->layer_info(id)).own_blocks > 1024 - 320);
-  CHECK(must(store->layer_info(id)).own_blocks <= 1024);
-  put(*must(store->layer(other)), "o", std::string(8'000'000, 'o'));  // nobody else is concerned
-  store.check();
-  for (int i = 0; i < files; ++i) must(layer->unlink(layer->root(), "f" + std::to_string(i)));
-  put(*layer, "again", std::string(1'000'000, 'y'));
-  // A commit gives the blocks to the frozen layer: the running one begins anew, with the quota.
-  LayerId const next = must(store->commit_layer(id, "snap"));
-  CHECK(must(store->layer_info(next)).quota_blocks == 1024);
-  CHECK(must(store->layer_info(id)).quota_blocks == 0);
-  CHECK(must(store->layer_space(next)).own == 0);
-  CHECK(store->set_quota(id, 5).error().code == Errc::kReadOnly);
-  must(store->set_quota(next, 10));
-  CHECK(layer->create(layer->root(), "no", {S_IFREG | 0644}).error().to_errno() == EDQUOT);
-  must(layer->unlink(layer->root(), "again"));
-  must(store->set_quota(next, 0));
-  put(*layer, "yes", std::string(8'000'000, 'z'));
-  store.check();
-  CHECK(must(store->layer_space(next)).promised == 0);
-  must(store->freeze_layer(next));
-  CHECK(must(store->layer_info(next)).quota_blocks == 0);
-  store.check();
-}
-
-TEST_CASE("grow: a full store has room again, twice, and is as large as it says when opened again") {
-  TestStore store(16);
-  LayerId const id = must(store->create_layer("a", 0));
-  auto layer = must(store->layer(id));
-  Inode const inode = put(*layer, "f", "");
-  std::uint64_t at = 0;
-  std::string const mb(1u << 20, 'x');
-  auto fill = [&] {
-    for (;; at += mb.size()) {
-      if (auto const w = layer->write(inode, at, bytes_of(mb)); !w || *w < mb.size()) break;
-    }
-  };
-  fill();
-  std::uint64_t const full = at;
-  CHECK(store->grow(8u << 20).error().code == Errc::kInvalid);
-  must(store->grow(16u << 20));
-  CHECK(store->space().total == 4096);
-  must(store->grow(32u << 20));
-  CHECK(store->space().total == 8192);
-  CHECK(store->superblock().total_blocks == 8192);
-  fill();
-  CHECK(at > full + (12u << 20));
-  store.check();
-  must(store.device()->resize(40u << 20));
-  must(store->grow(0));
-  CHECK(store->space().total == 10240);
-  fill();
-  store.check();
-  layer.reset();
-  store.reopen();
-  CHECK(store->space().total == 10240);
-  CHECK(content(*must(store->layer(id)), inode).size() >= at);
-  must(store.device()->resize(64u << 20));  // a device that is larger than its store
-  store.crash();
-  CHECK(store->space().total == 10240);
-  store.check();
-}
-
-TEST_CASE("pin: what a pinned checkpoint reaches stays on the device, while the running store writes on") {
-  TestStore store;
-  LayerId const id = must(store->create_layer("a", 0));
-  auto const layer = must(store->layer(id));
-  std::mt19937_64 rng(5);
-  for (int i = 0; i < 20; ++i) put(*layer, "f" + std::to_string(i), some_data(rng));
-  must(store->checkpoint());
-  {
-    CheckpointPin pin = store->pin();
-    CHECK(pin.generation() == store->superblock().generation);
-    // The device as that checkpoint left it: every superblock after it taken back.
-    AlignedBuffer slots(kReservedBlocks * kBlockSize), now(kReservedBlocks * kBlockSize);
-    must(store.device()->read(0, slots.span()));
-    CheckpointPin moved = std::move(pin);
-    for (int round = 0; round < 30; ++round) {
-      put(*layer, "f" + std::to_string(rng() % 20), some_data(rng));
-      must(store->checkpoint());
-      CHECK(test::fsck_findings(*store.device()) == "");  // beneath the running store
-      must(store.device()->read(0, now.span()));
-      must(store.device()->write(0, std::span<std::byte const>(slots.span())));
-      CHECK(test::fsck_findings(*store.device()) == "");
-      must(store.device()->write(0, std::span<std::byte const>(now.span())));
-      auto const s = store->space();
-      CHECK(s.total == s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free);
-    }
-    CHECK(store->space().pending > 100);
-  }
-  // `force` is not ours to give: two small changes, two checkpoints.
-  for (int i = 0; i < 2; ++i) {
-    put(*layer, "last", std::to_string(i));
-    must(store->checkpoint());
-  }
-  CHECK(store->space().pending < 100);
-}
-
-TEST_CASE("statistics: counters move, the node cache shrinks and empties") {
-  TestStore store;
-  LayerId const id = must(store->create_layer("a", 0));
-  auto const layer = must(store->layer(id));
-  for (int i = 0; i < 2000; ++i) must(layer->create(layer->root(), "f" + std::to_string(i), {S_IFREG | 0644}));
-  Inode const inode = put(*layer, "data", std::string(100000, 'x'));
-  CHECK(store->stats().dirty_bytes > 0);
-  must(store->checkpoint());
-  auto const a = store->stats();
-  CHECK(a.dirty_bytes == 0);
-  CHECK(a.checkpoints >= 2);
-  CHECK(a.checkpoint_max_ns > 0);
-  CHECK(a.checkpoint_ns >= a.checkpoint_max_ns);
-  CHECK(a.device_written_bytes > 100000);
-  CHECK(a.device_flushes >= 2);
-  CHECK(a.cache_bytes > 0);
-  store->drop_caches();
-  CHECK(store->stats().cache_bytes == 0);
-  CHECK(content(*layer, inode).size() == 100000);
-  auto const b = store->stats();
-  CHECK(b.cache_misses > a.cache_misses);
-  CHECK(b.device_reads > a.device_reads);
-  auto const io = store->layer_io(id);
-  CHECK(io.writes == 1);
-  CHECK(io.written_bytes == 100000);
-  CHECK(io.read_bytes == 100000);
-  CHECK(store->layer_io(99).reads == 0);
-  (void)files_of(*layer);
-  store->set_node_cache_limit(0);  // the least there is
-  CHECK(store->stats().cache_bytes <= store->stats().cache_limit);
-  CHECK(files_of(*layer).size() == 2001);
-  CHECK(store->stats().checksum_failures == 0);
+  CHECK(undone > 0);
 }

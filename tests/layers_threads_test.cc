@@ -11,36 +11,12 @@
 #include <thread>
 
 #include "engine/store.h"
+#include "tests/support/layer_files.h"
+#include "tests/support/support.h"
 #include "tests/support/test_store.h"
 
 using namespace lcfs;
-using lcfs::test::must;
-using lcfs::test::TestStore;
-
-namespace {
-
-using Files = std::map<std::string, std::string>;
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
-
-std::string content(Layer& layer, Inode inode) {
-  std::string data(must(layer.getattr(inode)).info.size, '?');
-  must(layer.read(inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()})));
-  return data;
-}
-
-Files files_of(Layer& layer) {
-  std::vector<std::pair<std::string, Inode>> entries;
-  must(layer.readdir(layer.root(), 0, [&](DirEntry const& e) {
-    entries.emplace_back(e.name, e.inode);
-    return true;
-  }));
-  Files out;
-  for (auto const& [name, inode] : entries) out[name] = content(layer, inode);
-  return out;
-}
-
-}  // namespace
+using namespace lcfs::test;
 
 TEST_CASE("commit: a running layer's object goes on while others write to it, and no operation fails") {
   TestStore store(256);

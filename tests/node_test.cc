@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "format/hash.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
+using lcfs::test::bytes_of;
 
 namespace {
 
@@ -42,8 +44,6 @@ struct Node {
     return check_node(bytes, e, kTotal);
   }
 };
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 
 NodePtr pointer(std::uint64_t block) {
   NodePtr p;

@@ -7,14 +7,15 @@
 #include <functional>
 
 #include "format/hash.h"
+#include "tests/support/support.h"
 
 using namespace lcfs;
+using lcfs::test::bytes_of;
 
 namespace {
 
 constexpr std::uint64_t kTotal = 10000;
 
-Bytes bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 template <class T>
 std::string text_of(T const& bytes) {
   return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};

@@ -196,7 +196,7 @@ TEST_CASE("served: changes are made, and are durable when the command ends") {
     Server server(place);
     CHECK(place.run({"layer", "create", "a", "--parent", "test", "--quota", "10M"}).code == 0);
     CHECK(place.run({"layer", "create", "a"}).code == 1);
-    CHECK(place.run({"layer", "create", "bad/name"}).code == 1);
+    CHECK(place.run({"layer", "create", "bad/name"}).code == cli::kUsage);
     CHECK(place.run({"layer", "quota", "a", "20M"}).code == 0);
     CHECK(has(place.run({"layer", "show", "a"}).out, "quota     20.0 MiB"));
     CHECK(place.run({"layer", "quota", "a", "none"}).code == 0);

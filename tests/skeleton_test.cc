@@ -12,6 +12,7 @@
 #include "engine/store_impl.h"
 #include "format/hash.h"
 #include "importer/import.h"
+#include "tests/support/importing.h"
 #include "tests/support/mend.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
@@ -21,16 +22,6 @@ using namespace lcfs;
 using namespace lcfs::test;
 
 namespace {
-
-Result<importer::ImportReport> import_layers(Store& store, std::vector<TestLayer> layers) {
-  TestImage image;
-  image.layers = std::move(layers);
-  TempDir dir;
-  write_file(dir.file("a.tar"), tar_of(oci_members({image})));
-  importer::ImportOptions options;
-  options.source = dir.file("a.tar");
-  return importer::import_archive(store, options);
-}
 
 // The tar of the layer: the skeleton's literals, and bodies from the layer's tree.
 Result<std::string> tar_of_layer(Store& store, LayerId id) {

@@ -14,6 +14,7 @@
 #include "engine/store_impl.h"
 #include "exporter/diff_id.h"
 #include "importer/import.h"
+#include "tests/support/importing.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
@@ -21,13 +22,12 @@
 #include "verify/why.h"
 
 using namespace lcfs;
+using lcfs::test::bytes_of;
 using lcfs::test::must;
 using lcfs::test::SharedDevice;
 using lcfs::test::TestStore;
 
 namespace {
-
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 
 constexpr Timestamp kThen{1'000'000, 123'456'789};
 
@@ -103,13 +103,7 @@ void flip(TestStore& store, std::uint64_t at) {
 }
 
 LayerInfo import_layer(Store& store, std::string tar) {
-  test::TestImage image;
-  image.layers = {test::plain_layer(std::move(tar))};
-  test::TempDir dir;
-  test::write_file(dir.file("a.tar"), test::tar_of(test::oci_members({image})));
-  importer::ImportOptions options;
-  options.source = dir.file("a.tar");
-  must(importer::import_archive(store, options));
+  must(test::import_layers(store, {test::plain_layer(std::move(tar))}));
   return must(store.layer_info(must(store.resolve_layer("test"))));
 }
 

@@ -227,6 +227,55 @@ class Diff(mounting.Case):
         self.assertEqual((h["path"], h["kind"], h["from"], h["changes"]), ("/h", "renamed", "/g", []))
         self.assertEqual((z["path"], z["kind"], z["link_to"]), ("/z", "added", "/f"))
 
+    def flip(self, at):
+        with open(self.store, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 1]))
+
+    def test_damage_is_named_and_the_rest_is_told(self):
+        self.lcfs("layer", "create", "a")
+        self.mount()
+        for name in ["first", "last", "middle"]:
+            self.write(self.tree("a") + "/" + name, b"a line\n" * 3000)
+        self.lcfs("layer", "create", "b", "--parent", "a")
+        for name in ["first", "last", "middle"]:
+            self.write(self.tree("b") + "/" + name, b"another\n" * 3000)
+        self.umount()
+        at = json.loads(self.lcfs("stat", "--json", "--runs", "b", "/middle"))["runs"][0]["device_offset"] + 4096
+        self.flip(at)
+        # Checksums tell what differs without a look at it.
+        self.assertEqual(self.lcfs("diff", "--exclude-times", "a", "b", code=1), b"C /first\nC /last\nC /middle\n")
+        done = self.run_lcfs("diff", "--patch", "--exclude-times", "a", "b")
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+        for word in [b"lcfs: diff: /middle: ", b"layer 'b'", b"checksum"]:
+            self.assertIn(word, done.stderr)
+        self.assertIn(b"+++ b/first", done.stdout)
+        self.assertIn(b"+++ b/last", done.stdout)
+        self.assertNotIn(b"middle", done.stdout)
+        self.fails("diff", "--oci", self.path("x.tar"), "a", "b", code=2, words=["'b'", "checksum"])
+        self.assertFalse(os.path.exists(self.path("x.tar")))
+        self.assertIn(b"+++ b/first", self.lcfs("diff", "--patch", "a", "b", "/first", code=1))
+        self.flip(at)
+        # Every block: what is compared or read is right, or named.
+        blocks = os.path.getsize(self.store) // 4096
+        for block in range(16, min(blocks, 400)):
+            with open(self.store, "rb") as file:
+                file.seek(block * 4096)
+                if not any(file.read(4096)):
+                    continue
+            self.flip(block * 4096 + 1000)
+            done = self.run_lcfs("diff", "--exclude-times", "a", "b")
+            if done.returncode == 1:
+                self.assertEqual((done.stdout, done.stderr), (b"C /first\nC /last\nC /middle\n", b""))
+            else:
+                self.assertEqual((done.returncode, done.stdout), (2, b""))
+                self.assertTrue(done.stderr.startswith(b"lcfs: diff: "))
+                self.assertIn(b"at byte ", done.stderr)
+            self.flip(block * 4096 + 1000)
+
     def test_source_date_epoch_is_the_latest_time(self):
         self.lcfs("layer", "create", "a")
         self.mount()

@@ -91,6 +91,35 @@ class Export(mounting.Case):
         self.lcfs("fsck", "-n", store)
         os.unlink(store)
 
+    def test_a_round_trip_through_a_fresh_store_and_back_gives_the_same_bytes(self):
+        environment = dict(self.environment(), SOURCE_DATE_EPOCH="1700000000")
+        other, again = self.path("other.lcfs"), self.path("again.tar")
+        for name in ["docker.tar", "oci-gzip.tar", "oci-zstd.tar"]:
+            os.unlink(self.store)
+            self.mkfs()
+            was = self.imported(name)
+            for form in ["oci", "docker"]:
+                with self.subTest(archive=name, form=form):
+                    if os.path.exists(other):
+                        os.unlink(other)
+                    said = json.loads(self.lcfs("export", "--json", "--format", form, "-o", self.out, was["names"][0], env=environment))["images"][0]
+                    new = json.loads(self.lcfs("import", "--json", "--store", other, self.out))["images"][0]
+                    self.assertEqual(new["id"], was["id"])
+                    tagged = lambda names: [n if ":" in n else n + ":latest" for n in names]  # as a docker-archive must have them
+                    self.assertEqual(tagged(new["names"]), tagged(was["names"]))
+                    for key in ["diff_id", "chain_id"]:
+                        self.assertEqual([l[key] for l in new["layers"]], [l[key] for l in was["layers"]])
+                    # What claims to be the manifest that came is that, byte by byte, in both stores.
+                    claims = {l["identical"] for l in said["layers"]} == {"manifest"}
+                    manifest = self.lcfs("image", "show", "--manifest", "--store", other, new["id"])
+                    if form == "oci":
+                        self.assertEqual(digest(manifest), said["manifest"])
+                    if form == "oci" and claims:
+                        self.assertEqual(manifest, self.lcfs("image", "show", "--manifest", was["id"]))
+                    self.lcfs("export", "-q", "--store", other, "--format", form, "-o", again, new["names"][0], env=environment)
+                    self.assertEqual(support.sha256(again), support.sha256(self.out))
+                    self.lcfs("fsck", "-n", "--data", other)
+
     def test_the_layers_of_a_docker_archive_come_out_bit_by_bit(self):
         was = self.imported("docker.tar")
         self.export("--format", "docker", was["id"])

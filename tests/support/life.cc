@@ -11,10 +11,10 @@
 
 #include "engine/import.h"
 #include "engine/squash.h"
-#include "importer/import.h"
 #include "importer/sha256.h"
+#include "tests/support/importing.h"
+#include "tests/support/layer_files.h"
 #include "tests/support/support.h"
-#include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
 
 namespace lcfs::test {
@@ -25,29 +25,21 @@ void read_tree(Layer& layer, std::map<std::string, std::string>& files) {
   while (!todo.empty()) {
     auto const [path, directory] = todo.back();
     todo.pop_back();
-    std::vector<DirEntry> entries;
-    must(layer.readdir(directory, 0, [&entries](DirEntry const& e) {
-      entries.push_back(e);
-      return true;
-    }));
-    for (auto const& e : entries) {
+    for (auto const& e : entries_of(layer, directory)) {
       auto const at = path.empty() ? e.name : path + "/" + e.name;
       auto const info = must(layer.getattr(e.inode)).info;
       auto& text = files[at];
       if (S_ISDIR(info.mode)) todo.emplace_back(at, e.inode);
-      if (!S_ISREG(info.mode)) continue;
-      text.assign(info.size, '?');
-      must(layer.read(e.inode, 0, std::as_writable_bytes(std::span{text.data(), text.size()})));
+      if (S_ISREG(info.mode)) text = content(layer, e.inode);
     }
   }
 }
 
 std::vector<LayerId> open_layers(Store& store) {
   std::vector<LayerId> open;
-  must(store.for_each_layer([&open](LayerInfo const& l) {
+  for (auto const& l : all_layers(store)) {
     if (l.state == LayerState::kOpen) open.push_back(l.id);
-    return true;
-  }));
+  }
   return open;
 }
 
@@ -57,7 +49,15 @@ class Living {
  public:
   Living(Store& store, std::uint64_t seed) : store_(store), rng_(seed) {}
 
-  void step() {
+  // Returns the generation that it went back to; 0: it did not.
+  std::uint64_t step() {
+    back_to_ = 0;
+    act();
+    return back_to_;
+  }
+
+ private:
+  void act() {
     switch (open_.empty() ? 0 : below(20)) {
       case 0: case 1: return create();
       case 2: return import();
@@ -77,8 +77,6 @@ class Living {
       default: write(*must(store_.layer(some()))); must(store_.checkpoint());
     }
   }
-
- private:
   std::uint64_t below(std::uint64_t n) { return rng_() % n; }
   LayerId& some() { return open_[below(open_.size())]; }
   std::string name(char const* prefix) { return prefix + std::to_string(named_++); }
@@ -120,7 +118,8 @@ class Living {
     removed_.clear();  // back, as a whole: nobody may have a layer then
     auto const history = store_.history();
     if (history.empty()) return;
-    must(store_.go_back(history[below(history.size())].checkpoint.generation));
+    back_to_ = history[below(history.size())].checkpoint.generation;
+    must(store_.go_back(back_to_));
     open_ = open_layers(store_);
   }
   void bring_back() {
@@ -152,7 +151,7 @@ class Living {
         continue;
       }
       std::string const data(below(3) == 0 ? 500 : below(150000), static_cast<char>('a' + below(26)));
-      must(layer.write(inode, below(50000), std::as_bytes(std::span{data.data(), data.size()})));
+      must(layer.write(inode, below(50000), bytes_of(data)));
     }
   }
   void import() {
@@ -163,7 +162,7 @@ class Living {
       auto ingest = must(tx.begin_layer());
       std::string const data(below(200000), static_cast<char>('A' + below(26)));
       ingest->begin_content(data.size());
-      must(ingest->append(std::as_bytes(std::span{data.data(), data.size()})));
+      must(ingest->append(bytes_of(data)));
       Content const c = must(ingest->end_content());
       must(ingest->delta().add_file("imported" + std::to_string(l), {.permissions = 0644}, c));
       LayerMeta meta;
@@ -191,12 +190,7 @@ class Living {
     image.layers.push_back(gzip_layer(
         TarBuilder().directory("d/").file("d/one", text()).file("d/two", text()).symlink("l", "d").hardlink("h", "d/one").end().text()));
     image.layers.push_back(plain_layer(TarBuilder().file("d/.wh.two", "").file("d/one", text()).hardlink("again", "h").end().text()));
-    TempDir const dir;
-    write_file(dir.file("a.tar"), tar_of(oci_members({image})));
-    importer::ImportOptions options;
-    options.source = dir.file("a.tar");
-    options.threads = 1;
-    must(importer::import_archive(store_, options));
+    must(import_bytes(store_, tar_of(oci_members({image})), one_thread()));
   }
 
   Store& store_;
@@ -204,6 +198,7 @@ class Living {
   std::vector<LayerId> open_;
   std::vector<std::shared_ptr<Layer>> removed_;  // in use meanwhile
   int named_ = 0;
+  std::uint64_t back_to_ = 0;
 };
 
 // What a process that is killed still does to a device.
@@ -242,12 +237,7 @@ std::optional<std::uint32_t> newer_of_two(Device& disk) {
 
 State state_of(Store& store) {
   State out;
-  std::vector<LayerInfo> layers;
-  must(store.for_each_layer([&](LayerInfo const& l) {
-    layers.push_back(l);
-    return true;
-  }));
-  for (auto const& info : layers) {
+  for (auto const& info : all_layers(store)) {
     auto& files = out[info.name];
     files["/"] = std::to_string(static_cast<int>(info.state)) + " serves " + std::to_string(info.serve_id) + " quota " +
                  std::to_string(info.quota_blocks);
@@ -287,8 +277,13 @@ void Life::live(std::uint64_t seed, int steps) {
   promise(*store);
   Living living(*store, seed);
   for (int i = 0; i < steps; ++i) {
-    living.step();
+    auto const back = living.step();
     promise(*store);
+    auto const then = states_.find(back);
+    if (back == 0 || then == states_.end()) continue;
+    auto is = state_of(*store);
+    is["store"] = then->second.at("store");  // its size is today's
+    if (is != then->second) throw std::runtime_error("going back made another state than that of the checkpoint");
   }
 }
 

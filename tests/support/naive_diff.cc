@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "format/layout.h"
+#include "tests/support/layer_files.h"
 #include "tests/support/test_store.h"
 
 namespace lcfs::test {
@@ -229,21 +230,13 @@ Listing list(Layer& layer) {
     f.info = must(layer.getattr(inode)).info;
     for (auto const& name : must(layer.listxattr(inode))) f.xattrs[name] = must(layer.getxattr(inode, name));
     if (S_ISLNK(f.info.mode)) f.content = must(layer.readlink(inode));
-    if (S_ISREG(f.info.mode)) {
-      f.content.resize(f.info.size);
-      must(layer.read(inode, 0, std::as_writable_bytes(std::span{f.content.data(), f.content.size()})));
-    }
+    if (S_ISREG(f.info.mode)) f.content = content(layer, inode);
   };
   look(out.root, "");
   while (!todo.empty()) {
     auto const [dir, path] = todo.back();
     todo.pop_back();
-    std::vector<DirEntry> entries;
-    must(layer.readdir(dir, 0, [&entries](DirEntry const& e) {
-      entries.push_back(e);
-      return true;
-    }));
-    for (auto const& e : entries) {
+    for (auto const& e : entries_of(layer, dir)) {
       auto const here = path + "/" + e.name;
       out.entries[{dir, e.name}] = e.inode;
       look(e.inode, here);

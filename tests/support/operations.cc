@@ -7,9 +7,8 @@
 #include <string>
 
 #include "engine/squash.h"
-#include "importer/import.h"
+#include "tests/support/importing.h"
 #include "tests/support/support.h"
-#include "tests/support/tar_builder.h"
 
 namespace lcfs::test {
 namespace {
@@ -21,7 +20,7 @@ Status put(Store& store, char const* layer, char const* file, std::size_t size, 
   if (!at) at = l->create(l->root(), file, {S_IFREG | 0644});
   if (!at) return std::move(at).error();
   std::string const data(size, fill);
-  LCFS_TRY(l->write(at->inode, 0, std::as_bytes(std::span{data.data(), data.size()})));
+  LCFS_TRY(l->write(at->inode, 0, bytes_of(data)));
   return {};
 }
 
@@ -39,12 +38,7 @@ Status import(Store& store) {
   TestImage image;
   image.layers.push_back(gzip_layer(TarBuilder().directory("d/").file("d/one", std::string(70000, 'x')).file("d/two", "2").end().text()));
   image.layers.push_back(plain_layer(TarBuilder().file("d/.wh.two", "").hardlink("link", "d/one").end().text()));
-  TempDir const dir;
-  write_file(dir.file("a.tar"), tar_of(docker_members({image})));
-  importer::ImportOptions options;
-  options.source = dir.file("a.tar");
-  options.threads = 1;
-  LCFS_TRY(importer::import_archive(store, options));
+  LCFS_TRY(import_bytes(store, tar_of(docker_members({image})), one_thread()));
   return {};
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/raw_store.h"
 
+#include "tests/support/support.h"
+
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
@@ -13,7 +15,6 @@
 namespace lcfs::test {
 namespace {
 
-Bytes bytes_of(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
 
 template <class T>
 std::string text_of(T const& bytes) {

@@ -3,10 +3,16 @@
 
 #include <stdlib.h>
 
+#include <cstdlib>
 #include <stdexcept>
 #include <system_error>
 
 namespace lcfs::test {
+
+std::uint64_t number_from(char const* variable, std::uint64_t otherwise) {
+  char const* const text = std::getenv(variable);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
 
 TempDir::TempDir() {
   std::string name = (std::filesystem::temp_directory_path() / "lcfs-test-XXXXXX").string();

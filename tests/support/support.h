@@ -2,10 +2,19 @@
 // Small things that many tests need.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 
 namespace lcfs::test {
+
+inline std::span<std::byte const> bytes_of(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+
+// The number in an environment variable, for searches longer or other than usual.
+std::uint64_t number_from(char const* variable, std::uint64_t otherwise);
 
 // A directory of its own under $TMPDIR, removed with all its contents at the end of the scope.
 class TempDir {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/checks.h"
+
+#include "cli/units.h"
+#include "engine/store.h"
+#include "importer/image_config.h"
+#include "importer/image_name.h"
+#include "importer/platform.h"
+
+namespace lcfs::cli {
+namespace {
+
+// `parse` gives a Result or Status; its error's words are the answer.
+template <class Parse>
+CLI::Validator check_by(char const* name, Parse parse) {
+  return {[parse](std::string const& text) {
+            auto const parsed = parse(text);
+            return parsed ? std::string{} : parsed.error().message;
+          },
+          "", name};
+}
+
+}  // namespace
+
+CLI::Validator size_check() { return check_by("size", parse_size); }
+CLI::Validator layer_name_check() { return check_by("layer name", Store::check_layer_name); }
+CLI::Validator image_name_check() { return check_by("image name", importer::full_image_name); }
+CLI::Validator platform_check() { return check_by("platform", importer::parse_platform); }
+CLI::Validator config_change_check() { return check_by("config change", importer::parse_config_change); }
+
+}  // namespace lcfs::cli
