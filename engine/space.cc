@@ -12,6 +12,7 @@ namespace lcfs {
 
 namespace {
 constexpr auto kTrimTime = std::chrono::seconds(1);  // for giving back: an unmount waits for it
+constexpr std::uint64_t kWorthATrim = 16;            // blocks: shorter holes only fragment the host's file, milliseconds each
 constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
 std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 256, 16384); }
@@ -450,7 +451,9 @@ void SpaceMap::trim() {
     all.add({start + kept, count - kept});
   }
   std::vector<Extent> runs;
-  for (auto const& [start, count] : all.map()) runs.push_back({start, count});
+  for (auto const& [start, count] : all.map()) {
+    if (count >= kWorthATrim) runs.push_back({start, count});
+  }
   // The largest first; what is left when the time is up stays as it is, and the next time finds it.
   std::sort(runs.begin(), runs.end(), [](Extent const& a, Extent const& b) { return a.count > b.count; });
   auto const until = std::chrono::steady_clock::now() + kTrimTime;
