@@ -2,6 +2,9 @@
 // lcfs verify: reads layers again, every checksum and digest.
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <unordered_set>
+
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/print.h"
@@ -88,6 +91,8 @@ Status run_verify(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store,
                   open_store(context, options.store, options.digest ? Access::kReadWrite : Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto ids, wanted_layers(*store, options));
+  bool const named = !options.all && !options.names.empty();
+  auto const asked = std::unordered_set<LayerId>(ids.begin(), ids.end()).size();
   StopOnSignal const stop(context.io);
   Progress progress(context.io, options.quiet || options.json ? Progress::Mode::kNone : Progress::Mode::kAuto);
   VerifyOptions how;
@@ -101,6 +106,9 @@ Status run_verify(Options const& options, Context& context) {
     tell(*store, d, options.json, context.io);
   }));
   progress.finish();
+  if (named && layers.size() < asked)  // nobody is told that what was not looked at is sound
+    return Error{Errc::kNotFound, fmt::format("{} of the {} layers asked for were removed meanwhile", asked - layers.size(), asked), ENOENT,
+                 store->device().name(), kNoOffset};
   std::uint64_t damaged = 0, bytes = 0;
   Table table({"LAYER", "NODES", "DATA", "DAMAGED", "DIGEST", "DIFF_ID"}, "lrrrll");
   for (auto const& l : layers) {
