@@ -122,7 +122,7 @@ Status commit_layer(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const layer, store->layer_info(id));
   bool const only_image = image && options.frozen.empty() && layer.state == LayerState::kFrozen;
   auto frozen = options.frozen;
-  if (frozen.empty()) {
+  if (!only_image && frozen.empty()) {
     LCFS_TRY_ASSIGN(frozen, free_name(*store, layer.name));
   }
   Digest made{};

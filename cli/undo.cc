@@ -2,8 +2,8 @@
 // lcfs undo: the store as it was at a kept checkpoint, or one removed layer back.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
+#include <unordered_set>
 
 #include "cli/checks.h"
 #include "cli/commands.h"
@@ -63,9 +63,10 @@ Status compare_images(Store const& store, std::vector<ImageDetails> const& then,
   for (auto const& [name, id] : after)
     if (!before.contains(name)) lines.push_back({Line::kGone, name, {}, false, id});
   auto const nameless = [&lines](std::vector<ImageDetails> const& of, std::vector<ImageDetails> const& others, Line::What what) {
+    std::unordered_set<ImageId> ids;
+    for (auto const& other : others) ids.insert(other.info.id);
     for (auto const& image : of) {
-      bool const in_both = std::any_of(others.begin(), others.end(), [&image](ImageDetails const& o) { return o.info.id == image.info.id; });
-      if (image.names.empty() && !in_both) lines.push_back({what, {}, {}, false, image.info.config_digest});
+      if (image.names.empty() && !ids.contains(image.info.id)) lines.push_back({what, {}, {}, false, image.info.config_digest});
     }
   };
   nameless(then, now, Line::kBack);
