@@ -276,16 +276,13 @@ Status StoreImpl::write_superblock(SuperblockInfo const& info) {
 Status StoreImpl::confirm() {
   Lock lock(super_mu);
   if (super.written.empty()) return {};
-  auto next = super;
-  next.slot ^= 1;
-  next.written.clear();
-  {
-    Lock dirty(dirty_mu);
-    next.generation = generation++;
-  }
-  LCFS_TRY(write_superblock(next));
-  super = std::move(next);
-  return {};
+  // The list stays where it is: only the sector of the superblock changes, which is written whole or not at all.
+  AlignedBuffer slot(kBlockSize), bare(kBlockSize);
+  encode_superblock(super, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
+  super.written.clear();
+  encode_superblock(super, std::span<std::byte, kBlockSize>(bare.data(), kBlockSize));
+  std::copy_n(bare.data(), sizeof(Superblock), slot.data());
+  return device.write(kSlotBlock[super.slot] * kBlockSize, slot.span());
 }
 
 Status StoreImpl::make_room() {

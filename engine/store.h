@@ -132,7 +132,7 @@ class Store {
 
   [[nodiscard]] SuperblockInfo superblock() const;  // of the newest durable checkpoint
   [[nodiscard]] SpaceReport space() const;
-  Result<SpaceUse> space_use() const;
+  Result<SpaceUse> space_use() const;  // changes of layers wait while it reads their records
   [[nodiscard]] Device& device();
   // Why the store went read-only (a failed checkpoint), if it did.
   [[nodiscard]] std::optional<Error> failure() const;

@@ -142,8 +142,8 @@ struct StoreImpl {
   Status make_slack(std::uint64_t blocks);
   Status write_nodes(std::vector<NodeRef> nodes);  // sealed ones, any order; then unpins them
   Status write_data(IoBatch const& batch);
-  // The checkpoint in force once more, in the other slot, without its list of written blocks: nothing needs to look at them any
-  // more.  Not flushed: whether this one gets there or not, the state is the same.  Nothing else may go on meanwhile.
+  // The superblock in force once more, where it is, but without its list of written blocks: they are durable, and if one is damaged
+  // later that must not pass for a checkpoint that was cut off.  Not flushed.  Nothing else may go on meanwhile.
   Status confirm();
   Status write_superblock(SuperblockInfo const& info);  // into its slot
   void queue_nodes(std::vector<NodeRef> nodes);

@@ -33,13 +33,6 @@ bool all_zero(std::span<std::byte const> bytes) {
 
 using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
 
-// A superblock is one sector of its block, so what follows it may be of a write that was cut off.
-void note_rest(std::span<std::byte const> slot, std::size_t from, std::uint32_t number, Findings& findings) {
-  if (!all_zero(slot.subspan(from)))
-    say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[number] * kBlockSize + from,
-        fmt::format("superblock slot {}: bytes behind it are not zero", number));
-}
-
 // Reads [0, 64 KiB): both slots, and the blocks between them that hold nothing.
 Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report, Findings& findings) {
   if (device.size() < kReservedBlocks * kBlockSize) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
@@ -56,13 +49,11 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     if (info) {
       slot.state = SlotState::kValid;
       slot.generation = info->generation;
-      if (!info->written_torn) note_rest(bytes, sizeof(Superblock) + info->written.size() * sizeof(WrittenRun), s, findings);
       parsed[s] = *std::move(info);
       continue;
     }
     auto const& error = info.error();
-    if (all_zero(bytes.first(sizeof(Superblock)))) {
-      note_rest(bytes, sizeof(Superblock), s, findings);
+    if (all_zero(bytes.first(sizeof(Superblock)))) {  // what follows may be of a first checkpoint that was cut off
       slot.state = SlotState::kEmpty;
       ++strangers;
       continue;

@@ -14,12 +14,12 @@
 #include <string_view>
 
 #include "engine/import.h"
-#include "engine/skeleton.h"
 #include "engine/store.h"
 #include "fsck/check.h"
 #include "importer/layer_sink.h"
 #include "importer/tar_reader.h"
 #include "tests/support/contents.h"
+#include "tests/support/skeleton_tar.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
 
@@ -73,26 +73,6 @@ Result<LayerId> stack(Store& store, LayerId parent, std::string const& tar) {
   LCFS_TRY_ASSIGN(LayerId const id, transaction.stack(*ingest, parent, meta));
   LCFS_TRY(transaction.commit());
   return id;
-}
-
-// As an export puts it together.
-std::string tar_of_layer(Store& store, LayerId id) {
-  auto skeleton = must(Skeleton::open(store, id));
-  require(skeleton != nullptr);
-  auto const layer = must(store.layer(id));
-  std::string tar;
-  for (;;) {
-    auto const piece = must(skeleton->next());
-    if (piece.kind == SkeletonPiece::kEnd) return tar;
-    if (piece.kind == SkeletonPiece::kLiteral) {
-      tar.append(reinterpret_cast<char const*>(piece.bytes.data()), piece.bytes.size());
-      continue;
-    }
-    std::string body(piece.length, '?');
-    Layer::ReadRequest const request{skeleton->inode_of(piece.file), piece.offset, std::as_writable_bytes(std::span(body))};
-    must(layer->read_many({&request, 1}));
-    tar += body;
-  }
 }
 
 constexpr char const* kPaths[] = {
@@ -168,7 +148,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   {
     auto const store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
     auto const id = stack(*store, base.id, tar);
-    if (id) require(tar_of_layer(*store, *id) == tar);
+    if (id) require(must(test::tar_from_skeleton(*store, *id)) == tar);
     if (!id) require(id.error().code == Errc::kInvalid || id.error().code == Errc::kUnsupported || id.error().code == Errc::kNoSpace);
     must(store->close());
   }

@@ -31,6 +31,11 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     require(r->layer_count < r->next_id && r->image_count < r->next_id);
     auto const root = r->store_root.block.get();
     require(root == 0 || (root >= kReservedBlocks && root + kNodeBlocks <= r->total_blocks));
+    require(r->written.size() <= kMaxWritten);
+    for (auto const& run : r->written) {
+      require(run.count.get() >= 1 && run.count.get() <= kNodeBlocks && run.block.get() >= kReservedBlocks);
+      require(run.block.get() + run.count.get() <= r->total_blocks);
+    }
     // What we write of it is the same again, with a right checksum.
     std::array<std::byte, kBlockSize> block{};
     encode_superblock(*r, block);

@@ -14,6 +14,7 @@
 #include "importer/import.h"
 #include "tests/support/importing.h"
 #include "tests/support/mend.h"
+#include "tests/support/skeleton_tar.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/test_store.h"
@@ -22,26 +23,6 @@ using namespace lcfs;
 using namespace lcfs::test;
 
 namespace {
-
-// The tar of the layer: the skeleton's literals, and bodies from the layer's tree.
-Result<std::string> tar_of_layer(Store& store, LayerId id) {
-  LCFS_TRY_ASSIGN(auto skeleton, Skeleton::open(store, id));
-  if (!skeleton) return std::string("no skeleton");
-  LCFS_TRY_ASSIGN(auto layer, store.layer(id));
-  std::string tar;
-  for (;;) {
-    LCFS_TRY_ASSIGN(auto const piece, skeleton->next());
-    if (piece.kind == SkeletonPiece::kEnd) return tar;
-    if (piece.kind == SkeletonPiece::kLiteral) {
-      tar.append(reinterpret_cast<char const*>(piece.bytes.data()), piece.bytes.size());
-      continue;
-    }
-    std::string body(piece.length, '?');
-    Layer::ReadRequest const request{skeleton->inode_of(piece.file), piece.offset, std::as_writable_bytes(std::span(body))};
-    LCFS_TRY(layer->read_many({&request, 1}));
-    tar += body;
-  }
-}
 
 std::vector<LayerInfo> layers_of(Store& store) {
   std::vector<LayerInfo> all;
@@ -143,7 +124,7 @@ TEST_CASE("skeleton: every tar comes back byte for byte") {
       auto const layers = layers_of(*store);
       REQUIRE(layers.size() == 1);
       CHECK(layers[0].skeleton_blocks > 0);
-      auto const again = tar_of_layer(*store, layers[0].id);
+      auto const again = test::tar_from_skeleton(*store, layers[0].id);
       REQUIRE_MESSAGE(again, (again ? "" : again.error().text()));
       CHECK(*again == tar);
     }
@@ -158,9 +139,9 @@ TEST_CASE("skeleton: each layer of an image has its own, also where it changes w
   must(import_layers(*store, {plain_layer(one), gzip_layer(two), zstd_layer(three)}));
   auto const layers = layers_of(*store);
   REQUIRE(layers.size() == 3);
-  CHECK(must(tar_of_layer(*store, layers[0].id)) == one);
-  CHECK(must(tar_of_layer(*store, layers[1].id)) == two);
-  CHECK(must(tar_of_layer(*store, layers[2].id)) == three);
+  CHECK(must(test::tar_from_skeleton(*store, layers[0].id)) == one);
+  CHECK(must(test::tar_from_skeleton(*store, layers[1].id)) == two);
+  CHECK(must(test::tar_from_skeleton(*store, layers[2].id)) == three);
   // What it came in is remembered.
   auto const skeleton = must(Skeleton::open(*store, layers[1].id));
   auto const blob = gzip_layer(two).blob;
@@ -219,7 +200,7 @@ TEST_CASE("skeleton: a block that changed is told by whoever reads it, and by fs
   must(device->write(where.start * kBlockSize, block.span()));
   auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
   auto const id = layers_of(*store).at(0).id;
-  auto const read = tar_of_layer(*store, id);
+  auto const read = test::tar_from_skeleton(*store, id);
   REQUIRE_FALSE(read);
   CHECK(read.error().code == Errc::kCorrupt);
   CHECK(read.error().message.find("data checksum of its tar's skeleton does not match") != std::string::npos);
@@ -266,7 +247,7 @@ TEST_CASE("skeleton: mending something else leaves it as it is") {
   REQUIRE(mend(*device).ok);
   CHECK(fsck_findings(*device) == "");
   auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
-  CHECK(must(tar_of_layer(*store, layers_of(*store).at(0).id)) == tar);
+  CHECK(must(test::tar_from_skeleton(*store, layers_of(*store).at(0).id)) == tar);
 }
 
 TEST_CASE("skeleton: a stream from a stranger is refused where it breaks the rules, and no size in it is believed") {

@@ -275,16 +275,19 @@ void Life::promise(Store& store) {
 void Life::live(std::uint64_t seed, int steps) {
   auto const store = open(seen_);
   promise(*store);
-  Living living(*store, seed);
-  for (int i = 0; i < steps; ++i) {
-    auto const back = living.step();
-    promise(*store);
-    auto const then = states_.find(back);
-    if (back == 0 || then == states_.end()) continue;
-    auto is = state_of(*store);
-    is["store"] = then->second.at("store");  // its size is today's
-    if (is != then->second) throw std::runtime_error("going back made another state than that of the checkpoint");
+  {
+    Living living(*store, seed);
+    for (int i = 0; i < steps; ++i) {
+      auto const back = living.step();
+      promise(*store);
+      auto const then = states_.find(back);
+      if (back == 0 || then == states_.end()) continue;
+      auto is = state_of(*store);
+      is["store"] = then->second.at("store");  // its size is today's
+      if (is != then->second) throw std::runtime_error("going back made another state than that of the checkpoint");
+    }
   }
+  end(*store);
 }
 
 void Life::live(std::vector<std::function<void(Store&)>> const& steps) {
@@ -298,12 +301,19 @@ void Life::live_until_killed(std::size_t effects, std::vector<std::function<void
   }
 }
 
+void Life::end(Store& store) {
+  must(store.checkpoint());
+  promise(store);
+  must(store.close());
+}
+
 void Life::go(Store& store, std::vector<std::function<void(Store&)>> const& steps) {
   states_[store.superblock().generation] = state_of(store);  // no promise: what a killed process left may be in flight
   for (auto const& step : steps) {
     step(store);
     promise(store);
   }
+  end(store);
 }
 
 std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least) const {

@@ -55,6 +55,7 @@ class Life {
   std::unique_ptr<Store> open(std::shared_ptr<Device> device);
   void go(Store& store, std::vector<std::function<void(Store&)>> const& steps);
   void promise(Store& store);
+  void end(Store& store);
   [[nodiscard]] std::string judge(std::shared_ptr<Device> const& disk, std::uint64_t least) const;
 
   std::shared_ptr<Device> disk_;
