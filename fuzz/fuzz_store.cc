@@ -44,7 +44,7 @@ struct Fixture {
     store.add_image("image:1", base, std::string(5000, '{'), "manifest");
     store.seal();
     store.write();
-    used.emplace_back(0, kBlockSize);
+    used.emplace_back(0, sizeof(Superblock));  // it has no written runs, and what else is behind it means nothing
     for (auto const& [key, value] : store.store_records)
       if (key.kind == kRun)
         used.emplace_back(key.offset * kBlockSize,
@@ -103,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     // Small numbers in little-endian fields: one or two bytes.
     auto const in_block = (start + into) % kBlockSize;
     block[in_block] = static_cast<char>(data[i + 4]);
-    if ((data[i + 5] & 1) != 0 && in_block + 1 < kBlockSize) block[in_block + 1] = static_cast<char>(data[i + 5]);
+    if ((data[i + 5] & 1) != 0 && into + 1 < length && in_block + 1 < kBlockSize) block[in_block + 1] = static_cast<char>(data[i + 5]);
     fixture.store.put(at, block);
   }
   // Changes may undo one another: compare with the first copy of each block.
