@@ -321,6 +321,7 @@ void SpaceMap::keep(std::uint64_t generation) {
       history_[generation].add(e);
       history_blocks_ += e.count;
       pending_blocks_ -= e.count;
+      recent_history_[it->first].push_back({e, generation});
     }
     it->second.clear();
   }
