@@ -27,6 +27,7 @@ namespace lcfs::cli {
 namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(20);
+constexpr auto kPassing = std::chrono::milliseconds(300);  // whoever only looks (df, a shell's completion) is gone by then
 constexpr auto kQuiet = std::chrono::seconds(2);  // a longer wait is told
 
 struct Options {
@@ -71,12 +72,18 @@ Status fusermount(std::string const& directory, bool lazy) {
 
 Status unmount(Options const& options, std::string const& directory) {
   int const flags = UMOUNT_NOFOLLOW | (options.lazy ? MNT_DETACH : 0) | (options.force ? MNT_FORCE : 0);
-  if (umount2(directory.c_str(), flags) == 0) return Ok{};
-  if (errno == EPERM && geteuid() != 0) return fusermount(directory, options.lazy);
-  if (errno == EBUSY)
+  auto const start = std::chrono::steady_clock::now();
+  int error = 0;
+  do {
+    if (error != 0) std::this_thread::sleep_for(kPoll);
+    error = umount2(directory.c_str(), flags) == 0 ? 0 : errno;
+  } while (error == EBUSY && std::chrono::steady_clock::now() - start < kPassing);
+  if (error == 0) return Ok{};
+  if (error == EPERM && geteuid() != 0) return fusermount(directory, options.lazy);
+  if (error == EBUSY)
     return Error{Errc::kBusy, "files or directories of it are in use; -l unmounts it when they no longer are", 0,
                  directory, kNoOffset};
-  return io_error(directory, kNoOffset, "cannot unmount", errno);
+  return io_error(directory, kNoOffset, "cannot unmount", error);
 }
 
 // Whether another place shows the same mount: then its server goes on.

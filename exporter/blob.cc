@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstring>
 #include <future>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "engine/sync.h"
 #include "importer/queue.h"
 #include "importer/sha256.h"
 
@@ -71,6 +73,34 @@ class BodyReaders {
   std::vector<std::thread> threads_{};
 };
 
+// Memory of pieces goes round: fresh pages for each would cost more than its checksum.
+class PiecePool {
+ public:
+  std::shared_ptr<std::vector<std::byte>> take() {
+    std::unique_ptr<std::vector<std::byte>> piece;
+    {
+      Lock const lock(free_->mu);
+      if (!free_->pieces.empty()) {
+        piece = std::move(free_->pieces.back());
+        free_->pieces.pop_back();
+      }
+    }
+    if (!piece) piece = std::make_unique<std::vector<std::byte>>();
+    piece->resize(kPieceBytes);
+    return {piece.release(), [pool = free_](std::vector<std::byte>* done) {
+              Lock const lock(pool->mu);
+              pool->pieces.emplace_back(done);
+            }};
+  }
+
+ private:
+  struct Free {
+    Mutex mu;
+    std::vector<std::unique_ptr<std::vector<std::byte>>> pieces LCFS_GUARDED_BY(mu);
+  };
+  std::shared_ptr<Free> free_ = std::make_shared<Free>();  // pieces may outlive us
+};
+
 // The producing side: cuts the tar into pieces.  Bodies are read when their piece is full, all at once.
 class PieceWriter final : public TarSink {
  public:
@@ -104,7 +134,7 @@ class PieceWriter final : public TarSink {
 
  private:
   std::span<std::byte> reserve(std::uint64_t wanted) {
-    if (!piece_) piece_ = std::make_shared<std::vector<std::byte>>(kPieceBytes);
+    if (!piece_) piece_ = pool_.take();
     auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, kPieceBytes - used_));
     auto const room = std::span(*piece_).subspan(used_, n);
     used_ += n;
@@ -128,6 +158,7 @@ class PieceWriter final : public TarSink {
   BlobPlan const& plan_;
   Queue& encode_;
   Queue& hash_;
+  PiecePool pool_{};
   std::shared_ptr<std::vector<std::byte>> piece_{};
   std::size_t used_ = 0;
   std::vector<Layer::ReadRequest> requests_{};

@@ -152,10 +152,9 @@ class ParallelGzip final : public Encoder {
       if (isal_deflate_set_dict(&s, dictionary.data(), static_cast<std::uint32_t>(n)) != COMP_OK) return false;
     }
     job.packed.resize(plain.size() + plain.size() / 1024 + 4096);  // stored blocks are the worst case
-    std::vector<std::uint8_t> in(reinterpret_cast<std::uint8_t const*>(plain.data()),
-                                 reinterpret_cast<std::uint8_t const*>(plain.data()) + plain.size());
-    s.next_in = in.data();
-    s.avail_in = static_cast<std::uint32_t>(in.size());
+    // ISA-L does not change what it reads; its interface has no const.
+    s.next_in = const_cast<std::uint8_t*>(reinterpret_cast<std::uint8_t const*>(plain.data()));
+    s.avail_in = static_cast<std::uint32_t>(plain.size());
     s.next_out = reinterpret_cast<std::uint8_t*>(job.packed.data());
     s.avail_out = static_cast<std::uint32_t>(job.packed.size());
     if (isal_deflate(&s) != COMP_OK || s.avail_in != 0 || s.avail_out == 0) return false;

@@ -5,6 +5,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -114,6 +115,12 @@ class Mounted(support.Case):
         self.mount()
         self.lcfs("umount", self.store)
         self.assertFalse(os.path.ismount(self.mnt))
+
+    def test_umount_waits_for_whoever_only_looks(self):
+        self.mount()
+        seen = open(self.mnt + "/demo/bin/busybox", "rb")  # as a df(1), a find or a completion may have it for a moment
+        threading.Timer(0.1, seen.close).start()
+        self.lcfs("umount", self.mnt)
 
     def test_umount_of_a_dead_server(self):
         self.mount()
