@@ -22,6 +22,16 @@ constexpr std::uint8_t dirent_type(std::uint32_t mode) { return static_cast<std:
 
 }  // namespace
 
+bool LeavesAhead::touch(Inode inode) {
+  constexpr std::size_t kMost = 64;  // 1 MiB
+  if (inode >= begin_ && inode < end_) return false;
+  bool const goes_on = inode >= end_ && inode - end_ <= end_ - begin_;
+  leaves_ = goes_on ? std::min(leaves_ * 4, kMost) : 1;
+  begin_ = inode;
+  end_ = std::max(tree_.read_ahead({inode, kInode, 0}, leaves_).inode, inode + 1);
+  return true;
+}
+
 Error Stacker::at_entry(Error e, std::uint32_t node) const {
   if (e.path.empty()) e.path = delta_.path_of(node);
   return e;
@@ -155,7 +165,9 @@ Status Stacker::settle_lost() LCFS_NO_TSA {
     first = 0;
     return {};
   };
+  LeavesAhead ahead(layer_.tree_);
   for (std::size_t i = 0; i < lost_.size();) {
+    if (ahead.touch(lost_[i].inode)) LCFS_TRY(remove_run());  // while its leaves are at hand
     std::size_t end = i + 1;
     while (end < lost_.size() && lost_[end].inode == lost_[i].inode) ++end;
     Inode const inode = lost_[i].inode;
@@ -269,10 +281,12 @@ Status Stacker::merge(bool has_parent) LCFS_NO_TSA {
     adopt(0);
     return {};
   }
+  LeavesAhead ahead(layer_.tree_);
   std::vector<std::pair<std::uint32_t, Inode>> todo{{0, layer_.root()}};
   while (!todo.empty()) {
     auto const [node, directory] = todo.back();
     todo.pop_back();
+    (void)ahead.touch(directory);  // mostly in the order in which both archives named them
     LCFS_TRY(merge_directory(node, directory, todo));
     LCFS_TRY(layer_.spill_if_large());
   }

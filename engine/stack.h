@@ -17,6 +17,19 @@
 
 namespace lcfs {
 
+// Reads ahead for whoever asks for inodes in roughly ascending order: more and more leaves as long as that holds, one when it does not.
+class LeavesAhead {
+ public:
+  explicit LeavesAhead(Tree const& tree) : tree_(tree) {}
+  // `inode` is about to be asked for.  True: it lies behind all that was read ahead; it is at hand now.
+  bool touch(Inode inode);
+
+ private:
+  Tree const& tree_;
+  Inode begin_ = 0, end_ = 0;  // what is at hand
+  std::size_t leaves_ = 1;
+};
+
 class Stacker {
  public:
   // `base`: the delta's file i gets inode number base + i.  The layer is new and seen by nobody else.

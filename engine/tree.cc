@@ -119,6 +119,25 @@ Result<std::optional<Record>> Tree::get(Key const& key) const {
   return std::optional<Record>(Record{std::move(node), key, value});
 }
 
+Key Tree::read_ahead(Key const& key, std::size_t leaves) const {
+  Key end{~0ull, 0xff, ~0ull};
+  if (empty()) return end;
+  auto node = root_node();
+  while (node && level_of(*node) > 1) {
+    auto const branch = (*node)->read();
+    auto const i = branch.child_for(key);
+    if (i + 1 < branch.count()) end = branch.key(i + 1);
+    node = child(*node, i);
+  }
+  if (!node || level_of(*node) == 0) return end;
+  auto const branch = (*node)->read();
+  std::vector<NodePtr> wanted;
+  auto i = branch.child_for(key);
+  for (; i < branch.count() && wanted.size() < leaves; ++i) wanted.push_back(branch.entry(i).child);
+  cache_.read_ahead(wanted, 0);
+  return i < branch.count() ? branch.key(i) : end;
+}
+
 Status Tree::Cursor::descend(Key const& key) {
   path_.clear();
   leaf_ = nullptr;

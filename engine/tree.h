@@ -45,6 +45,9 @@ class Tree {
 
   // Reading
   Result<std::optional<Record>> get(Key const& key) const;
+  // Brings in up to `leaves` leaves from the one that `key` belongs to on, as far as one branch leads; neighbours on the device with
+  // one read.  Returns the key behind what they hold.  What can't be read is get()'s to tell.
+  Key read_ahead(Key const& key, std::size_t leaves) const;
 
   class Cursor {
    public:

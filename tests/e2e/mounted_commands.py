@@ -118,8 +118,8 @@ class Mounted(support.Case):
 
     def test_umount_waits_for_whoever_only_looks(self):
         self.mount()
-        seen = open(self.mnt + "/demo/bin/busybox", "rb")  # as a df(1), a find or a completion may have it for a moment
-        threading.Timer(0.1, seen.close).start()
+        seen = os.open(self.mnt, os.O_RDONLY)  # as a df(1), a find or a completion may have it for a moment
+        threading.Timer(0.1, os.close, (seen,)).start()
         self.lcfs("umount", self.mnt)
 
     def test_umount_of_a_dead_server(self):
