@@ -164,59 +164,75 @@ Status Store::set_keep(std::uint32_t count) {
 // ---------------------------------------------------------------------------------------------------------------
 // Going back
 
-Status Store::go_back(std::uint64_t generation) {
-  LCFS_TRY(impl_->checkpoint(false));  // what is now will be kept as it is
+Status StoreImpl::check_unused() {
+  Lock table(layers_mu);
+  for (auto const& [id, weak] : layers) {
+    if (!weak.expired()) {
+      return Error{Errc::kBusy, "the store is in use: a store can only go back as a whole when nobody uses its layers", EBUSY,
+                   device.name(), kNoOffset};
+    }
+  }
+  layers.clear();
+  return {};
+}
+
+bool StoreImpl::at_rest() {
   {
-    auto& s = *impl_;
-    WriteLock lock(s.mu);
-    LCFS_TRY(s.check_writable());
-    LCFS_TRY_ASSIGN(auto const target, s.kept_checkpoint(generation));
-    {
-      Lock table(s.layers_mu);
-      for (auto const& [id, weak] : s.layers) {
-        if (!weak.expired()) {
-          return Error{Errc::kBusy, "the store is in use: a store can only go back as a whole when nobody uses its layers", EBUSY,
-                       s.device.name(), kNoOffset};
-        }
-      }
-      s.layers.clear();
-    }
-    auto all = s.kept;
-    SuperblockInfo now;
-    {
-      Lock super(s.super_mu);
-      now = s.super;
-    }
-    std::string const text = fmt::format("undo to {}", generation);
-    if (all.back().generation == now.generation) {
-      all.back().text = text;
-    } else {
-      all.push_back({now.generation, now.store_root, now.written_ns, now.store_tree_blocks, now.layer_blocks, now.layer_count,
-                     now.image_count, text});
-    }
-    // Both trees are on the device, and nothing changes them.
-    LCFS_TRY_ASSIGN(auto usage, find_usage(s.device, now, {target.root, generation, target.store_tree_blocks, target.layer_blocks},
-                                           &all));
-    LCFS_TRY(s.begin_structure_change());
-    s.store_space.return_chunks();
-    s.space.set_history(now.generation, usage.history, usage.later);
-    s.kept = std::move(usage.kept);
-    s.lost.clear();
-    s.tree.reset(target.root);
-    s.store_tree_blocks = target.store_tree_blocks;
-    s.layer_blocks = target.layer_blocks;
-    s.layer_count = target.layer_count;
-    s.image_count = target.image_count;
-    s.dying = std::move(usage.current.dying);
-    auto put = [&]() LCFS_REQUIRES(s.mu) -> Status {
-      // What was kept then is not what is kept now.
-      LCFS_TRY(s.tree.erase_range({0, kCheckpoint, 0}, {0, kCheckpoint, ~0ull}, nullptr));
-      for (auto const& k : s.kept) LCFS_TRY(s.tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k))));
-      return s.give_up(std::max<std::size_t>(s.keep_limit(), 1));
-    };
-    auto done = put();
-    if (done) done = s.end_structure_change(std::move(done), s.tree.changes());
-    if (!done) return s.fail(std::move(done).error());
+    Lock lock(dirty_mu);
+    if (structure_dirty || !dirty_layers.empty()) return false;
+  }
+  Lock lock(cp_mu);
+  return !cp_running;
+}
+
+Status StoreImpl::go_back(std::uint64_t to) {
+  LCFS_TRY(check_writable());
+  LCFS_TRY_ASSIGN(auto const target, kept_checkpoint(to));
+  auto all = kept;
+  SuperblockInfo now;
+  {
+    Lock lock(super_mu);
+    now = super;
+  }
+  std::string const text = fmt::format("undo to {}", to);
+  if (all.back().generation == now.generation) {
+    all.back().text = text;
+  } else {
+    all.push_back({now.generation, now.store_root, now.written_ns, now.store_tree_blocks, now.layer_blocks, now.layer_count,
+                   now.image_count, text});
+  }
+  // Both trees are on the device, and nothing changes them.
+  LCFS_TRY_ASSIGN(auto usage, find_usage(device, now, {target.root, to, target.store_tree_blocks, target.layer_blocks}, &all));
+  LCFS_TRY(begin_structure_change());
+  store_space.return_chunks();
+  space.set_history(now.generation, usage.history, usage.later);
+  kept = std::move(usage.kept);
+  lost.clear();
+  tree.reset(target.root);
+  store_tree_blocks = target.store_tree_blocks;
+  layer_blocks = target.layer_blocks;
+  layer_count = target.layer_count;
+  image_count = target.image_count;
+  dying = std::move(usage.current.dying);
+  auto put = [&]() LCFS_REQUIRES(mu) -> Status {
+    // What was kept then is not what is kept now.
+    LCFS_TRY(tree.erase_range({0, kCheckpoint, 0}, {0, kCheckpoint, ~0ull}, nullptr));
+    for (auto const& k : kept) LCFS_TRY(tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k))));
+    return give_up(std::max<std::size_t>(keep_limit(), 1));
+  };
+  auto done = put();
+  if (done) done = end_structure_change(std::move(done), tree.changes());
+  return done ? std::move(done) : fail(std::move(done).error());
+}
+
+Status Store::go_back(std::uint64_t generation) {
+  for (bool done = false; !done;) {
+    LCFS_TRY(impl_->checkpoint(false));  // what is now will be kept as it is
+    WriteLock lock(impl_->mu);
+    LCFS_TRY(impl_->check_unused());
+    if (!impl_->at_rest()) continue;  // what others changed, or hand over now, would be neither here nor there
+    LCFS_TRY(impl_->go_back(generation));
+    done = true;
   }
   return impl_->checkpoint(false);
 }

@@ -188,7 +188,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   void unhold(FileState& f) LCFS_REQUIRES(mu_);
   Status let_go(Inode inode, Keeper keeper) LCFS_EXCLUDES(mu_);
   Status let_go_locked(Inode inode, Keeper keeper) LCFS_REQUIRES(mu_);
-  void await_forgotten() const LCFS_EXCLUDES(mu_);  // until nothing is held, or 20 ms pass in which nothing goes
+  void await_forgotten() const LCFS_EXCLUDES(mu_);  // until nothing is held, or 60 ms pass in which nothing goes
 
   // Names ------------------------------------------------------------------------------------------- layer_names.cc
   Result<std::optional<DirentInfo>> find_entry(Inode directory, std::string_view name, Record& hold) const

@@ -80,7 +80,7 @@ Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
 void LayerImpl::await_forgotten() const {
   about_to_wait();
   // A kernel tells when it has nothing more urgent to say.  While files go, more may.
-  constexpr int kPatience = 20;
+  constexpr int kPatience = 60;
   for (int left = kPatience; left > 0; --left) {
     std::uint64_t const before = held_.load(std::memory_order_acquire);
     if (before == 0) return;

@@ -325,10 +325,14 @@ void SpaceMap::keep(std::uint64_t generation) {
     }
     it->second.clear();
   }
-  // The same for what an older kept checkpoint names too: a checkpoint under way has freed it, this one still has it.
+  // The same for what an older kept checkpoint names too: a checkpoint under way has freed it, this one still has it.  It may even be in
+  // use again (revive()).
   auto& mine = history_[generation];
   for (auto it = recent_history_.upper_bound(generation); it != recent_history_.end(); ++it) {
     for (auto& recent : it->second) {
+      for (auto* ages : {&ages_[kHandedOver], &ages_[kNew]}) {
+        for (auto const& back : ages->take(recent.blocks)) ages->add(back.blocks, generation);
+      }
       auto const older = history_.find(recent.generation);
       if (older == history_.end() || recent.generation == generation) continue;
       for (auto const& e : older->second.take_overlap(recent.blocks)) mine.add(e);

@@ -12,7 +12,7 @@
 //   gone_mu      layers whose last object went; taken by ~LayerImpl, under any of the above
 //   SpaceMap, NodeCache: their own, innermost
 // events_mu orders what listeners are told: the queue is filled under mu, and emptied, by one thread at a time, under no other lock.
-// cp_mu orders checkpoints; it is taken with no other lock held, and none is waited for while it is held.
+// cp_mu orders checkpoints; no other lock is waited for while it is held.
 #pragma once
 
 #include <atomic>
@@ -241,6 +241,11 @@ struct StoreImpl {
   // Part of a checkpoint: history within its bounds.
   Status bound_history(std::uint64_t building) LCFS_REQUIRES(mu);
   Result<KeptCheckpoint> kept_checkpoint(std::uint64_t wanted) const LCFS_REQUIRES_SHARED(mu);
+  Status check_unused() LCFS_EXCLUDES(layers_mu);  // kBusy: somebody has a layer
+  // All there is is durable, and no checkpoint is under way: so it stays while `mu` is held, but for what layers in use do.
+  bool at_rest() LCFS_REQUIRES(mu) LCFS_EXCLUDES(cp_mu);
+  // All of the store is as kept checkpoint `to` has it.  Nobody has a layer, and the store is at rest.
+  Status go_back(std::uint64_t to) LCFS_REQUIRES(mu);
 
   // space runs, runs.cc ---------------------------------------------------------------------------------------
   Status add_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);

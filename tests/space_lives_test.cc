@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <random>
@@ -26,7 +27,7 @@ class Life {
   explicit Life(unsigned seed) : random_(seed) { durable_[kFirst] = {}; }
 
   void step() {
-    switch (roll(12)) {
+    switch (roll(13)) {
       case 0: case 1: case 2: take(); break;
       case 3: case 4: let_go(); break;
       case 5: pend(); break;        // a commit, or a layer that is dropped
@@ -34,9 +35,12 @@ class Life {
       case 7: case 8: end(); break;
       case 9: keep(); break;
       case 10: drop(); break;
+      case 11: revive(); break;
       default: pin(); break;
     }
   }
+
+  unsigned revived = 0;
 
   // Nothing is held for nothing in the end.
   void settle() {
@@ -123,6 +127,22 @@ class Life {
     space_.drop(oldest, kept_.empty() ? 0 : *kept_.begin(), building_);
   }
 
+  // A removed layer is brought back.
+  void revive() {
+    if (kept_.empty()) return;
+    auto const& then = durable_.at(*std::next(kept_.begin(), static_cast<std::ptrdiff_t>(roll(kept_.size()))));
+    std::vector<Extent> wanted;
+    for (auto const b : then) {
+      if (!now_.contains(b) && roll(3) == 0) wanted.push_back({b, 1});
+    }
+    normalize(wanted);
+    if (wanted.empty() || !space_.revive(wanted)) return;  // some were let go of, and not said yet
+    for (auto const& e : wanted) {
+      for (auto b = e.start; b < e.end(); ++b) now_.insert(b);
+    }
+    ++revived;
+  }
+
   void pin() {
     if (pins_.size() > 1) return unpin();
     space_.pin(newest());
@@ -148,10 +168,13 @@ class Life {
 }  // namespace
 
 TEST_CASE("space: whatever ends when, no block of a checkpoint that is kept, pinned or in one of the slots is given away") {
+  unsigned revived = 0;
   for (unsigned seed = 1; seed <= 300; ++seed) {
     CAPTURE(seed);
     Life life(seed);
     for (int i = 0; i < 1500; ++i) life.step();
     life.settle();
+    revived += life.revived;
   }
+  CHECK(revived > 1000);
 }
