@@ -37,7 +37,14 @@ using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
 Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report, Findings& findings) {
   if (device.size() < kReservedBlocks * kBlockSize) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
   AlignedBuffer area(kReservedBlocks * kBlockSize);
-  LCFS_TRY(device.read(0, area.span()));
+  auto const parse = [&](std::uint32_t s) {
+    return parse_superblock(area.span().subspan(kSlotBlock[s] * kBlockSize, kBlockSize), {s, device.size(), options.skip_checksum});
+  };
+  // A store in use may be writing one of them just then: half a superblock is whole when it is read again.
+  for (int tries = 0; tries < 3; ++tries) {
+    LCFS_TRY(device.read(0, area.span()));
+    if (parse(0) && parse(1)) break;
+  }
   Parsed parsed;
   std::optional<Error> refusal;
   int strangers = 0;
@@ -45,7 +52,7 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     auto const at = kSlotBlock[s] * kBlockSize;
     auto const bytes = area.span().subspan(at, kBlockSize);
     auto& slot = report.slots[s];
-    auto info = parse_superblock(bytes, {s, device.size(), options.skip_checksum});
+    auto info = parse(s);
     if (info) {
       slot.state = SlotState::kValid;
       slot.generation = info->generation;

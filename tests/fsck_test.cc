@@ -16,6 +16,7 @@
 #include "tests/support/kept_image.h"
 #include "tests/support/raw_store.h"
 #include "tests/support/support.h"
+#include "tests/support/test_store.h"
 
 using namespace lcfs;
 using namespace lcfs::test;
@@ -502,6 +503,33 @@ TEST_CASE("fsck: superblocks: the greater generation is in force, a damaged slot
     auto const r = t.check();
     CHECK_MESSAGE(has(r, fsck::Code::kSuperblock, "of two stores"), dump(r));
   }
+}
+
+TEST_CASE("fsck: a superblock that is read while it is being written is read again") {
+  struct Torn final : SharedDevice {
+    using SharedDevice::SharedDevice;
+    Status read(std::uint64_t at, std::span<std::byte> into) override {
+      LCFS_TRY(below_->read(at, into));
+      if (at == 0 && torn > 0) {
+        --torn;
+        into[kSlotBlock[1] * kBlockSize + 0x40] ^= std::byte{1};
+      }
+      return {};
+    }
+    int torn = 0;
+  };
+  std::shared_ptr<Device> below = make_memory_device(std::uint64_t{16} << 20);
+  must(Store::format(*below, {}));
+  must(must(Store::open(std::make_unique<SharedDevice>(below), {}))->checkpoint());
+  Torn device(below);
+  for (int const torn : {0, 1, 2}) {
+    device.torn = torn;
+    auto const report = must(fsck::check(device, {}));
+    CHECK(report.clean());
+    CHECK(report.notes == 0);
+  }
+  device.torn = 100;
+  CHECK(!must(fsck::check(device, {})).clean());
 }
 
 TEST_CASE("fsck: stores that the engine writes are clean, layer by layer, closed or left as a crash leaves them") {
