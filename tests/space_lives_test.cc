@@ -68,9 +68,10 @@ class Life {
     if (!got) return;
     for (auto b = got->start; b < got->end(); ++b) {
       // The point of it all.
-      for (auto const& [generation, blocks] : durable_) {
+      for (auto const& each : durable_) {
+        auto const generation = each.first;
         bool const held = generation + 1 >= newest() || kept_.contains(generation) || pins_.contains(generation);
-        if (held) REQUIRE_MESSAGE(!blocks.contains(b), "block " << b << " of generation " << generation << " is given away");
+        if (held) REQUIRE_MESSAGE(!each.second.contains(b), "block " << b << " of generation " << generation << " is given away");
       }
       REQUIRE(now_.insert(b).second);
       fresh_.insert(b);

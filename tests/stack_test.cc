@@ -81,9 +81,9 @@ class Changeset {
   // False: refused, by both.
   bool make() {
     for (auto n = roll(40); n > 0; --n) {
-      auto const [real, naive] = member();
-      REQUIRE_MESSAGE(real == naive, said_);
-      if (!real) return false;
+      auto const taken = member();
+      REQUIRE_MESSAGE(taken.first == taken.second, said_);
+      if (!taken.first) return false;
     }
     return true;
   }
@@ -227,12 +227,12 @@ TEST_CASE("stacking: random changesets on random layers give the tree that the r
       naive = tree;
       auto const is = listing(*must(store->layer(below))), should = naive_listing(naive);
       if (is == should) continue;
-      for (auto const& [path, text] : should) {
-        auto const it = is.find(path);
-        CHECK_MESSAGE(it != is.end(), path << " is missing");
-        if (it != is.end()) CHECK_MESSAGE(it->second == text, path);
+      for (auto const& entry : should) {
+        auto const it = is.find(entry.first);
+        CHECK_MESSAGE(it != is.end(), entry.first << " is missing");
+        if (it != is.end()) CHECK_MESSAGE(it->second == entry.second, entry.first);
       }
-      for (auto const& [path, text] : is) CHECK_MESSAGE(should.contains(path), path << " should not be there: " << text);
+      for (auto const& entry : is) CHECK_MESSAGE(should.contains(entry.first), entry.first << " should not be there: " << entry.second);
       return;
     }
   }
