@@ -305,7 +305,7 @@ Status StoreImpl::make_room() {
 
 Status StoreImpl::make_slack(std::uint64_t blocks) {
   auto const c = space.counts();
-  if (c.history == 0 || c.free >= c.promised + c.emergency + blocks) return {};
+  if (c.history == 0 || c.usable >= c.promised + c.emergency + blocks) return {};
   return make_room();
 }
 

@@ -41,44 +41,27 @@ Status LayerImpl::promise_pages(FileState& f, std::uint64_t first, std::uint64_t
   return {};
 }
 
-Status LayerImpl::fill_page(Inode inode, std::uint64_t number, Page& page) const {
-  if (page.whole()) return {};
-  AlignedBuffer base(kBlockSize);
-  LCFS_TRY(read_base(inode, number * kBlockSize, base.span()));
-  std::memcpy(page.bytes.data(), base.data(), page.low);
-  std::memcpy(page.bytes.data() + page.high, base.data() + page.high, kBlockSize - page.high);
-  page.low = 0;
-  page.high = kBlockSize;
-  return {};
-}
-
-// A page whose bytes may be changed, and of which [low, high) is about to be written.
-Result<Page*> LayerImpl::page_for_write(Inode inode, FileState& f, std::uint64_t number, std::uint32_t low, std::uint32_t high) {
+// A dirty page whose bytes may be changed.  It is whole: unless all of it is about to be written (`covered`), what is there is read now,
+// so that damage is told to whoever writes, and a checkpoint never meets it.  size: of the file; behind it are zeroes.
+Result<Page*> LayerImpl::page_for_write(Inode inode, FileState& f, std::uint64_t number, bool covered, std::uint64_t size) {
   auto it = f.pages.find(number);
-  if (it == f.pages.end() || it->second->writing) {
-    auto fresh = std::make_shared<Page>();
-    fresh->number = number;
-    if (it != f.pages.end()) {  // being written: constant until then, so the change goes to a copy
-      std::memcpy(fresh->bytes.data(), it->second->bytes.data(), kBlockSize);
-      fresh->high = kBlockSize;
-      it->second = fresh;
-    } else {
-      it = f.pages.emplace(number, fresh).first;
-    }
-    ++f.dirty_pages;
-    count_dirty(1);
-  }
-  Page& page = *it->second;
-  if (page.low == page.high) {
-    page.low = low;
-    page.high = high;
-  } else if (high < page.low || low > page.high) {
-    LCFS_TRY(fill_page(inode, number, page));
+  if (it != f.pages.end() && !it->second->writing) return it->second.get();
+  auto fresh = std::make_shared<Page>();
+  fresh->number = number;
+  if (it != f.pages.end()) {  // being written: constant until then, so the change goes to a copy
+    std::memcpy(fresh->bytes.data(), it->second->bytes.data(), kBlockSize);
+    it->second = fresh;
   } else {
-    page.low = std::min(page.low, low);
-    page.high = std::max(page.high, high);
+    if (!covered && number * kBlockSize < size) {
+      LCFS_TRY(read_base(inode, number * kBlockSize, fresh->bytes.span()));
+    } else if (!covered) {
+      std::memset(fresh->bytes.data(), 0, kBlockSize);
+    }
+    it = f.pages.emplace(number, fresh).first;
   }
-  return &page;
+  ++f.dirty_pages;
+  count_dirty(1);
+  return it->second.get();
 }
 
 void LayerImpl::drop_pages(FileState& f, std::uint64_t first, std::uint64_t end) {
@@ -106,11 +89,14 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
   auto& f = make_state(inode);
   bool const small = std::max(info.size, end) <= kInlineMax && info.blocks == 0;
   LCFS_TRY(promise_pages(f, offset / kBlockSize, (end - 1) / kBlockSize, small));
+  dirty_files_.insert(inode);
+  // What can fail comes first: the pages at both ends, if only a part of them is written.
+  if (offset % kBlockSize != 0) LCFS_TRY(page_for_write(inode, f, offset / kBlockSize, false, info.size));
+  if (end % kBlockSize != 0) LCFS_TRY(page_for_write(inode, f, end / kBlockSize, false, info.size));
   for (std::uint64_t at = offset; at < end;) {
-    std::uint64_t const number = at / kBlockSize;
-    auto const low = static_cast<std::uint32_t>(at % kBlockSize);
-    auto const high = static_cast<std::uint32_t>(std::min<std::uint64_t>(kBlockSize, low + (end - at)));
-    LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, number, low, high));
+    std::uint64_t const number = at / kBlockSize, low = at % kBlockSize;
+    std::uint64_t const high = std::min<std::uint64_t>(kBlockSize, low + (end - at));
+    LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, number, true, info.size));
     std::memcpy(page->bytes.data() + low, data.data() + (at - offset), high - low);
     at += high - low;
   }
@@ -118,7 +104,6 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
   info.mtime = info.ctime = now_timestamp();
   f.attr = info;
   f.attr_dirty = true;
-  dirty_files_.insert(inode);
   return {};
 }
 
@@ -173,8 +158,7 @@ Status LayerImpl::inline_to_page(Inode inode) {
   if (!found) return {};
   auto& f = make_state(inode);
   LCFS_TRY(promise_pages(f, 0, 0, false));
-  LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, 0, 0, 0));
-  LCFS_TRY(fill_page(inode, 0, *page));
+  LCFS_TRY(page_for_write(inode, f, 0, false, ~0ull));
   return {};
 }
 
@@ -210,11 +194,8 @@ Status LayerImpl::zero_range(Inode inode, std::uint64_t begin, std::uint64_t end
   auto& f = make_state(inode);
   std::uint64_t const number = begin / kBlockSize;
   LCFS_TRY(promise_pages(f, number, number, false));
-  auto const low = static_cast<std::uint32_t>(begin - number * kBlockSize);
-  auto const high = static_cast<std::uint32_t>(end - number * kBlockSize);
-  LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, number, low, high));
-  LCFS_TRY(fill_page(inode, number, *page));
-  std::memset(page->bytes.data() + low, 0, high - low);
+  LCFS_TRY_ASSIGN(Page * page, page_for_write(inode, f, number, false, ~0ull));
+  std::memset(page->bytes.data() + (begin - number * kBlockSize), 0, end - begin);
   dirty_files_.insert(inode);
   return {};
 }

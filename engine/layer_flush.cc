@@ -97,7 +97,7 @@ Result<bool> LayerImpl::flush_inline(Inode inode, FileState& f) {
   std::vector<std::byte> bytes;
   std::span<std::byte const> data;
   auto const page = f.pages.find(0);
-  if (page != f.pages.end() && page->second->low == 0 && page->second->high >= f.attr.size) {
+  if (page != f.pages.end()) {
     data = page->second->bytes.span().first(f.attr.size);
   } else if (f.attr.size != 0) {
     bytes.resize(f.attr.size);
@@ -161,11 +161,7 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
     LCFS_TRY_ASSIGN(auto const was_inline, tree_.get({inode, kInline, 0}));
     if (was_inline) {  // it outgrew its leaf
       auto const page = f->pages.find(0);  // there since then: who made the file grow promised room for it
-      if (page != f->pages.end() && !page->second->writing) {
-        LCFS_TRY(fill_page(inode, 0, *page->second));
-      } else {
-        LCFS_TRY(inline_to_page(inode));
-      }
+      if (page == f->pages.end() || page->second->writing) LCFS_TRY(inline_to_page(inode));
       LCFS_TRY(tree_.erase({inode, kInline, 0}));
     }
     auto it = f->pages.begin();
@@ -179,7 +175,6 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
       bool zero = false;
       // A stretch of neighbours that are all zero, or all not.
       for (; it != f->pages.end() && !it->second->writing && it->first == first + run.size(); ++it) {
-        LCFS_TRY(fill_page(inode, it->first, *it->second));
         bool const is_zero_page = is_zero(it->second->bytes.span());
         if (run.empty()) zero = is_zero_page;
         if (is_zero_page != zero) break;

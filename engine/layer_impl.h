@@ -31,9 +31,7 @@ struct StoreImpl;
 struct Page {
   Block bytes;
   std::uint64_t number = 0;         // which page of its file it is; only insert and collapse change it
-  std::uint32_t low = 0, high = 0;  // bytes [low, high) are valid; all of it before it is written
   bool writing = false;             // handed over: its bytes are constant
-  [[nodiscard]] bool whole() const { return low == 0 && high == kBlockSize; }
 };
 using PageRef = std::shared_ptr<Page>;
 
@@ -239,9 +237,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   Status run_plans(std::vector<ManyPiece>& pieces) const;
   Status count_damage(Status result) const;
   Status read_locked(Inode inode, std::uint64_t offset, std::span<std::byte> into) const LCFS_REQUIRES_SHARED(mu_);
-  Result<Page*> page_for_write(Inode inode, FileState& f, std::uint64_t number, std::uint32_t low, std::uint32_t high)
-      LCFS_REQUIRES(mu_);
-  Status fill_page(Inode inode, std::uint64_t number, Page& page) const LCFS_REQUIRES_SHARED(mu_);
+  Result<Page*> page_for_write(Inode inode, FileState& f, std::uint64_t number, bool covered, std::uint64_t size) LCFS_REQUIRES(mu_);
   Status promise_pages(FileState& f, std::uint64_t first, std::uint64_t last, bool small) LCFS_REQUIRES(mu_);
   Status do_write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) LCFS_REQUIRES(mu_);
   Status do_truncate(Inode inode, InodeInfo& info, std::uint64_t size) LCFS_REQUIRES(mu_);

@@ -127,11 +127,7 @@ Status LayerImpl::plan_read(Tree::Cursor& c, Inode inode, std::uint64_t offset, 
       at = page_at;
     }
     std::uint64_t const page_end = std::min(end, page_at + kBlockSize);
-    Page const& page = *it->second;
-    std::uint64_t const low = std::max(at, page_at + page.low), high = std::min(page_end, page_at + page.high);
-    // A page that was written in part has the rest below it; that one block is read at once, for it is overwritten here.
-    if (low > at || high < page_end) LCFS_TRY(read_base(inode, at, part(at, page_end)));
-    if (low < high) std::memcpy(part(low, high).data(), page.bytes.data() + (low - page_at), high - low);
+    std::memcpy(part(at, page_end).data(), it->second->bytes.data() + (at - page_at), page_end - at);
     at = page_end;
   }
   return {};

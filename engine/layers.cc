@@ -64,7 +64,10 @@ Result<std::shared_ptr<Layer>> Store::layer(LayerId id) {
     LCFS_TRY_ASSIGN(object, impl_->layer_object(info));
     open = info.state == LayerState::kOpen;
   }
-  if (open && !impl_->options.read_only) LCFS_TRY(object->remove_orphans());
+  if (open && !impl_->options.read_only) {
+    // A full store, or host, is no reason not to read: they stay on record, and go another time.
+    if (auto tidy = object->remove_orphans(); !tidy && tidy.error().code != Errc::kNoSpace) return std::move(tidy).error();
+  }
   return std::shared_ptr<Layer>(std::move(object));
 }
 

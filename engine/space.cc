@@ -15,6 +15,9 @@ constexpr auto kTrimTime = std::chrono::seconds(1);  // for giving back: an unmo
 constexpr std::uint64_t kWorthATrim = 16;            // blocks: shorter holes only fragment the host's file, milliseconds each
 constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
+constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, for checkpoints
+constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
+
 std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 256, 16384); }
 }  // namespace
 
@@ -53,9 +56,11 @@ std::vector<Extent> subtract(std::vector<Extent> const& all, std::vector<Extent>
 void FreeRuns::insert(std::uint64_t start, std::uint64_t count) {
   by_start_.emplace(start, count);
   by_count_.emplace(count, start);
+  slots_ += count / kNodeBlocks;
 }
 
 void FreeRuns::erase(std::map<std::uint64_t, std::uint64_t>::iterator it) {
+  slots_ -= it->second / kNodeBlocks;
   by_count_.erase({it->second, it->first});
   by_start_.erase(it);
 }
@@ -128,6 +133,15 @@ Extent FreeRuns::take(std::uint64_t least, std::uint64_t want, std::uint64_t hin
   return got;
 }
 
+Extent FreeRuns::take_splinter(std::uint64_t want) {
+  auto it = by_count_.lower_bound({kNodeBlocks, 0});
+  if (it == by_count_.begin()) return {};
+  --it;
+  Extent const got{it->second, std::min(it->first, want)};
+  remove(got);
+  return got;
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 // SpaceMap
 
@@ -144,32 +158,44 @@ SpaceMap::SpaceMap(Device& device, std::uint64_t total_blocks, std::vector<Exten
 }
 
 std::uint64_t SpaceMap::available(Urgency urgency) const {
-  std::uint64_t const free = backed_.blocks() + bare_.blocks();
+  std::uint64_t const room = usable();
   std::uint64_t const held = promised_ + (urgency == Urgency::kOrdinary ? emergency_ : 0);
-  return free > held ? free - held : 0;
+  return room > held ? room - held : 0;
 }
 
 Error SpaceMap::no_space(std::uint64_t wanted) const {
+  std::uint64_t const free = backed_.blocks() + bare_.blocks();
   return Error{Errc::kNoSpace,
-               fmt::format("store is full: {} KiB wanted, {} KiB free, of them {} KiB promised or kept for removals", wanted * 4,
-                           (backed_.blocks() + bare_.blocks()) * 4, (promised_ + emergency_) * 4),
+               fmt::format("store is full: {} KiB wanted, {} KiB free, of them {} KiB promised, kept for removals or in pieces too small",
+                           wanted * 4, free * 4, std::min(free, promised_ + emergency_ + free - usable()) * 4),
                ENOSPC, device_.name(), kNoOffset};
 }
 
+Status SpaceMap::reserve(Extent e) {
+  if (host_full_ && std::chrono::steady_clock::now() < host_full_until_) return *host_full_;
+  auto done = device_.reserve(e.start * kBlockSize, e.count * kBlockSize);
+  if (!done && done.error().code == Errc::kNoSpace && e.count <= kNodeBlocks) {
+    host_full_ = done.error();
+    host_full_until_ = std::chrono::steady_clock::now() + kHostFull;
+  }
+  return done;
+}
+
 Status SpaceMap::back(std::uint64_t blocks) {
-  while (backed_.blocks() < blocks) {
-    std::uint64_t want = std::max(blocks - backed_.blocks(), kBackAhead);
-    Extent e = bare_.take(1, want, 0);
+  while (backed_.node_blocks() < blocks) {
+    std::uint64_t want = std::max(blocks - backed_.node_blocks(), kBackAhead);
+    Extent e = bare_.take(kNodeBlocks, want, 0);
     if (e.count == 0) return no_space(blocks);
     for (;;) {
-      auto done = device_.reserve(e.start * kBlockSize, e.count * kBlockSize);
+      auto done = reserve(e);
       if (done) break;
-      if (done.error().code != Errc::kNoSpace || e.count <= 1) {
+      if (done.error().code != Errc::kNoSpace || e.count <= kNodeBlocks) {
         bare_.add(e);
         return done;
       }
-      bare_.add({e.start + e.count / 2, e.count - e.count / 2});
-      e.count /= 2;
+      std::uint64_t const half = std::max<std::uint64_t>(e.count / 2, kNodeBlocks);
+      bare_.add({e.start + half, e.count - half});
+      e.count = half;
     }
     backed_.add(e);
   }
@@ -178,8 +204,9 @@ Status SpaceMap::back(std::uint64_t blocks) {
 
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
-  if (available(urgency) < n) return no_space(n);
-  LCFS_TRY(back(promised_ + n));
+  bool const ordinary = urgency == Urgency::kOrdinary;
+  if (available(urgency) < n + (ordinary ? 0 : emergency_ / 4)) return no_space(n);
+  LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, kBackedMost) : 0)));
   promised_ += n;
   return {};
 }
@@ -197,13 +224,15 @@ Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::
   if (open < unpaid) return no_space(least);
   std::uint64_t const surplus = available(Urgency::kOrdinary);
   std::uint64_t const most = std::max(least, std::min(want, least + (surplus > unpaid ? surplus - unpaid : 0)));
+  Extent e{};
+  if (least < kNodeBlocks && surplus < most + kNodeBlocks) e = backed_.take_splinter(most);
   // Prefer a whole run of bare space to a splinter of backed space: contiguity is what the store lives by.
-  Extent e = backed_.take(most, most, hint);
+  if (e.count == 0) e = backed_.take(most, most, hint);
   std::optional<Error> host_full;
   for (std::uint64_t n = most; e.count == 0 && bare_.blocks() > 0; n = std::max(least, n / 2)) {
     Extent const bare = bare_.take(least, n, hint);
     if (bare.count == 0) break;
-    auto done = device_.reserve(bare.start * kBlockSize, bare.count * kBlockSize);
+    auto done = reserve(bare);
     if (done) {
       e = bare;
       break;
@@ -219,7 +248,7 @@ Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::
   if (e.count == 0) return no_space(least);
   promised_ -= std::min(paid, promised_);
   // The surplus must not eat the backing of what others were promised.
-  if (backed_.blocks() < promised_ && e.count > least && !back(promised_)) {
+  if (backed_.node_blocks() < promised_ && e.count > least && !back(promised_)) {
     backed_.add({e.start + least, e.count - least});
     e.count = least;
   }
@@ -472,7 +501,7 @@ void SpaceMap::trim() {
 
 SpaceMap::Counts SpaceMap::counts() const {
   Lock lock(mu_);
-  return {backed_.blocks() + bare_.blocks(), pending_blocks_, history_blocks_, promised_, emergency_};
+  return {backed_.blocks() + bare_.blocks(), pending_blocks_, history_blocks_, promised_, emergency_, usable()};
 }
 
 Status Quota::promise(std::uint64_t n, Urgency urgency) {

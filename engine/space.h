@@ -10,22 +10,28 @@
 // - allocate() hands out runs; what it takes for a reservation is subtracted from the promise;
 // - chunks: layers take more than they need at once and give the rest back at the checkpoint, so that layers neither
 //   contend nor interleave.
-// An emergency reserve is kept from ordinary takers: removals and checkpoints may use it.
+// An emergency reserve is kept from ordinary takers: removals may use three quarters of it, checkpoints all.
+//
+// A node needs kNodeBlocks neighbours, and any promise may come to be nodes: only blocks that nodes can have count as room for promises.
+// Data takes long runs as long as there is room beyond what is promised, then the splinters that no node can have.
 //
 // History: some checkpoints are kept (doc/design.md, "History").  A block that is freed while a kept checkpoint names it becomes
 // history: not free, and not pending either, until the newest kept checkpoint that names it is dropped.  What is used now and
 // was there when the newest one was made is named by it; what came later (or was there earlier, and is back) is known in `ages_`.
 //
 // Backing: on a sparse file, free runs are "bare" until Device::reserve() made sure of them.  Promises are only made on
-// backed blocks, so a full host filesystem is told like a full store.
+// backed blocks, and with some more backed for checkpoints, so a full host filesystem is told like a full store.  Refusing takes a host
+// many milliseconds: once it is full it is not asked again for a while.
 //
 // Threads: all functions lock mu_; it is held across Device::reserve (fallocate, no data I/O), never across reads or writes.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <compare>
 #include <utility>
@@ -66,7 +72,11 @@ class FreeRuns {
   // A run of at least `least` blocks, best fit for `want`, starting at `hint` if that is free; cut to `want`.  Removed.
   // count == 0: there is none.
   Extent take(std::uint64_t least, std::uint64_t want, std::uint64_t hint);
+  // The longest run that is too short for a node, cut to `want`.  count == 0: there is none.
+  Extent take_splinter(std::uint64_t want);
   [[nodiscard]] std::uint64_t blocks() const { return blocks_; }
+  // Those of them that nodes can have, one behind the other in each run.
+  [[nodiscard]] std::uint64_t node_blocks() const { return slots_ * kNodeBlocks; }
   [[nodiscard]] std::size_t runs() const { return by_start_.size(); }
   [[nodiscard]] std::map<std::uint64_t, std::uint64_t> const& map() const { return by_start_; }
 
@@ -75,7 +85,7 @@ class FreeRuns {
   void erase(std::map<std::uint64_t, std::uint64_t>::iterator it);
   std::map<std::uint64_t, std::uint64_t> by_start_;               // start -> count
   std::set<std::pair<std::uint64_t, std::uint64_t>> by_count_;    // (count, start)
-  std::uint64_t blocks_ = 0;
+  std::uint64_t blocks_ = 0, slots_ = 0;  // slots_: nodes that would fit
 };
 
 enum class Urgency : std::uint8_t { kOrdinary, kEmergency };  // kEmergency may use the emergency reserve
@@ -138,12 +148,15 @@ class SpaceMap {
 
   struct Counts {
     std::uint64_t free = 0, pending = 0, history = 0, promised = 0, emergency = 0;
+    std::uint64_t usable = 0;  // of `free`, for promises
   };
   [[nodiscard]] Counts counts() const LCFS_EXCLUDES(mu_);
   [[nodiscard]] std::uint64_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
-  Status back(std::uint64_t blocks) LCFS_REQUIRES(mu_);  // until backed_ holds that many, or kNoSpace
+  Status back(std::uint64_t blocks) LCFS_REQUIRES(mu_);  // until backed_ has room for that many, or kNoSpace
+  Status reserve(Extent e) LCFS_REQUIRES(mu_);           // of the device; kNoSpace at once if it was full a moment ago
+  [[nodiscard]] std::uint64_t usable() const LCFS_REQUIRES(mu_) { return backed_.node_blocks() + bare_.node_blocks(); }
   [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
   std::vector<Aged> take_ages(Extent e) LCFS_REQUIRES(mu_);
@@ -152,6 +165,8 @@ class SpaceMap {
   std::atomic<std::uint64_t> total_;  // grows only
   mutable Mutex mu_;
   std::uint64_t emergency_ LCFS_GUARDED_BY(mu_);
+  std::optional<Error> host_full_ LCFS_GUARDED_BY(mu_);  // what it said
+  std::chrono::steady_clock::time_point host_full_until_ LCFS_GUARDED_BY(mu_){};
   FreeRuns backed_ LCFS_GUARDED_BY(mu_);
   FreeRuns bare_ LCFS_GUARDED_BY(mu_);
   std::uint64_t promised_ LCFS_GUARDED_BY(mu_) = 0;

@@ -356,7 +356,7 @@ SpaceReport report_space(StoreImpl const& store) LCFS_REQUIRES_SHARED(store.mu) 
   r.history = c.history;
   r.pending = c.pending;
   r.free = r.total - r.reserved - r.store_tree - r.layers - r.history - r.pending;
-  r.promised = c.promised + std::min(c.emergency, c.free);
+  r.promised = c.promised + std::min(c.emergency + c.free - c.usable, c.free);
   return r;
 }
 }  // namespace

@@ -214,6 +214,11 @@ struct ControlServer::Impl {
     return std::find_if(connections.begin(), connections.end(), [](Connection const& one) { return one.stage == Connection::Stage::kReceiving; });
   }
 
+  bool is_stopping() {
+    Lock const lock(mu);
+    return stopping;
+  }
+
   enum class Room : std::uint8_t { kNow, kSoon, kNone };
 
   // Who has commands running stays.  Who was given the time to send a request and did not makes room for others.
@@ -240,6 +245,8 @@ struct ControlServer::Impl {
       return refuse(socket.get(), ControlRefusal::kNotAllowed,
                     fmt::format("the server takes commands of root and of its own user (uid {}) only", geteuid()));
     auto const room = make_room();
+    if (room == Room::kNone && is_stopping())
+      return refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
     if (room == Room::kSoon) {
       waiting = std::move(socket);
       return;
