@@ -2,6 +2,8 @@
 // lcfs df: where every block of the store is.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/print.h"
@@ -52,7 +54,7 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
   object["reserved_bytes"] = space.reserved * kBlockSize;
   object["store_tree_bytes"] = space.store_tree * kBlockSize;
   object["layers_bytes"] = space.layers * kBlockSize;
-  object["removed_bytes"] = (space.layers - sums.layers) * kBlockSize;
+  object["removed_bytes"] = (space.layers - std::min(space.layers, sums.layers)) * kBlockSize;
   object["history_bytes"] = space.history * kBlockSize;
   object["pending_bytes"] = space.pending * kBlockSize;
   object["free_bytes"] = space.free * kBlockSize;

@@ -247,6 +247,18 @@ Status write_changeset(Options const& options, Context& context, LayerDiff& diff
   return options.oci == "-" ? write(context.io.out) : write_whole_file(options.oci, signals.stop(), write);
 }
 
+// A path leads where it leads in each of the layers.
+Status add_filter(LayerDiff& diff, std::string const& path, std::vector<std::string>& below) {
+  bool there = false;
+  for (auto* layer : {&diff.a(), &diff.b()}) {
+    LCFS_TRY_ASSIGN(auto const real, layer->real_path(clean_path(path)));
+    LCFS_TRY_ASSIGN(Inode const inode, layer->find(real));
+    there = there || inode != 0;
+    below.push_back(real);
+  }
+  return there ? Status{} : Error{Errc::kNotFound, "neither of the layers has it", 0, path, kNoOffset};
+}
+
 constexpr std::uint64_t kNodeCache = std::uint64_t{128} << 20;  // bytes, if so much differs
 
 Status run_diff(Options const& options, Context& context) {
@@ -260,7 +272,7 @@ Status run_diff(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(*store, a, b));
   DiffOptions how;
   how.exclude_times = options.exclude_times;
-  for (auto const& path : options.paths) how.below.push_back(clean_path(path));
+  for (auto const& path : options.paths) LCFS_TRY(add_filter(*diff, path, how.below));
   LCFS_TRY_ASSIGN(auto const entries, diff->run(how));
   bool unreadable = false;
   if (!options.oci.empty()) {

@@ -52,19 +52,28 @@ class Patch {
     if (e.kind != DiffKind::kAdded) LCFS_TRY(load(diff_.a(), e.a, a));
     if (e.kind != DiffKind::kDeleted) LCFS_TRY(load(diff_.b(), e.b, b));
     if (!a && !b) return false;
-    auto const old_path = e.kind == DiffKind::kRenamed ? e.from : e.path;
+    LCFS_TRY_ASSIGN(auto const path, new_path(e));
+    auto const old_path = e.kind == DiffKind::kRenamed ? e.from : path;
     if (a && b && (a->mode & S_IFMT) != (b->mode & S_IFMT)) {
       print(&*a, nullptr, old_path, old_path);
-      print(nullptr, &*b, e.path, e.path);
+      print(nullptr, &*b, path, path);
       return true;
     }
     bool const changed = !a || !b || (e.changes & (kDiffContent | kDiffTarget)) != 0;
     bool const says_something = changed || e.kind == DiffKind::kRenamed || git_mode(a->mode) != git_mode(b->mode);
-    if (says_something) print(a ? &*a : nullptr, b ? &*b : nullptr, old_path, e.path, changed);
+    if (says_something) print(a ? &*a : nullptr, b ? &*b : nullptr, old_path, path, changed);
     return says_something;
   }
 
  private:
+  // What is below a renamed directory stands where it was: a patch can't rename directories.
+  Result<std::string> new_path(DiffEntry const& e) {
+    if (e.kind != DiffKind::kModified) return e.path;
+    LCFS_TRY_ASSIGN(auto const before, diff_.a().paths(e.a));
+    bool const same = before.empty() || std::find(before.begin(), before.end(), e.path) != before.end();
+    return same ? e.path : before.front();
+  }
+
   static Status load(LayerSnapshot& layer, Inode inode, std::optional<Side>& into) {
     LCFS_TRY_ASSIGN(auto const info, layer.inode(inode));
     if (!has_content(info.mode)) return Ok{};
@@ -90,25 +99,26 @@ class Patch {
 
   void print(Side const* a, Side const* b, std::string const& old_path, std::string const& path, bool changed = true) {
     auto const from = quoted("a" + old_path), to = quoted("b" + path);
+    auto const left = a == nullptr ? "/dev/null" : from, right = b == nullptr ? "/dev/null" : to;
+    if (changed && ((a != nullptr && !a->text) || (b != nullptr && !b->text))) {
+      // A comment: without its content git refuses the whole patch.
+      std::uint64_t const size = std::max(a == nullptr ? 0 : a->size, b == nullptr ? 0 : b->size);
+      out_ << (size > kMaxPatchFile ? fmt::format("# Files {} and {} differ ({}: too large for a patch)\n", left, right, size_text(size))
+                                    : fmt::format("# Binary files {} and {} differ\n", left, right));
+      return;
+    }
     out_ << fmt::format("diff --git {} {}\n", from, to);
     if (a == nullptr) out_ << fmt::format("new file mode {}\n", git_mode(b->mode));
     if (b == nullptr) out_ << fmt::format("deleted file mode {}\n", git_mode(a->mode));
     if (a != nullptr && b != nullptr && git_mode(a->mode) != git_mode(b->mode))
       out_ << fmt::format("old mode {}\nnew mode {}\n", git_mode(a->mode), git_mode(b->mode));
     if (old_path != path) out_ << fmt::format("rename from {}\nrename to {}\n", quoted(old_path.substr(1)), quoted(path.substr(1)));
-    bool const text = (a == nullptr || a->text) && (b == nullptr || b->text);
-    auto const left = a == nullptr ? "/dev/null" : from, right = b == nullptr ? "/dev/null" : to;
-    if (!text) {
-      std::uint64_t const size = std::max(a == nullptr ? 0 : a->size, b == nullptr ? 0 : b->size);
-      if (!changed) return;
-      out_ << (size > kMaxPatchFile ? fmt::format("Files {} and {} differ ({}: too large for a patch)\n", left, right, size_text(size))
-                                    : fmt::format("Binary files {} and {} differ\n", left, right));
-      return;
-    }
+    if (!changed) return;
     std::string const none;
     auto const &before = a == nullptr ? none : *a->text, &after = b == nullptr ? none : *b->text;
     if (before == after) return;
-    out_ << fmt::format("--- {}\n+++ {}\n", left, right);
+    auto const end = [](std::string const& name) { return name.find(' ') == std::string::npos ? "" : "\t"; };  // as git ends names with blanks
+    out_ << fmt::format("--- {}{}\n+++ {}{}\n", left, end(left), right, end(right));
     print_hunks(before, after, out_);
   }
 

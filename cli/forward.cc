@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <utility>
 
 #include "cli/fd_stream.h"
 #include "cli/serve.h"
@@ -26,9 +27,9 @@ mode_t current_umask() {
   return 022;
 }
 
-mount::ControlCommand command_for(Context const& context, std::string const& path) {
+mount::ControlCommand command_for(Context const& context, std::string const& path, std::vector<std::string> args) {
   mount::ControlCommand command;
-  command.args = context.args;
+  command.args = std::move(args);
   command.umask = current_umask();
   // The server's user may have another default store than ours.
   command.variables.emplace_back("LCFS_STORE", path);
@@ -40,7 +41,9 @@ mount::ControlCommand command_for(Context const& context, std::string const& pat
 
 }  // namespace
 
-Result<bool> forward(Context& context, std::string const& path) {
+Result<bool> forward(Context& context, std::string const& path) { return forward(context, path, context.args); }
+
+Result<bool> forward(Context& context, std::string const& path, std::vector<std::string> args) {
   auto const& io = context.io;
   if (context.served != nullptr || io.out_fd < 0 || io.err_fd < 0) return false;
   LCFS_TRY_ASSIGN(auto const store, mount::store_identity(path));
@@ -48,7 +51,7 @@ Result<bool> forward(Context& context, std::string const& path) {
   io.err.flush();
   // A command that doesn't wait for signals just dies of them, and the server sees that.
   auto const answer =
-      mount::control_call(mount::control_socket_paths(store, io.env), store.owner, command_for(context, path),
+      mount::control_call(mount::control_socket_paths(store, io.env), store.owner, command_for(context, path, std::move(args)),
                           {io.in_fd, io.out_fd, io.err_fd}, StopOnSignal::active());
   if (!answer) {
     auto error = answer.error();

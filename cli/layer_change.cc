@@ -88,6 +88,7 @@ void add_layer_changes(CLI::App& group, Context& context) {
   auto* create = add_verb(group, context, options, "create", "Create a writable layer, empty or a clone",
                      "create work --parent debian:12", create_layer);
   create->add_option("--parent", options->parent, "Layer, image, digest or unique prefix to clone; an open layer is frozen by it")
+      ->check([](std::string const& text) { return text.empty() ? std::string("it is empty") : std::string(); })
       ->type_name("LAYER");
   create->add_option("--quota", options->quota, "The most it may own")->type_name("SIZE")->check(quota_check());
   create->add_option("NAME", options->name, "Name of the new layer")->required()->check(layer_name_check());

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 #include <utility>
 
 #include "cli/commands.h"
@@ -53,5 +54,7 @@ bool is_served(Context const& context, std::string const& path);
 // Has the server of the store at `path` run our whole command line.  False: no server listens.  True: context.exit is
 // its answer.
 Result<bool> forward(Context& context, std::string const& path);
+// The same for another command line, args[0] the program.
+Result<bool> forward(Context& context, std::string const& path, std::vector<std::string> args);
 
 }  // namespace lcfs::cli

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/signals.h"
+#include "cli/store_arg.h"
 #include "device/checks.h"
 #include "device/lock.h"
 #include "mount/mount_table.h"
@@ -99,7 +101,7 @@ Status wait_for_server(Context& context, std::string const& store, std::optional
   StopOnSignal const signals(context.io);
   auto const start = std::chrono::steady_clock::now();
   for (bool told = false;; std::this_thread::sleep_for(kPoll)) {
-    if (lock_store(file.get(), store, false)) return Ok{};
+    if (lock_store(file.get(), store, true)) return Ok{};  // a server that only reads shares it
     if (auto const holder = lock_holder(file.get()); server && holder != server) return Ok{};  // somebody else's by now
     if (signals.stop())
       return Error{Errc::kInterrupted, "unmounted, but its server has not ended yet", 0, store, kNoOffset};
@@ -111,17 +113,32 @@ Status wait_for_server(Context& context, std::string const& store, std::optional
   }
 }
 
+// Everything is written while somebody can still be told if it can't: the server ends later, and who asked is not its parent.
+// False: something is lost.  The server has said what.
+bool write_all(Context& context, mount::MountEntry const& entry) {
+  struct statvfs fs {};
+  if (statvfs(entry.directory.c_str(), &fs) != 0 || (fs.f_flag & ST_RDONLY) != 0) return true;
+  int const before = context.exit;
+  auto const asked = forward(context, entry.source, {context.args.front(), "sync", "--store", entry.source});
+  bool const written = !asked || !*asked || context.exit == 0;
+  context.exit = before;
+  return written;
+}
+
 Status run_umount(Options const& options, Context& context) {
   // No client sends this; a server would wait for itself.
   if (context.served != nullptr) return Error{Errc::kUnsupported, "no command for a server", 0, {}, kNoOffset};
   LCFS_TRY_ASSIGN(auto const mounts, find_mounts(options.target));
+  bool written = true;
   for (auto const& entry : mounts) {
+    if (!options.lazy && !options.force) written = write_all(context, entry) && written;
     std::optional<pid_t> server;
     if (Fd const file = open_fd(entry.source, O_RDONLY | O_NONBLOCK)) server = lock_holder(file.get());
     LCFS_TRY(unmount(options, entry.directory));
     // A lazy unmount may last as long as somebody has a file open.
     if (!options.lazy && !still_mounted(entry)) LCFS_TRY(wait_for_server(context, entry.source, server));
   }
+  if (!written) return Error{Errc::kIo, "unmounted, but not all that was written before is in the store", 0, options.target, kNoOffset};
   return Ok{};
 }
 

@@ -116,6 +116,12 @@ class Planner {
     return {};
   }
 
+  // A directory, then all that is in it: GNU tar sets a directory's times when it meets the first entry that is not below it.
+  static bool in_tree_order(std::string const& x, std::string const& y) {
+    auto const rank = [](char c) { return c == '/' ? 0 : static_cast<unsigned char>(c); };
+    return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end(), [&](char a, char b) { return rank(a) < rank(b); });
+  }
+
   Result<std::vector<ChangesetItem>> items() {
     std::vector<ChangesetItem> out;
     for (auto const& [path, inode] : files_) {
@@ -125,7 +131,7 @@ class Planner {
       out.push_back({path, false, inode, {}});
     }
     for (auto const& path : whiteouts_) out.push_back({path, true, 0, {}});
-    std::sort(out.begin(), out.end(), [](auto const& x, auto const& y) { return x.path < y.path; });
+    std::sort(out.begin(), out.end(), [](auto const& x, auto const& y) { return in_tree_order(x.path, y.path); });
     std::map<Inode, std::string> first;
     for (auto& item : out) {
       if (item.whiteout) continue;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 
 #include "engine/probe.h"
 #include "engine/store_impl.h"
@@ -99,6 +100,43 @@ Result<Inode> LayerSnapshot::find(std::string_view path) {
     LCFS_TRY_ASSIGN(at, entry(at, name));
   }
   return at;
+}
+
+Result<std::string> LayerSnapshot::real_path(std::string_view path) {
+  constexpr int kMaxHops = 40;  // as Linux's MAXSYMLINKS
+  std::deque<std::string> todo;
+  auto const lead_on = [&todo](std::string_view to) {
+    std::vector<std::string> parts;
+    while (!to.empty()) {
+      auto const part = to.substr(0, to.find('/'));
+      to.remove_prefix(std::min(part.size() + 1, to.size()));
+      if (!part.empty() && part != ".") parts.emplace_back(part);
+    }
+    todo.insert(todo.begin(), parts.begin(), parts.end());
+  };
+  lead_on(path);
+  std::string at = "/";
+  for (int hops = 0; todo.size() > 1;) {
+    auto const part = std::move(todo.front());
+    todo.pop_front();
+    if (part == "..") {
+      at = at.substr(0, std::max<std::size_t>(at.rfind('/'), 1));
+      continue;
+    }
+    auto next = join(at, part);
+    LCFS_TRY_ASSIGN(Inode const inode_there, find(next));
+    if (inode_there != 0) {
+      LCFS_TRY_ASSIGN(auto const info, inode(inode_there));
+      if (S_ISLNK(info.mode) && ++hops <= kMaxHops) {
+        LCFS_TRY_ASSIGN(auto const to, target(inode_there));
+        if (to.starts_with('/')) at = "/";
+        lead_on(to);
+        continue;
+      }
+    }
+    at = std::move(next);
+  }
+  return todo.empty() ? at : join(at, todo.front());
 }
 
 Result<std::vector<LayerSnapshot::Link>> LayerSnapshot::links(Inode inode) {
@@ -248,9 +286,10 @@ Status LayerSnapshot::read(Inode inode, std::uint64_t offset, AlignedBuffer& int
     for (std::size_t k = i; store_.options.verify_data && k < i + n; ++k) {
       if (crc32c(all.subspan(k * kBlockSize, kBlockSize)) == refs[k].sum) continue;  // I6
       store_.data_failures.fetch_add(1, std::memory_order_relaxed);
+      auto const names = paths(inode);
       return Error{Errc::kCorrupt,
-                   fmt::format("data checksum of layer '{}', inode {}, file offset {} does not match", info_.name, inode,
-                               offset + k * kBlockSize),
+                   fmt::format("data checksum of layer '{}', {}, file offset {} does not match", info_.name,
+                               names && !names->empty() ? names->front() : fmt::format("inode {}", inode), offset + k * kBlockSize),
                    EIO, store_.device.name(), refs[k].block * kBlockSize};
     }
     i += n;

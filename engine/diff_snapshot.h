@@ -42,6 +42,8 @@ class LayerSnapshot {
   Result<std::vector<Name>> entries(Inode directory);  // sorted by name
   Result<Inode> entry(Inode directory, std::string_view name);  // 0: none
   Result<Inode> find(std::string_view path);           // from the root, no link followed; 0: none
+  // Where `path` leads: links among its directories are followed inside the root, its last name is not.  What is not there stays as it is.
+  Result<std::string> real_path(std::string_view path);
 
   struct Link {
     Inode directory = 0;

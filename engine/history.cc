@@ -12,7 +12,7 @@ namespace lcfs {
 
 namespace {
 constexpr std::uint32_t kDefaultKeep = 8;
-constexpr std::uint64_t kHistoryShare = 8;  // history is at most this part of the store
+constexpr std::uint64_t kHistoryShare = 8;  // history may be this part of the store, and more where as much is free
 }  // namespace
 
 std::uint32_t StoreImpl::keep_limit() const {
@@ -80,7 +80,9 @@ Status StoreImpl::bound_history(std::uint64_t building) {
   lost.clear();
   if (kept.empty()) return {};
   if (space.low()) return give_up(0, building);
-  while (!kept.empty() && space.counts().history > space.total() / kHistoryShare) LCFS_TRY(give_up(kept.size() - 1, building));
+  for (auto c = space.counts(); !kept.empty() && c.history > std::max(space.total() / kHistoryShare, c.free); c = space.counts()) {
+    LCFS_TRY(give_up(kept.size() - 1, building));
+  }
   return {};
 }
 

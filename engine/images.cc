@@ -134,6 +134,22 @@ Status StoreImpl::check_image_names(std::vector<std::string> const& names) const
   return {};
 }
 
+// What find_any_name() would add to a layer's name, taken away again.
+Status StoreImpl::check_no_layer_means(std::vector<std::string> const& names) const {
+  for (auto const& name : names) {
+    std::string_view bare = name;
+    if (bare.ends_with(":latest")) bare.remove_suffix(std::string_view(":latest").size());
+    for (std::string_view const prefix : {"", "localhost/", "docker.io/library/", "docker.io/"}) {
+      if (!bare.starts_with(prefix)) continue;
+      LCFS_TRY_ASSIGN(auto const taken, find_name(bare.substr(prefix.size())));
+      if (!taken || taken->type != NameType::kLayer) continue;
+      return Error{Errc::kExists, fmt::format("a layer is called '{}', which would mean the image too", bare.substr(prefix.size())), EEXIST,
+                   device.name(), kNoOffset};
+    }
+  }
+  return {};
+}
+
 Status StoreImpl::drop_image_name(ImageId id, std::string_view name) {
   LCFS_TRY(erase_name(name));
   std::optional<Key> gone;
@@ -204,6 +220,7 @@ Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
     LCFS_TRY(impl_->check_image_names(names));
+    LCFS_TRY(impl_->check_no_layer_means(names));
     LCFS_TRY(impl_->begin_structure_change());
     std::uint64_t const before = impl_->tree.changes();
     auto tag = [&]() LCFS_REQUIRES(impl_->mu) -> Status {

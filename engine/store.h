@@ -191,7 +191,7 @@ class Store {
   [[nodiscard]] CheckpointPin pin();
 
   // History (doc/design.md).  Every operation on layers and images keeps the checkpoint before it; the oldest are dropped, when
-  // there are more than the store keeps, when they hold more than 1/8 of it, and before anybody is told that it is full.
+  // there are more than the store keeps, when they hold more than 1/8 of it and more than is free, and before anybody is told that it is full.
   [[nodiscard]] std::vector<HistoryEntry> history() const;  // oldest first
   // kNotFound: no such kept checkpoint.
   Result<KeptContents> kept_contents(std::uint64_t generation) const;

@@ -214,6 +214,7 @@ struct StoreImpl {
   Status remove_image_locked(ImageId id, std::string_view name) LCFS_REQUIRES(mu);
   Status put_image_locked(struct NewImage const& image) LCFS_REQUIRES(mu);
   Status check_image_names(std::vector<std::string> const& names) const LCFS_REQUIRES_SHARED(mu);
+  Status check_no_layer_means(std::vector<std::string> const& names) const LCFS_REQUIRES_SHARED(mu);  // kExists
   // Writes the record, and gives the image those of the names that it does not have.
   Status name_image_locked(ImageInfo info, std::vector<std::string> const& names) LCFS_REQUIRES(mu);
   Status drop_image_name(ImageId id, std::string_view name) LCFS_REQUIRES(mu);  // its record is the caller's to change

@@ -239,14 +239,18 @@ class TarStream final : public Archive {
 
 class Directory final : public Archive {
  public:
-  explicit Directory(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {}
+  explicit Directory(std::string path) : path_(std::move(path)) {}
   ~Directory() override {
     std::error_code ignored;
     if (made_) std::filesystem::remove_all(partial_, ignored);
   }
   Status make() {
-    if (::mkdir(partial_.c_str(), 0777) != 0) return file_error(partial_, "cannot be made");
-    made_ = true;
+    // One that was killed may have left its own.
+    for (int i = 0; !made_; ++i) {
+      partial_ = fmt::format("{}.partial-{}-{}", path_, ::getpid(), i);
+      made_ = ::mkdir(partial_.c_str(), 0777) == 0;
+      if (!made_ && (errno != EEXIST || i == 100)) return file_error(partial_, "cannot be made");
+    }
     return {};
   }
 
@@ -282,7 +286,8 @@ class Directory final : public Archive {
     return {};
   }
 
-  std::string const path_, partial_;
+  std::string const path_;
+  std::string partial_{};  // its name until it is whole
   bool made_ = false;
   std::set<std::string> names_{};
   std::uint64_t bytes_ = 0;

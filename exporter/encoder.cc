@@ -233,6 +233,7 @@ class Zstd final : public Encoder {
   Zstd& operator=(Zstd const&) = delete;
 
   Status feed(Piece piece) override { return run(*piece, ZSTD_e_continue); }
+  Status flush() override { return run({}, ZSTD_e_flush); }
   Status finish() override { return run({}, ZSTD_e_end); }
 
  private:
@@ -245,7 +246,7 @@ class Zstd final : public Encoder {
       auto const left = ZSTD_compressStream2(context_, &out, &in, end);
       if (ZSTD_isError(left) != 0) return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
       LCFS_TRY(out_.write(std::span(room_).first(out.pos)));
-      if (end == ZSTD_e_end ? left == 0 : in.pos == in.size) return {};
+      if (end != ZSTD_e_continue ? left == 0 : in.pos == in.size) return {};
     }
   }
 
@@ -277,7 +278,8 @@ Result<bool> begins_so(Encoding const& how, BlobInfo const& blob, std::span<Piec
   for (auto const& piece : pieces) {
     if (!probe.full()) LCFS_TRY(encoder->feed(piece));
   }
-  if (!probe.full() && whole) LCFS_TRY(encoder->finish());
+  // Workers of their own may have put out nothing yet.  The pieces are one job of theirs, so that a flush changes nothing before its end.
+  if (!probe.full()) LCFS_TRY(whole ? encoder->finish() : encoder->flush());
   return probe.full() && probe.checksum() == blob.probe_checksum;
 }
 

@@ -40,6 +40,8 @@ class Encoder {
  public:
   virtual ~Encoder() = default;
   virtual Status feed(Piece piece) = 0;
+  // What was fed comes out now; what follows may come out otherwise than without it.
+  virtual Status flush() { return {}; }
   virtual Status finish() = 0;
 };
 Result<std::unique_ptr<Encoder>> make_encoder(Encoding const& how, unsigned threads, ByteSink& out);

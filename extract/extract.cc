@@ -2,6 +2,7 @@
 #include "extract/extract.h"
 
 #include <dirent.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +59,7 @@ class Extractor {
   // Tells of `error`; it goes on unless the host is at its end.
   Status report(Error error, std::string const& name) {
     if (error.path.empty()) error.path = path_ + "/" + name;
+    else if (error.code == Errc::kCorrupt) error.message = fmt::format("{}/{}: {}", path_, name, error.message);  // which says only where in the store
     if (ends_all(error)) return error;
     ++result_.problems;
     if (options_.problem) options_.problem(error);

@@ -66,6 +66,9 @@ Result<std::string> full_image_name(std::string_view given) {
   if (name.find('/') == std::string_view::npos && name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
     return wrong(given, "it would be taken for a digest");
   }
+  if (name == "sha256" && tag.size() == 64 && tag.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
+    return wrong(given, "it would be taken for a digest");
+  }
   for (bool first = true; !name.empty() || first; first = false) {
     auto const part = name.substr(0, name.find('/'));
     bool const last = part.size() == name.size();

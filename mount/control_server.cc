@@ -214,11 +214,6 @@ struct ControlServer::Impl {
     return std::find_if(connections.begin(), connections.end(), [](Connection const& one) { return one.stage == Connection::Stage::kReceiving; });
   }
 
-  bool is_stopping() {
-    Lock const lock(mu);
-    return stopping;
-  }
-
   enum class Room : std::uint8_t { kNow, kSoon, kNone };
 
   // Who has commands running stays.  Who was given the time to send a request and did not makes room for others.

@@ -78,7 +78,7 @@ Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all, std::un
 
 }  // namespace
 
-Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view path, bool sharers) {
+Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view named, bool sharers) {
   std::vector<LayerId> ids;
   LCFS_TRY(store.for_each_layer([&ids](LayerInfo const& l) {
     ids.push_back(l.id);
@@ -100,6 +100,8 @@ Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std:
   }
   std::reverse(chain.begin(), chain.end());
 
+  LayerSnapshot top(store.impl(), *chain.back());
+  LCFS_TRY_ASSIGN(auto const path, top.real_path(named));
   std::vector<FileVersion> out;
   NodePtr before{};
   for (auto const* info : chain) {

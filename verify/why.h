@@ -27,7 +27,7 @@ struct FileVersion {
   std::vector<LayerId> sharers{};  // other layers whose trees reach all of this content, or any block of it: ascending
 };
 
-// From the base up to the layer; empty if no layer of them ever had the path.  The last one is what the layer has now.
+// Links among the directories of `path` are followed as the layer has them.  From the base up to the layer; empty if no layer of them ever had the path.  The last one is what the layer has now.
 // Symlinks are not followed.  `sharers` looks at every layer above the owners: as long as reading a few nodes of each takes.
 Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view path, bool sharers);
 

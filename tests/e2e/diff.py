@@ -160,6 +160,8 @@ class Diff(mounting.Case):
         self.write(self.tree("a") + "/gone", b"1\n2\n")
         self.write(self.tree("a") + "/empty", b"")
         self.write(self.tree("a") + "/binary", b"\0\1")
+        os.mkdir(self.tree("a") + "/one place")
+        self.write(self.tree("a") + "/one place/file", b"1\n2\n3\n")
         self.lcfs("layer", "create", "b", "--parent", "a")
         for _ in range(40):
             at = rng.randrange(len(lines))
@@ -169,21 +171,25 @@ class Diff(mounting.Case):
         self.write(root + "/made \t here", b"x\n")
         self.write(root + "/empty", b"now not\n")
         self.write(root + "/binary", b"\0\2")
+        os.rename(root + "/one place", root + "/another")
+        self.write(root + "/another/file", b"1\n2\n3\n4\n")
         os.unlink(root + "/gone")
         patch = self.lcfs("diff", "--patch", "--exclude-times", "a", "b", code=1)
-        self.assertIn(b"Binary files a/binary and b/binary differ\n", patch)
+        self.assertIn(b"\n# Binary files a/binary and b/binary differ\n", b"\n" + patch)
+        self.assertIn(b"# R /one place -> /another\n", patch)
         there = self.extract("a", "there")
         shutil.copytree(there, self.path("git"))
-        text = b"".join(part for part in (b"diff --git" + p for p in patch.split(b"diff --git")[1:]) if b"Binary files" not in part)
-        subprocess.run(["patch", "-s", "-p1", "-d", there], input=text, check=True)
+        subprocess.run(["patch", "-s", "-p1", "-d", there], input=patch, check=True)
         if shutil.which("git"):
-            subprocess.run(["git", "apply", "-"], input=text, check=True, cwd=self.path("git"),
+            subprocess.run(["git", "apply", "-"], input=patch, check=True, cwd=self.path("git"),
                            env=dict(os.environ, GIT_CEILING_DIRECTORIES=self.dir))  # the build may stand in a repository
         wanted = self.extract("b", "wanted")
         for tree in [there] + ([self.path("git")] if shutil.which("git") else []):
             for name in ("text", "made \t here", "empty"):
                 with open(tree + "/" + name, "rb") as got, open(wanted + "/" + name, "rb") as want:
                     self.assertEqual(got.read(), want.read(), (tree, name))
+            with open(tree + "/one place/file", "rb") as got:  # a patch renames no directories
+                self.assertEqual(got.read(), b"1\n2\n3\n4\n")
             self.assertFalse(os.path.exists(tree + "/gone"))
 
     def test_exit_codes_and_words(self):
@@ -196,7 +202,10 @@ class Diff(mounting.Case):
         self.write(root + "/new/\x1b[31m", b"x")
         self.assertEqual(self.lcfs("diff", "--exclude-times", "a", "b", code=1), b"A /new\nA /new/\\x1b[31m\n")
         self.assertEqual(self.lcfs("diff", "--summary", "a", "b", "--", "/new", code=1), b"A /new and 1 below\n")
-        self.assertEqual(self.lcfs("diff", "a", "b", "/none"), b"")
+        self.fails("diff", "a", "b", "/none", code=2, words=["/none", "neither of the layers has it"])
+        os.symlink("new", root + "/link")
+        self.assertEqual(self.lcfs("diff", "--exclude-times", "a", "b", "/link/\x1b[31m", code=1), b"A /new/\\x1b[31m\n")
+        os.unlink(root + "/link")
         self.assertIn(b"total", self.lcfs("diff", "--stat", "a", "b", code=1))
         self.fails("diff", "a", "nobody", code=2, words=["nobody"])
         self.fails("diff", "a", code=2)
