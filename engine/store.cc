@@ -356,7 +356,9 @@ SpaceReport report_space(StoreImpl const& store) LCFS_REQUIRES_SHARED(store.mu) 
   r.history = c.history;
   r.pending = c.pending;
   r.free = r.total - r.reserved - r.store_tree - r.layers - r.history - r.pending;
-  r.promised = c.promised + std::min(c.emergency + c.free - c.usable, c.free);
+  // Pieces that no node can have count as kept once they are many; a few, which come and go, are no news.
+  std::uint64_t const pieces = c.free - c.usable;
+  r.promised = c.promised + std::min(c.emergency + (pieces > c.emergency ? pieces - c.emergency : 0), c.free);
   return r;
 }
 }  // namespace
