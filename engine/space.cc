@@ -18,7 +18,7 @@ constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time:
 constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, for checkpoints
 constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
 
-std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 256, 16384); }
+std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 384, 16384); }
 }  // namespace
 
 void normalize(std::vector<Extent>& extents) {
@@ -205,7 +205,7 @@ Status SpaceMap::back(std::uint64_t blocks) {
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
   bool const ordinary = urgency == Urgency::kOrdinary;
-  if (available(urgency) < n + (ordinary ? 0 : emergency_ / 4)) return no_space(n);
+  if (available(urgency) < n + (ordinary ? 0 : emergency_ / 3)) return no_space(n);
   LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, kBackedMost) : 0)));
   promised_ += n;
   return {};

@@ -10,7 +10,7 @@
 // - allocate() hands out runs; what it takes for a reservation is subtracted from the promise;
 // - chunks: layers take more than they need at once and give the rest back at the checkpoint, so that layers neither
 //   contend nor interleave.
-// An emergency reserve is kept from ordinary takers: removals may use three quarters of it, checkpoints all.
+// An emergency reserve is kept from ordinary takers: removals may use two thirds of it, checkpoints all.
 //
 // A node needs kNodeBlocks neighbours, and any promise may come to be nodes: only blocks that nodes can have count as room for promises.
 // Data takes long runs as long as there is room beyond what is promised, then the splinters that no node can have.
