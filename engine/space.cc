@@ -211,6 +211,11 @@ Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   return {};
 }
 
+Status SpaceMap::check_reserve() const {
+  Lock lock(mu_);
+  return pins_.empty() || available(Urgency::kEmergency) >= emergency_ / 3 ? Status{} : no_space(kNodeBlocks);
+}
+
 void SpaceMap::unpromise(std::uint64_t n) {
   Lock lock(mu_);
   promised_ -= std::min(n, promised_);

@@ -98,6 +98,8 @@ class SpaceMap {
   // Promises n blocks, or kNoSpace.
   Status promise(std::uint64_t n, Urgency urgency) LCFS_EXCLUDES(mu_);
   void unpromise(std::uint64_t n) LCFS_EXCLUDES(mu_);
+  // kNoSpace: what checkpoints alone may take is touched, and a pin keeps what they free from coming back; so nothing new may begin.
+  Status check_reserve() const LCFS_EXCLUDES(mu_);
 
   // A run of `least`..`want` blocks.  `paid` blocks of it (<= least) were promised before and are not counted again.
   // Blocks beyond `least` come only out of what nobody was promised.

@@ -285,9 +285,9 @@ Status Store::grow(std::uint64_t new_size) {
   if (blocks * kBlockSize > device.size()) LCFS_TRY(device.resize(blocks * kBlockSize));
   {
     WriteLock lock(impl_->mu);
-    LCFS_TRY(impl_->begin_structure_change());
     impl_->cache.set_total(blocks);
     impl_->space.grow(blocks);
+    LCFS_TRY(impl_->begin_structure_change());  // for which there is room now
   }
   // Its first flush makes the device's new size durable before a superblock counts on it.
   return impl_->checkpoint(false);
@@ -394,6 +394,7 @@ Status StoreImpl::put_layer_record(LayerInfo const& info) {
 
 Status StoreImpl::begin_structure_change() {
   LCFS_TRY(check_writable());
+  LCFS_TRY(space.check_reserve());
   Lock lock(dirty_mu);
   tree.set_generation(generation);
   structure_dirty = true;
