@@ -192,6 +192,17 @@ class Diff(mounting.Case):
                 self.assertEqual(got.read(), b"1\n2\n3\n4\n")
             self.assertFalse(os.path.exists(tree + "/gone"))
 
+    def test_a_changeset_has_a_directory_right_before_what_is_in_it(self):
+        self.lcfs("layer", "create", "a")
+        self.lcfs("layer", "create", "b", "--parent", "a")
+        self.mount()
+        for name in ("pkg", "pkg-1.0"):
+            os.mkdir(self.tree("b") + "/" + name)
+            self.write(self.tree("b") + f"/{name}/file", b"x")
+        names = [line.rstrip("/") for line in subprocess.run(
+            ["tar", "t"], input=self.lcfs("diff", "--oci", "-", "a", "b", code=1), stdout=subprocess.PIPE, check=True).stdout.decode().split()]
+        self.assertEqual(names[-4:], ["pkg", "pkg/file", "pkg-1.0", "pkg-1.0/file"])
+
     def test_exit_codes_and_words(self):
         self.lcfs("layer", "create", "a")
         self.lcfs("layer", "create", "b", "--parent", "a")
