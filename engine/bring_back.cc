@@ -118,6 +118,7 @@ Status put_back(StoreImpl& s, Removed& r, std::string_view name) LCFS_REQUIRES(s
 
 Result<std::vector<LayerInfo>> Store::bring_back(std::string_view name, std::uint64_t generation, std::string_view as) {
   if (!as.empty()) LCFS_TRY(check_layer_name(as));
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   LCFS_TRY(impl_->checkpoint(false));
   Removed r;
   std::uint64_t noted = 0;
@@ -138,7 +139,7 @@ Result<std::vector<LayerInfo>> Store::bring_back(std::string_view name, std::uin
         LCFS_TRY(check_free(s, r));
         std::vector<Extent> blocks;
         for (auto const& runs : r.runs) blocks.insert(blocks.end(), runs.begin(), runs.end());
-        LCFS_TRY(s.begin_structure_change());
+        LCFS_TRY(s.begin_structure_change(Urgency::kOrdinary, StoreImpl::run_blocks(blocks.size())));
         if (!s.space.revive(blocks)) {
           return Error{Errc::kCorrupt, "blocks of the layer are not in the history; run lcfs fsck", 0, s.device.name(), kNoOffset};
         }

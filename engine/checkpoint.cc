@@ -173,8 +173,7 @@ Status StoreImpl::do_checkpoint(bool force) {
     }
     if (auto ok = hand_over(); !ok) return fail(std::move(ok).error());
     queue_nodes(tree.seal());
-    store_tree_blocks =
-        static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+    count_store_tree();
     auto store_freed = store_space.take_freed();
     freed.insert(freed.end(), store_freed.begin(), store_freed.end());
     (void)store_space.take_allocated();
@@ -286,10 +285,11 @@ Status StoreImpl::confirm() {
 }
 
 Status StoreImpl::make_room() {
+  LCFS_TRY(make_ready(Urgency::kEmergency));
   {
     WriteLock lock(mu);
     if (!kept.empty()) {
-      LCFS_TRY(begin_structure_change());
+      LCFS_TRY(begin_structure_change(Urgency::kEmergency));
       std::uint64_t const before = tree.changes(), had = space.counts().history;
       // A good piece at once: a store that fills up asks again and again.
       std::uint64_t const enough = std::max<std::uint64_t>(space.total() / 64, 4096);

@@ -59,7 +59,7 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name, std:
     LCFS_TRY(impl_->check_free_name(name));
     return info;
   };
-  LCFS_TRY(impl_->check_writable());
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   LCFS_TRY(impl_->wait_written(running));
   std::shared_ptr<LayerImpl> object;
   {

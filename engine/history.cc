@@ -139,10 +139,11 @@ Result<KeptContents> Store::kept_contents(std::uint64_t generation) const {
 // Keeping less
 
 Status Store::drop_history(std::size_t left) {
+  LCFS_TRY(impl_->make_ready(Urgency::kEmergency));
   {
     WriteLock lock(impl_->mu);
-    if (impl_->kept.size() <= left) return impl_->check_writable();
-    LCFS_TRY(impl_->begin_structure_change());
+    if (impl_->kept.size() <= left) return {};
+    LCFS_TRY(impl_->begin_structure_change(Urgency::kEmergency));
     std::uint64_t const before = impl_->tree.changes();
     LCFS_TRY(impl_->end_structure_change(impl_->give_up(left), before));
   }
@@ -154,9 +155,10 @@ Status Store::set_keep(std::uint32_t count) {
     return Error{Errc::kInvalid, fmt::format("a store keeps at most {} checkpoints, not {}", kMaxKept, count), EINVAL,
                  impl_->device.name(), kNoOffset};
   }
+  LCFS_TRY(impl_->make_ready(Urgency::kEmergency));
   {
     WriteLock lock(impl_->mu);
-    LCFS_TRY(impl_->begin_structure_change());
+    LCFS_TRY(impl_->begin_structure_change(Urgency::kEmergency));
     impl_->keep_setting = count + 1;
   }
   LCFS_TRY(drop_history(count));
@@ -212,6 +214,7 @@ Status StoreImpl::go_back(std::uint64_t to) {
   lost.clear();
   tree.reset(target.root);
   store_tree_blocks = target.store_tree_blocks;
+  space.set_store_tree(store_tree_blocks);
   layer_blocks = target.layer_blocks;
   layer_count = target.layer_count;
   image_count = target.image_count;
@@ -229,6 +232,7 @@ Status StoreImpl::go_back(std::uint64_t to) {
 
 Status Store::go_back(std::uint64_t generation) {
   for (bool done = false; !done;) {
+    LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
     LCFS_TRY(impl_->checkpoint(false));  // what is now will be kept as it is
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->check_unused());

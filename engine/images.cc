@@ -185,6 +185,12 @@ Status StoreImpl::name_image_locked(ImageInfo info, std::vector<std::string> con
   return {};
 }
 
+std::uint64_t StoreImpl::document_blocks(NewImage const& image) {
+  std::uint64_t bytes = image.config.size() + image.manifest.size() + image.index.size();
+  for (auto const& name : image.names) bytes += 2 * name.size();
+  return 2 * bytes / kNodeSize * kNodeBlocks;  // nodes are half full at least
+}
+
 Status StoreImpl::put_image_locked(NewImage const& image) {
   LCFS_TRY(check_image_names(image.names));
   LCFS_TRY_ASSIGN(auto const known, find_digest(image.config_digest, NameType::kImage));
@@ -216,6 +222,7 @@ Status StoreImpl::put_image_locked(NewImage const& image) {
 }
 
 Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
@@ -235,6 +242,7 @@ Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
 Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) { return make_image(image, digests, 0); }
 
 Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests, std::uint64_t joins) {
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
@@ -244,7 +252,7 @@ Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const&
       return Error{Errc::kInvalid, fmt::format("layer '{}' is not frozen", top.name), EINVAL, impl_->device.name(), kNoOffset};
     }
     for (auto const& d : digests) LCFS_TRY(impl_->live_record(d.layer));  // refused before anything has changed
-    LCFS_TRY(impl_->begin_structure_change());
+    LCFS_TRY(impl_->begin_structure_change(Urgency::kOrdinary, StoreImpl::document_blocks(image)));
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       for (auto const& d : digests) LCFS_TRY(impl_->put_layer_digests(d));
@@ -312,11 +320,12 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
 }
 
 Status Store::remove_image(ImageId id, std::string_view name) {
+  LCFS_TRY(impl_->make_ready(Urgency::kEmergency));
   LCFS_TRY(impl_->checkpoint(false));  // what goes is kept as it is now
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
-    LCFS_TRY(impl_->begin_structure_change());
+    LCFS_TRY(impl_->begin_structure_change(Urgency::kEmergency));
     std::uint64_t const before = impl_->tree.changes();
     auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));

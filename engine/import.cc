@@ -37,6 +37,7 @@ struct ImportTransaction::Impl {
   std::uint64_t noted = 0;
 
   Result<std::string> free_name(Digest const& chain_id) const;
+  std::uint64_t record_blocks() const;
   Status insert();
   [[nodiscard]] std::string said() const;
 };
@@ -200,9 +201,23 @@ std::string ImportTransaction::Impl::said() const {
   return out;
 }
 
+// What all of it adds to the store tree.
+std::uint64_t ImportTransaction::Impl::record_blocks() const {
+  std::uint64_t blocks = 0, bytes = 0;
+  std::size_t runs = 0;
+  for (auto const& image : images) blocks += StoreImpl::document_blocks(image);
+  for (auto const& [id, s] : stacked) {
+    constexpr std::uint64_t kLayerBytes = 1024;  // record, name, digests
+    bytes += kLayerBytes;
+    runs += s.blocks.size() + s.skeleton.extents.size();
+    for (auto const& e : s.skeleton.extents) bytes += e.sums.size() * sizeof(le32);
+  }
+  return blocks + StoreImpl::run_blocks(runs) + 2 * bytes / kNodeSize * kNodeBlocks;
+}
+
 Status ImportTransaction::Impl::insert() {
   WriteLock lock(store.mu);
-  LCFS_TRY(store.begin_structure_change());
+  LCFS_TRY(store.begin_structure_change(Urgency::kOrdinary, record_blocks()));
   std::uint64_t const before = store.tree.changes();
   auto put = [&]() LCFS_REQUIRES(store.mu) -> Status {
     for (auto& [id, s] : stacked) {
@@ -246,6 +261,7 @@ Status ImportTransaction::Impl::insert() {
 }
 
 Status ImportTransaction::commit() {
+  LCFS_TRY(impl_->store.make_ready(Urgency::kOrdinary));
   LCFS_TRY(impl_->insert());
   impl_->committed = true;
   for (auto& [id, s] : impl_->stacked) s.layer.reset();

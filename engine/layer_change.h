@@ -34,9 +34,10 @@ auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
     bool quota = false, unflushed = false;
     {
       WriteLock lock(mu_);
-      if (auto ok = begin_change(); !ok) return R(std::move(ok).error());
+      auto begun = begin_change(urgency);
+      if (!begun && begun.error().code != Errc::kNoSpace) return R(std::move(begun).error());
       unflushed = !dirty_files_.empty();
-      auto promised = promise(blocks, urgency);
+      auto promised = begun ? promise(blocks, urgency) : Result<Reservation>(std::move(begun).error());
       quota = !promised && promised.error().sys == EDQUOT;
       if (promised) {
         space_.set_payer(&*promised);

@@ -219,7 +219,9 @@ Status LayerImpl::flush_now(std::optional<Inode> inode) {
   std::uint64_t const ticket = store_.begin_flush();
   Status result = [&]() -> Status {
     WriteLock lock(mu_);
-    LCFS_TRY(begin_change());
+    LCFS_TRY(check_changeable());
+    if (!dirty_ && dirty_files_.empty()) return {};
+    LCFS_TRY(begin_change(Urgency::kEmergency));  // dirty already, whoever made a file dirty
     std::uint64_t const before = tree_.changes();
     Status placed;
     if (inode) {

@@ -169,7 +169,8 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   // The same for all of [first, last], each of which exists.
   Status remove_inodes(Inode first, Inode last) LCFS_REQUIRES(mu_);
   // Guards around every changing operation.
-  Status begin_change() LCFS_REQUIRES(mu_);
+  Status check_changeable() const LCFS_REQUIRES(mu_);
+  Status begin_change(Urgency urgency) LCFS_REQUIRES(mu_);
   template <class T>
   Result<T> end_change(Result<T> result, std::uint64_t changes_before) LCFS_REQUIRES(mu_);
   template <class Op>

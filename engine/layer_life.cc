@@ -37,7 +37,7 @@ Status LayerImpl::freeze(LayerId expected) {
     if (id() != expected) return {};  // a commit came first: what was meant is frozen already
     std::uint64_t const before = tree_.changes();
     // Also a layer that nothing changed becomes dirty: its record does.
-    if (auto ok = begin_change(); !ok) return ok;
+    if (auto ok = begin_change(Urgency::kOrdinary); !ok) return ok;
     LCFS_TRY(end_change(flush_all(batch), before));
     auto nodes = tree_.seal();
     sealed_.insert(sealed_.end(), nodes.begin(), nodes.end());
@@ -80,7 +80,7 @@ Result<Handover> LayerImpl::hand_over() {
 
 Result<Handover> LayerImpl::split(LayerId id) {
   WriteLock lock(mu_);
-  LCFS_TRY(begin_change());
+  LCFS_TRY(begin_change(Urgency::kOrdinary));
   Handover h;
   LCFS_TRY(fill(h));
   // All that it owned is the frozen layer's now: inherited, so never freed or changed in place here again (I3).

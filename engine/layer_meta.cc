@@ -24,11 +24,16 @@ LayerImpl::LayerImpl(StoreImpl& store, LayerInfo const& info)
   quota_.set_own(info.own_blocks);
 }
 
-Status LayerImpl::begin_change() {
+Status LayerImpl::check_changeable() const {
   if (frozen_.load(std::memory_order_relaxed)) return fs_error(EROFS);
   if (discarded_) return fs_error(ESTALE);
-  LCFS_TRY(store_.check_writable());
+  return store_.check_writable();
+}
+
+Status LayerImpl::begin_change(Urgency urgency) {
+  LCFS_TRY(check_changeable());
   if (!dirty_) {
+    LCFS_TRY(store_.space.check_reserve(urgency));
     Lock lock(store_.dirty_mu);
     tree_.set_generation(store_.generation);
     store_.dirty_layers.push_back(shared_from_this());
@@ -58,7 +63,7 @@ Status LayerImpl::make_root(Owner owner) {
   // Not change(): the caller has the structure lock, so room can't be made here.
   WriteLock lock(mu_);
   LCFS_TRY_ASSIGN(auto promised, promise(kOperationBlocks, Urgency::kOrdinary));
-  LCFS_TRY(begin_change());
+  LCFS_TRY(begin_change(Urgency::kOrdinary));
   space_.set_payer(&promised);
   std::uint64_t const before = tree_.changes();
   InodeInfo root;

@@ -111,6 +111,7 @@ bool StoreImpl::is_unwritten(LayerId id) const {
 // Changing
 
 Status StoreImpl::freeze(LayerId id) {
+  LCFS_TRY(make_ready(Urgency::kOrdinary));
   std::shared_ptr<LayerImpl> object;
   {
     ReadLock lock(mu);
@@ -211,6 +212,7 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
 
 Status Store::rename_layer(LayerId id, std::string_view new_name) {
   LCFS_TRY(check_layer_name(new_name));
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
@@ -242,6 +244,7 @@ Status Store::rename_layer(LayerId id, std::string_view new_name) {
 }
 
 Status Store::set_quota(LayerId id, std::uint64_t blocks) {
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
@@ -273,6 +276,7 @@ Result<std::optional<Digest>> Store::tree_digest(LayerId id) const {
 }
 
 Status Store::set_tree_digest(LayerId id, Digest const& digest) {
+  LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   WriteLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
   if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest", EINVAL};
@@ -379,12 +383,13 @@ void StoreImpl::bury() {
 }
 
 Status Store::remove_layer(LayerId id, Remove how) {
+  LCFS_TRY(impl_->make_ready(Urgency::kEmergency));
   LCFS_TRY(impl_->checkpoint(false));  // what goes is kept as it is now
   std::uint64_t noted = 0;
   {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
-    LCFS_TRY(impl_->begin_structure_change());
+    LCFS_TRY(impl_->begin_structure_change(Urgency::kEmergency));
     std::uint64_t const before = impl_->tree.changes();
     bool const anonymous = how == Remove::kLazy && (info.children != 0 || info.images != 0);
     auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {

@@ -15,10 +15,17 @@ constexpr auto kTrimTime = std::chrono::seconds(1);  // for giving back: an unmo
 constexpr std::uint64_t kWorthATrim = 16;            // blocks: shorter holes only fragment the host's file, milliseconds each
 constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
-constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, for checkpoints
+constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, or what checkpoints may need if that is more
+constexpr std::uint64_t kTreeGrowth = 48;    // blocks by which a checkpoint's store tree may be larger than the one before
 constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
 
-std::uint64_t emergency_for(std::uint64_t total) { return std::clamp<std::uint64_t>(total / 64, 384, 16384); }
+// What three checkpoints may take: what one frees is free when the next is durable, and another may be under way.
+std::uint64_t three_trees(std::uint64_t store_tree) { return 3 * (store_tree + kTreeGrowth); }
+
+std::uint64_t emergency_for(std::uint64_t total, std::uint64_t store_tree) {
+  constexpr std::uint64_t kRemovals = 192;
+  return std::max(std::min<std::uint64_t>(total / 64, 16384), kRemovals + three_trees(store_tree));
+}
 }  // namespace
 
 void normalize(std::vector<Extent>& extents) {
@@ -146,7 +153,7 @@ Extent FreeRuns::take_splinter(std::uint64_t want) {
 // SpaceMap
 
 SpaceMap::SpaceMap(Device& device, std::uint64_t total_blocks, std::vector<Extent> const& used)
-    : device_(device), total_(total_blocks), emergency_(emergency_for(total_blocks)) {
+    : device_(device), total_(total_blocks), emergency_(emergency_for(total_blocks, 0)) {
   Lock lock(mu_);
   auto& runs = device.always_backed() ? backed_ : bare_;
   std::uint64_t at = kReservedBlocks;
@@ -205,15 +212,24 @@ Status SpaceMap::back(std::uint64_t blocks) {
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
   bool const ordinary = urgency == Urgency::kOrdinary;
-  if (available(urgency) < n + (ordinary ? 0 : emergency_ / 3)) return no_space(n);
-  LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, kBackedMost) : 0)));
+  if (available(urgency) < n + (ordinary ? 0 : for_checkpoints())) return no_space(n);
+  LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, std::max(kBackedMost, three_trees(store_tree_))) : 0)));
   promised_ += n;
   return {};
 }
 
-Status SpaceMap::check_reserve() const {
+std::uint64_t SpaceMap::for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_)); }
+
+void SpaceMap::set_store_tree(std::uint64_t blocks) {
   Lock lock(mu_);
-  return pins_.empty() || available(Urgency::kEmergency) >= emergency_ / 3 ? Status{} : no_space(kNodeBlocks);
+  store_tree_ = blocks;
+  emergency_ = emergency_for(total(), blocks);
+}
+
+Status SpaceMap::check_reserve(Urgency urgency) {
+  Lock lock(mu_);
+  std::uint64_t const least = three_trees(store_tree_) / 3 * (urgency == Urgency::kEmergency && pins_.empty() ? 1 : 2);
+  return available(Urgency::kEmergency) < least ? no_space(least) : back(promised_ + least);
 }
 
 void SpaceMap::unpromise(std::uint64_t n) {
@@ -460,7 +476,7 @@ void SpaceMap::grow(std::uint64_t total_blocks) {
   std::uint64_t const old = total();
   if (total_blocks <= old) return;
   (device_.always_backed() ? backed_ : bare_).add({old, total_blocks - old});
-  emergency_ = emergency_for(total_blocks);
+  emergency_ = emergency_for(total_blocks, store_tree_);
   total_.store(total_blocks, std::memory_order_relaxed);
 }
 

@@ -10,7 +10,8 @@
 // - allocate() hands out runs; what it takes for a reservation is subtracted from the promise;
 // - chunks: layers take more than they need at once and give the rest back at the checkpoint, so that layers neither
 //   contend nor interleave.
-// An emergency reserve is kept from ordinary takers: removals may use two thirds of it, checkpoints all.
+// An emergency reserve is kept from ordinary takers.  Part of it is kept from removals too: the store tree's nodes are not promised,
+// and each checkpoint may have to copy all of them.  Nothing may begin that a checkpoint could not finish (check_reserve()).
 //
 // A node needs kNodeBlocks neighbours, and any promise may come to be nodes: only blocks that nodes can have count as room for promises.
 // Data takes long runs as long as there is room beyond what is promised, then the splinters that no node can have.
@@ -98,8 +99,12 @@ class SpaceMap {
   // Promises n blocks, or kNoSpace.
   Status promise(std::uint64_t n, Urgency urgency) LCFS_EXCLUDES(mu_);
   void unpromise(std::uint64_t n) LCFS_EXCLUDES(mu_);
-  // kNoSpace: what checkpoints alone may take is touched, and a pin keeps what they free from coming back; so nothing new may begin.
-  Status check_reserve() const LCFS_EXCLUDES(mu_);
+  // The store tree has `blocks` now: the next checkpoints may take as many, for copies of its nodes.
+  void set_store_tree(std::uint64_t blocks) LCFS_EXCLUDES(mu_);
+  // Before something begins that a checkpoint must finish: is there room for the store tree's copies, of the one that may be under way
+  // and of the next?  kNoSpace: what earlier ones freed must come back first (StoreImpl::settle(), the end of a pin).  Removals are content
+  // with room for one, unless a pin keeps what is freed.
+  Status check_reserve(Urgency urgency) LCFS_EXCLUDES(mu_);
 
   // A run of `least`..`want` blocks.  `paid` blocks of it (<= least) were promised before and are not counted again.
   // Blocks beyond `least` come only out of what nobody was promised.
@@ -160,12 +165,14 @@ class SpaceMap {
   Status reserve(Extent e) LCFS_REQUIRES(mu_);           // of the device; kNoSpace at once if it was full a moment ago
   [[nodiscard]] std::uint64_t usable() const LCFS_REQUIRES(mu_) { return backed_.node_blocks() + bare_.node_blocks(); }
   [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
+  [[nodiscard]] std::uint64_t for_checkpoints() const LCFS_REQUIRES(mu_);  // of the emergency reserve
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
   std::vector<Aged> take_ages(Extent e) LCFS_REQUIRES(mu_);
 
   Device& device_;
   std::atomic<std::uint64_t> total_;  // grows only
   mutable Mutex mu_;
+  std::uint64_t store_tree_ LCFS_GUARDED_BY(mu_) = 0;
   std::uint64_t emergency_ LCFS_GUARDED_BY(mu_);
   std::optional<Error> host_full_ LCFS_GUARDED_BY(mu_);  // what it said
   std::chrono::steady_clock::time_point host_full_until_ LCFS_GUARDED_BY(mu_){};

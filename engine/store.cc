@@ -138,6 +138,7 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
       super(super_in) {
   if (super_in.keep) keep_setting = *super_in.keep + 1;
   store_space.set_urgency(Urgency::kEmergency);
+  space.set_store_tree(store_tree_blocks);
   tree.set_generation(super_in.generation + 1);
 }
 
@@ -392,9 +393,24 @@ Status StoreImpl::put_layer_record(LayerInfo const& info) {
   return tree.put({info.id, kLayer, 0}, as_bytes(encode_layer(info)));
 }
 
-Status StoreImpl::begin_structure_change() {
+void StoreImpl::count_store_tree() {
+  store_tree_blocks = static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+  space.set_store_tree(store_tree_blocks);
+}
+
+Status StoreImpl::make_ready(Urgency urgency) {
   LCFS_TRY(check_writable());
-  LCFS_TRY(space.check_reserve());
+  return space.check_reserve(urgency) ? Status{} : settle();
+}
+
+Status StoreImpl::begin_structure_change(Urgency urgency, std::uint64_t blocks) {
+  LCFS_TRY(check_writable());
+  LCFS_TRY(space.check_reserve(urgency));
+  structure_promise.reset();
+  if (blocks != 0) {
+    LCFS_TRY_ASSIGN(structure_promise, Reservation::make(space, blocks, urgency));
+  }
+  store_space.set_payer(&structure_promise);
   Lock lock(dirty_mu);
   tree.set_generation(generation);
   structure_dirty = true;

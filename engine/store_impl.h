@@ -76,6 +76,7 @@ struct StoreImpl {
   mutable SharedMutex mu;
   OwnerSpace store_space LCFS_GUARDED_BY(mu);
   Tree tree LCFS_GUARDED_BY(mu);
+  Reservation structure_promise LCFS_GUARDED_BY(mu);  // of the change under way
   std::uint64_t store_tree_blocks LCFS_GUARDED_BY(mu) = 0;
   std::uint64_t layer_blocks LCFS_GUARDED_BY(mu) = 0;
   std::uint64_t layer_count LCFS_GUARDED_BY(mu) = 0;
@@ -158,14 +159,20 @@ struct StoreImpl {
   Result<LayerInfo> live_record(LayerId id) const LCFS_REQUIRES_SHARED(mu);  // kNotFound too if it is dying
   Status put_layer_record(LayerInfo const& info) LCFS_REQUIRES(mu);
   Result<std::shared_ptr<LayerImpl>> layer_object(LayerInfo const& info);
-  // Before a change of the store tree; after it a failure half-way is fatal (fail()).
-  Status begin_structure_change() LCFS_REQUIRES(mu);
+  // Before the lock for it is taken: room for the checkpoint that makes a change of the store tree durable, if it can be had.
+  Status make_ready(Urgency urgency) LCFS_EXCLUDES(mu);
+  // Before a change of the store tree; after it a failure half-way is fatal (fail()).  blocks: what it may add beyond a few nodes.
+  Status begin_structure_change(Urgency urgency = Urgency::kOrdinary, std::uint64_t blocks = 0) LCFS_REQUIRES(mu);
   template <class T>
   Result<T> end_structure_change(Result<T> result, std::uint64_t changes_before) LCFS_REQUIRES(mu) {
-    store_tree_blocks = static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+    store_space.set_payer(nullptr);
+    structure_promise.reset();
+    count_store_tree();
     if (!result && tree.changes() != changes_before) return fail(std::move(result).error());
     return result;
   }
+
+  void count_store_tree() LCFS_REQUIRES(mu);  // as it is now
 
   // events.cc -------------------------------------------------------------------------------------------------
   void note(LayerEvent::Kind kind, LayerInfo const& one, LayerInfo const& two = {}) LCFS_EXCLUDES(events_mu);
@@ -213,6 +220,7 @@ struct StoreImpl {
   Status make_anonymous(LayerInfo info) LCFS_REQUIRES(mu);
   Status remove_image_locked(ImageId id, std::string_view name) LCFS_REQUIRES(mu);
   Status put_image_locked(struct NewImage const& image) LCFS_REQUIRES(mu);
+  static std::uint64_t document_blocks(struct NewImage const& image);  // what its documents and names add to the store tree
   Status check_image_names(std::vector<std::string> const& names) const LCFS_REQUIRES_SHARED(mu);
   Status check_no_layer_means(std::vector<std::string> const& names) const LCFS_REQUIRES_SHARED(mu);  // kExists
   // Writes the record, and gives the image those of the names that it does not have.
@@ -251,6 +259,10 @@ struct StoreImpl {
   // space runs, runs.cc ---------------------------------------------------------------------------------------
   Status add_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);
   Status remove_runs(LayerId id, std::vector<Extent> extents) LCFS_REQUIRES(mu);
+  static std::uint64_t run_blocks(std::size_t runs) {  // what so many runs add to the store tree, whose nodes are half full at least
+    constexpr std::uint64_t kRunBytes = 64;            // key, slot and value
+    return 2 * kRunBytes * runs / kNodeSize * kNodeBlocks;
+  }
 
  private:
   Status do_checkpoint(bool force);

@@ -4,12 +4,17 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/space.h"
+#include "engine/squash.h"
+#include "engine/sync.h"
 #include "tests/support/layer_files.h"
 #include "tests/support/test_store.h"
 
@@ -77,6 +82,127 @@ TEST_CASE("full: small files fill a store, some go, again and again: it is told 
   }
 }
 
+// The store tree's nodes are copied by every checkpoint, and a pin keeps what they leave: that must not eat what nothing was promised from.
+TEST_CASE("full: hundreds of layers in a small store, by many threads under pins: it is never read-only, and all can go") {
+  constexpr auto kTime = std::chrono::milliseconds(1500);
+  TestStore store(16);
+  std::atomic<bool> stop{false};
+  std::atomic<int> full{0};
+  Mutex mu;
+  std::vector<LayerId> open;  // under mu
+  std::string wrong;          // under mu
+  auto said = [&](Error const& e) {
+    if (e.code == Errc::kNoSpace || e.sys == ENOSPC) {
+      ++full;
+    } else if (e.code != Errc::kBusy && e.code != Errc::kNotFound && e.sys != ENOENT && e.sys != EEXIST && e.sys != ESTALE && e.sys != EROFS) {
+      Lock lock(mu);
+      wrong = e.text();
+    }
+  };
+  auto some_layer = [&](std::mt19937_64& random) {
+    Lock lock(mu);
+    return open.empty() ? LayerId{0} : open[random() % open.size()];
+  };
+  LayerId const base = must(store->create_layer("base", 0));
+  put(*must(store->layer(base)), "file", std::string(20'000, 'b'));
+  must(store->freeze_layer(base));
+  for (int i = 0; i < 150; ++i) {
+    LayerId const id = must(store->create_layer("l" + std::to_string(i), base));
+    Lock lock(mu);
+    open.push_back(id);
+  }
+  auto write = [&](std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    while (!stop) {
+      auto const layer = store->layer(some_layer(random));
+      if (!layer) continue;
+      for (int i = 0; i < 20; ++i) {
+        std::string const name = "f" + std::to_string(random() % 40);
+        auto const root = (*layer)->root();
+        auto const created = (*layer)->create(root, name, {S_IFREG | 0644});
+        if (created) {
+          if (auto const n = (*layer)->write(created->inode, random() % 9000, bytes_of(std::string(1 + random() % 30'000, 'w'))); !n) said(n.error());
+        } else if (created.error().to_errno() != EEXIST) {
+          said(created.error());
+          if (auto const gone = (*layer)->unlink(root, name); !gone) said(gone.error());
+        } else if (auto const gone = (*layer)->unlink(root, name); !gone) {
+          said(gone.error());
+        }
+      }
+    }
+  };
+  auto change = [&] {
+    std::mt19937_64 random(7);
+    for (unsigned made = 0; !stop; ++made) {
+      LayerId const id = some_layer(random);
+      std::string const name = "c" + std::to_string(made);
+      auto const what = random() % 8;
+      if (what < 3) {
+        auto const next = store->commit_layer(id, name);
+        if (!next) said(next.error());
+        Lock lock(mu);
+        if (next) std::replace(open.begin(), open.end(), id, *next);
+      } else if (what < 4) {
+        auto const flat = squash_layer(*store, base, id, name, stop);
+        if (!flat && flat.error().code != Errc::kInterrupted) said(flat.error());
+        if (flat) {
+          if (auto const gone = store->remove_layer(*flat); !gone) said(gone.error());
+        }
+      } else if (what < 6) {
+        auto const made_one = store->create_layer(name, base);
+        if (!made_one) said(made_one.error());
+        Lock lock(mu);
+        if (made_one) open.push_back(*made_one);
+      } else if (auto const gone = store->remove_layer(id); gone) {
+        Lock lock(mu);
+        std::erase(open, id);
+      } else {
+        said(gone.error());
+      }
+    }
+  };
+  auto checkpoint = [&] {
+    while (!stop) {
+      if (auto const ok = store->checkpoint(); !ok) said(ok.error());
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  };
+  auto pin = [&] {
+    std::mt19937_64 random(8);
+    while (!stop) {
+      auto const held = store->pin();
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 300));
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::uint64_t i = 0; i < 3; ++i) threads.emplace_back(write, i);
+  threads.emplace_back(change);
+  threads.emplace_back(checkpoint);
+  threads.emplace_back(pin);
+  std::this_thread::sleep_for(kTime);
+  stop = true;
+  for (auto& t : threads) t.join();
+  {
+    Lock lock(mu);
+    CHECK(wrong == "");
+  }
+  CHECK(full > 0);  // else there was nothing to see
+  auto const failed = store->failure();
+  REQUIRE_MESSAGE(!failed, failed->text());
+  for (;;) {
+    auto const all = must(store->space_use()).layers;
+    if (all.empty()) break;
+    std::size_t removed = 0;
+    for (auto const& l : all) {
+      if (l.children != 0) continue;
+      must(store->remove_layer(l.id));
+      ++removed;
+    }
+    REQUIRE(removed > 0);
+  }
+  store.check();
+}
+
 TEST_CASE("full: what is free in pieces too small for a node is no room for promises, and data takes it when room is short") {
   constexpr std::uint64_t kBlocks = 8192;
   auto const device = make_memory_device(kBlocks * kBlockSize);
@@ -99,6 +225,26 @@ TEST_CASE("full: what is free in pieces too small for a node is no room for prom
   }
   CHECK(space.counts().usable >= nodes * kNodeBlocks + before.emergency);
   for (std::uint64_t i = 0; i < nodes; ++i) must(space.allocate(kNodeBlocks, kNodeBlocks, kNodeBlocks, 0, Urgency::kOrdinary));
+}
+
+TEST_CASE("full: when nothing may begin any more, a checkpoint under way and the next can still copy the whole store tree") {
+  constexpr std::uint64_t kBlocks = 16384, kTree = 1000;
+  auto const device = make_memory_device(kBlocks * kBlockSize);
+  SpaceMap space(*device, kBlocks, {});
+  space.set_store_tree(kTree);
+  while (space.promise(kNodeBlocks, Urgency::kOrdinary)) continue;
+  while (space.promise(kNodeBlocks, Urgency::kEmergency)) continue;
+  auto copies = [&](auto const& go_on) {
+    std::uint64_t blocks = 0;
+    for (; go_on() && space.allocate(kNodeBlocks, kNodeBlocks, 0, 0, Urgency::kEmergency); blocks += kNodeBlocks) continue;
+    return blocks;
+  };
+  space.pin(1);
+  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >= kTree);  // those before
+  CHECK(!space.check_reserve(Urgency::kOrdinary).ok());
+  space.unpin(1);
+  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >= kTree);  // a removal can still begin
+  CHECK(copies([] { return true; }) >= kTree);
 }
 
 TEST_CASE("full: a host that is full is not asked again at once") {
