@@ -18,6 +18,7 @@
 #include "engine/sync.h"
 #include "format/endian.h"
 #include "format/hash.h"
+#include "format/upper_halves.h"
 #include "importer/gzip_header.h"
 
 namespace lcfs::exporter {
@@ -46,6 +47,7 @@ class GzipTrailer {
  public:
   void add(std::span<std::byte const> plain) {
     crc_ = crc32_gzip_refl(crc_, reinterpret_cast<std::uint8_t const*>(plain.data()), plain.size());
+    clear_upper_halves();
     size_ += static_cast<std::uint32_t>(plain.size());
   }
   Status write(ByteSink& out) const {
@@ -157,7 +159,9 @@ class ParallelGzip final : public Encoder {
     s.avail_in = static_cast<std::uint32_t>(plain.size());
     s.next_out = reinterpret_cast<std::uint8_t*>(job.packed.data());
     s.avail_out = static_cast<std::uint32_t>(job.packed.size());
-    if (isal_deflate(&s) != COMP_OK || s.avail_in != 0 || s.avail_out == 0) return false;
+    int const rc = isal_deflate(&s);
+    clear_upper_halves();
+    if (rc != COMP_OK || s.avail_in != 0 || s.avail_out == 0) return false;
     job.packed.resize(job.packed.size() - s.avail_out);
     job.plain.reset();
     job.before.reset();

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <vector>
 
+#include "format/upper_halves.h"
+
 namespace lcfs {
 
 std::uint32_t crc32c(std::span<std::byte const> data) {
@@ -18,6 +20,7 @@ std::uint32_t crc32c(std::span<std::byte const> data) {
     crc = crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<std::byte*>(data.data())), static_cast<int>(n), crc);
     data = data.subspan(n);
   }
+  clear_upper_halves();
   return ~crc;
 }
 

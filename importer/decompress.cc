@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "format/upper_halves.h"
 #include "importer/gzip_header.h"
 
 namespace lcfs::importer {
@@ -104,6 +105,7 @@ class GzipDecoder final : public Decoder {
     std::uint32_t const had_in = state_->avail_in;
     std::uint32_t const had_out = state_->avail_out;
     int const rc = isal_inflate(state_.get());
+    clear_upper_halves();
     if (rc != ISAL_DECOMP_OK) {
       // After damage ISA-L may have handed back more bits than this call gave it: its counts mean nothing.
       return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong" : "damaged gzip data");

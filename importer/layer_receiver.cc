@@ -13,8 +13,8 @@
 #include "format/hash.h"
 #include "importer/decompress.h"
 #include "importer/layer_sink.h"
-#include "importer/queue.h"
 #include "importer/sha256.h"
+#include "importer/stage.h"
 #include "importer/tar_reader.h"
 
 namespace lcfs::importer {
@@ -23,18 +23,19 @@ namespace {
 // Chunks that may wait before hashing, and before parsing: mostly the same ones.
 constexpr std::size_t kQueueDepth = 8;
 
+// What comes next, of the plain tar and of the compressed blob.
 struct HashItem {
-  Slice bytes{};
-  bool plain = false;  // of the plain tar; else of the compressed blob
+  Slice plain{}, compressed{};
 };
 
 }  // namespace
 
 struct LayerReceiver::Impl {
   Impl(Common& shared, std::unique_ptr<Ingest> into)
-      : common(shared), ingest(std::move(into)), sink(*ingest, shared.free_bytes), reader(sink) {}
-
-  ~Impl() { give_up(); }
+      : common(shared), ingest(std::move(into)), sink(*ingest, shared.free_bytes), reader(sink) {
+    common.receiving.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~Impl() { received(); }
 
   // ---- the pushing thread
 
@@ -47,8 +48,9 @@ struct LayerReceiver::Impl {
       probe.insert(probe.end(), part.begin(), part.end());
     }
     if (!decoder) return deliver(std::move(bytes));
-    LCFS_TRY(hash_blob(bytes));
-    return decode(bytes.bytes);
+    LCFS_TRY(hash_compressed());
+    compressed = std::move(bytes);
+    return decode(compressed.bytes);
   }
 
   Status recognize(Slice const& head) {
@@ -88,29 +90,25 @@ struct LayerReceiver::Impl {
     if (plain_bytes > common.max_plain) {
       return fail({Errc::kUnsupported, fmt::format("layer is larger than {} bytes", common.max_plain)});
     }
-    if (!threads_started) {
-      if (first.empty()) {
-        first = std::move(bytes);
-        return {};
-      }
-      start_threads();
-      LCFS_TRY(fan_out(std::exchange(first, {})));
-    }
-    return fan_out(std::move(bytes));
-  }
-
-  Status fan_out(Slice bytes) {
-    if (!to_hash.push({bytes, true}) || !to_parse.push(std::move(bytes))) return failure();
+    // No threads for a layer that is one chunk: ten thousand tiny ones cost little.
+    bool const here = plain_bytes <= kChunkBytes || common.cores_taken();
+    // The blob goes along as far as it has bytes: two streams at once take little more time than one.
+    auto const n = std::min(bytes.bytes.size(), compressed_left().bytes.size());
+    HashItem item{bytes, compressed_left().part(0, n)};
+    hashed += n;
+    if (!hashing.push(std::move(item), here) || !parsing.push(std::move(bytes), here)) return failure();
     return {};
   }
 
-  Status hash_blob(Slice const& bytes) {
-    if (!threads_started) {
-      blob_hash.update(bytes.bytes);
-    } else if (!to_hash.push({bytes, false})) {
-      return failure();
-    }
-    return {};
+  [[nodiscard]] Slice compressed_left() const { return compressed.part(hashed, compressed.bytes.size() - hashed); }
+
+  // What did not go along with plain bytes.
+  Status hash_compressed() {
+    HashItem rest{{}, compressed_left()};
+    compressed = {};
+    hashed = 0;
+    if (rest.compressed.empty() || hashing.push(std::move(rest), common.cores_taken())) return {};
+    return failure();
   }
 
   Status end() {
@@ -121,22 +119,17 @@ struct LayerReceiver::Impl {
     if (decoder) {
       LCFS_TRY(flush_chunk());
       if (auto ok = decoder->finish(); !ok) return fail(std::move(ok).error());
+      LCFS_TRY(hash_compressed());
     }
-    if (threads_started) {
-      to_hash.close();
-      to_parse.close();
-      return {};
-    }
-    plain_hash.update(first.bytes);
-    auto done = reader.feed(first.bytes);
-    if (done) done = finish_parsing();
-    if (!done) return fail(std::move(done).error());
     return {};
   }
 
   Result<ReceivedLayer> wait() {
-    join();
+    parsing.wait();
+    hashing.wait();
+    received();
     if (auto ok = failure(); !ok) return std::move(ok).error();
+    if (auto ok = finish_parsing(); !ok) return std::move(ok).error();
     ReceivedLayer layer;
     layer.ingest = std::move(ingest);
     layer.diff_id = plain_hash.finish();
@@ -146,43 +139,26 @@ struct LayerReceiver::Impl {
     return layer;
   }
 
-  // ---- the threads
-
-  void start_threads() {
-    threads_started = true;
-    hasher = std::thread([this] { hash_all(); });
-    parser = std::thread([this] { parse_all(); });
-  }
-
-  void hash_all() {
-    while (auto item = to_hash.pop()) (item->plain ? plain_hash : blob_hash).update(item->bytes.bytes);
-  }
-
-  void parse_all() {
-    Status done;
-    while (auto bytes = to_parse.pop()) {
-      done = reader.feed(bytes->bytes);
-      if (!done) break;
-    }
-    if (done && !failure()) return;  // somebody else's error
-    if (done) done = finish_parsing();
-    if (!done) (void)fail(std::move(done).error());
-  }
-
   Status finish_parsing() {
     LCFS_TRY(reader.finish());
     return ingest->finish();
   }
 
-  void join() {
-    if (hasher.joinable()) hasher.join();
-    if (parser.joinable()) parser.join();
+  void received() {
+    if (std::exchange(counted, false)) common.receiving.fetch_sub(1, std::memory_order_relaxed);
   }
 
-  void give_up() {
-    to_hash.cancel();
-    to_parse.cancel();
-    join();
+  // ---- the stages
+
+  bool hash(HashItem const& item) {
+    Sha256::update(plain_hash, item.plain.bytes, blob_hash, item.compressed.bytes);
+    return true;
+  }
+
+  bool parse(Slice const& bytes) {
+    auto done = reader.feed(bytes.bytes);
+    if (!done) (void)fail(std::move(done).error());
+    return done.ok();
   }
 
   // ---- the first error
@@ -193,8 +169,8 @@ struct LayerReceiver::Impl {
       Lock const lock(mu);
       if (!first_error) first_error = std::move(error);
     }
-    to_hash.cancel();
-    to_parse.cancel();
+    hashing.cancel();
+    parsing.cancel();
     return failure();
   }
 
@@ -213,19 +189,19 @@ struct LayerReceiver::Impl {
   std::unique_ptr<Decoder> decoder{};   // null: the blob is plain
   std::shared_ptr<std::byte> chunk{};   // being filled
   std::span<std::byte> room{};          // rest of it
-  Slice first{};                        // held back until there is more, or no more
+  Slice compressed{};                   // what was pushed last
+  std::size_t hashed = 0;               // bytes of it
   BlobInfo blob{};
   std::vector<std::byte> probe{};       // the blob's first bytes
   std::uint64_t plain_bytes = 0;
-  bool threads_started = false;
-
-  Sha256 blob_hash{}, plain_hash{};     // the hasher's while it runs
-  BoundedQueue<HashItem> to_hash{2 * kQueueDepth};
-  BoundedQueue<Slice> to_parse{kQueueDepth};
-  std::thread hasher{}, parser{};
+  bool counted = true;                  // in common.receiving
 
   Mutex mu;
   std::optional<Error> first_error LCFS_GUARDED_BY(mu);
+
+  Sha256 blob_hash{}, plain_hash{};
+  Stage<HashItem> hashing{kQueueDepth, [this](HashItem const& item) { return hash(item); }};
+  Stage<Slice> parsing{kQueueDepth, [this](Slice const& bytes) { return parse(bytes); }};
 };
 
 LayerReceiver::LayerReceiver(Common& common, std::unique_ptr<Ingest> ingest)

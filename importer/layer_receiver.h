@@ -3,15 +3,15 @@
 //
 //   push() -> [decode] -> { hash | parse tar -> Ingest }
 //
-// Decoding is done by whoever pushes; hashing (of the blob as it came and of the plain tar) and parsing are a thread each, behind
-// bounded queues, as soon as a blob has more than one chunk of plain data.  Smaller ones are done without threads, so that
-// ten thousand tiny layers cost little.
+// Decoding is done by whoever pushes; hashing (of the blob as it came and of the plain tar, both at once) and parsing are a thread each, behind
+// bounded queues, when fewer layers are decoded than there are cores, and else done by whoever pushes too (importer/stage.h).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "engine/import.h"
 #include "format/layout.h"
@@ -32,6 +32,10 @@ struct Common {
   int input = 0;                                    // what "-" means
   std::uint64_t max_plain = kMaxPlainLayer;         // tests make it small
   std::uint64_t free_bytes = ~std::uint64_t{0};     // of the store: what needs more is not even collected
+  unsigned cores = std::thread::hardware_concurrency();
+  std::atomic<unsigned> receiving{0};               // layers
+
+  [[nodiscard]] bool cores_taken() const { return receiving.load(std::memory_order_relaxed) >= cores; }
 
   [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
 };
@@ -55,7 +59,7 @@ class LayerReceiver {
 
   // The next bytes of the blob.  The first push tells the compression: 6 bytes or more, unless that is all.
   Status push(Slice bytes);
-  // That was all.  Does not wait for the threads.
+  // That was all.
   Status end();
   // After end(): waits for the result.  After an error of push() or end(): that error.
   Result<ReceivedLayer> wait();
