@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/checks.h"
 
+#include <charconv>
+#include <cstdint>
+#include <system_error>
+
 #include "cli/units.h"
 #include "engine/store.h"
 #include "importer/image_config.h"
@@ -23,6 +27,15 @@ CLI::Validator check_by(char const* name, Parse parse) {
 }  // namespace
 
 CLI::Validator size_check() { return check_by("size", parse_size); }
+CLI::Validator positive_check() {
+  return {[](std::string const& text) -> std::string {
+            std::uint64_t number = 0;
+            auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+            if (error == std::errc{} && end == text.data() + text.size() && number > 0) return {};
+            return "'" + text + "' is no whole number of 1 or more";
+          },
+          "", "positive number"};
+}
 CLI::Validator layer_name_check() { return check_by("layer name", Store::check_layer_name); }
 CLI::Validator image_name_check() { return check_by("image name", importer::full_image_name); }
 CLI::Validator platform_check() { return check_by("platform", importer::parse_platform); }

@@ -7,6 +7,7 @@
 namespace lcfs::cli {
 
 CLI::Validator size_check();           // parse_size()
+CLI::Validator positive_check();       // a whole number, 1 or more
 CLI::Validator layer_name_check();     // of a layer to be: Store::check_layer_name()
 CLI::Validator image_name_check();     // of an image to be: REPO[:TAG]
 CLI::Validator platform_check();       // OS/ARCH[/VARIANT]

@@ -73,6 +73,7 @@ char const* advice(std::string_view what, Error const& error) {
       return error.message.starts_with("in use") ? "wait for it to end, or use another store" : "";  // not: a layer is
     case Errc::kNoSpace: return "free space (lcfs image rm), or use a larger store";
     case Errc::kCorrupt:
+      if (what == "layer apply") return "";  // the changeset, first of all
       return what == "import" && error.path.find(": ") != std::string::npos ? "" : "run lcfs fsck -n";
     default: return "";
   }

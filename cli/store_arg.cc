@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "cli/checks.h"
+
 namespace lcfs::cli {
 namespace {
 
@@ -35,7 +37,7 @@ CLI::Option* add_at_option(CLI::App& command, std::uint64_t& at) {
   return command
       .add_option("--at", at, "Read the store as it was at this kept checkpoint (lcfs log); it must not be mounted")
       ->type_name("GENERATION")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_check());
 }
 
 std::string store_path(Io const& io, std::string const& given) {

@@ -179,7 +179,7 @@ void add_undo(CLI::App& app, Context& context) {
   add_store_option(*cmd, options->store);
   auto* steps = cmd->add_option("--steps", options->steps, "So many operations back (default: 1)")
                     ->type_name("N")
-                    ->check(CLI::PositiveNumber);
+                    ->check(positive_check());
   auto* layer = cmd->add_option("--layer", options->layer, "Bring back only this removed layer, and what it stands on")
                     ->type_name("NAME")
                     ->excludes(steps);
@@ -188,7 +188,7 @@ void add_undo(CLI::App& app, Context& context) {
   cmd->add_flag("-y,--yes", options->yes, "Even if changes are lost");
   cmd->add_flag("--json", options->json, "Print one JSON object a layer or image");
   cmd->add_option("GENERATION", options->generation, "A checkpoint that lcfs log lists (default: the newest)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_check())
       ->excludes(steps);
   cmd->footer("Example:\n  lcfs layer rm web; lcfs undo --layer web");
   cmd->callback([options, &context] {
