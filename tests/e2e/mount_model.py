@@ -349,6 +349,9 @@ class Modelled(mounting.Case):
             if not kill:
                 self.umount()
             self.lcfs("fsck", "-n", "--data", self.store)
+            for line in self.lines("log", "--json"):
+                if line["before"] is not None:  # what is listed is there
+                    self.lcfs("undo", "--dry-run", str(line["generation"]))
             self.mount()
             for name, tree in frozen.items():
                 self.assertEqual(difference(tree, look(f"{self.mnt}/{name}")), [], f"{name}, frozen")
