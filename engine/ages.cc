@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <iterator>
 
-#include "engine/space.h"
-
 namespace lcfs {
 
 void AgeMap::add(Extent e, std::uint64_t generation) {

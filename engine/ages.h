@@ -7,11 +7,15 @@
 #include <map>
 #include <vector>
 
+#include "engine/free_runs.h"
+
 namespace lcfs {
 
-struct Extent;
-
-struct Aged;
+// Blocks, and the newest kept checkpoint that names them; 0: none.
+struct Aged {
+  Extent blocks{};
+  std::uint64_t generation = 0;
+};
 
 class AgeMap {
  public:

@@ -7,7 +7,7 @@
 #include "engine/content_log.h"
 #include "engine/import.h"
 #include "engine/skeleton.h"
-#include "engine/space.h"
+#include "engine/owner_space.h"
 #include "engine/store_impl.h"
 #include "engine/write_queue.h"
 

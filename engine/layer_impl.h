@@ -19,7 +19,7 @@
 
 #include "engine/block_pool.h"
 #include "engine/layer.h"
-#include "engine/space.h"
+#include "engine/owner_space.h"
 #include "engine/sync.h"
 #include "engine/tree.h"
 

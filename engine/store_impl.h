@@ -31,7 +31,7 @@
 #include "engine/metered_device.h"
 #include "engine/node_cache.h"
 #include "engine/read_ahead.h"
-#include "engine/space.h"
+#include "engine/owner_space.h"
 #include "engine/store.h"
 #include "engine/store_walk.h"
 #include "engine/sync.h"

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "engine/node_cache.h"
-#include "engine/space.h"
+#include "engine/owner_space.h"
 #include "format/records.h"
 
 namespace lcfs {
