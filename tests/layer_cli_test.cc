@@ -226,6 +226,10 @@ TEST_CASE("image tag, rm, prune: names move; what has none is pruned; nothing go
   place.ok({"image", "tag", "test", "mine", "host:5000/a/b:v1"});
   CHECK(has(place.ok({"image", "ls"}), "mine:latest"));
   CHECK(has(place.ok({"image", "show", "host:5000/a/b:v1"}), "name      test:latest"));
+  for (char const* name : {"work", "localhost/work:latest", "docker.io/library/work"}) {  // what they would be called for short, a layer is
+    place.refused({"image", "tag", "test", name}, {"a layer is called 'work'"});
+  }
+  place.refused({"image", "tag", "test", "sha256:" + std::string(64, 'a')}, {"is no name for an image"}, cli::kUsage);
   place.ok({"layer", "commit", "work", "--image", "other", "--as", "done"});
   place.ok({"image", "tag", "other", "test:latest"});  // moves
   place.ok({"image", "rm", "mine", "host:5000/a/b:v1"});

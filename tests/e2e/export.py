@@ -298,6 +298,20 @@ class Export(mounting.Case):
             else:
                 os.unlink(self.path("to/a.tar"))
 
+    def test_killed_on_its_way_into_a_directory_it_is_in_nobodys_way(self):
+        self.imported("docker.tar")
+        for wait in [0.005, 0.02, 0.05]:
+            run = subprocess.Popen([support.LCFS, "export", "-q", "--compress", "gzip", "-o", self.path("layout/"), "demo"], env=self.environment())
+            time.sleep(wait)
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            if run.returncode != 0:
+                self.assertFalse(os.path.exists(self.path("layout")))
+        if os.path.exists(self.path("layout")):
+            shutil.rmtree(self.path("layout"))
+        self.lcfs("export", "-q", "--compress", "gzip", "-o", self.path("layout/"), "demo")
+        self.assertIn("index.json", os.listdir(self.path("layout")))
+
     def test_an_erofs_image_as_the_man_page_says(self):
         support.need("mkfs.erofs")
         with open(os.path.join(support.SOURCE, "man/lcfs-export.8")) as page:

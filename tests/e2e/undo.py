@@ -118,6 +118,21 @@ class Undo(mounting.Case):
         self.fails("why", "web", "/no/such", words=["/no/such"])
         self.assertIn(b"added", self.lcfs("why", "web", "/bin/busybox"))
 
+    def test_why_follows_links_to_directories_but_not_the_last(self):
+        self.lcfs("layer", "create", "base")
+        self.mount()
+        os.makedirs(self.path("mnt/base/usr/bin"))
+        os.symlink("usr/bin", self.path("mnt/base/bin"))
+        for name in ("tool", "other"):
+            with open(self.path(f"mnt/base/usr/bin/{name}"), "w") as file:
+                file.write(name)
+        os.symlink("tool", self.path("mnt/base/usr/bin/alias"))
+        self.umount()
+        direct = self.lines("why", "--json", "base", "/usr/bin/tool")
+        self.assertEqual(self.lines("why", "--json", "base", "/bin/tool"), direct)
+        self.assertNotEqual(self.lines("why", "--json", "base", "/bin/alias"), direct)
+        self.fails("why", "base", "/bin/tool/x", words=["/bin/tool/x"])
+
     def test_df_adds_up(self):
         self.import_small()
         lines = self.df()
@@ -156,7 +171,12 @@ class Undo(mounting.Case):
         self.umount()
         self.mount("--at", str(before_back))
         self.assertFalse(os.path.exists(self.path("mnt/web")))
-        self.umount()
+        self.lcfs("umount", self.mnt)  # as a store as it was is unmounted, too
+        self.assertEqual(self.server.wait(timeout=support.LONG), 0, self.said())
+        self.server = None
+        self.lcfs("layer", "create", "again")  # nobody has it
+        self.lcfs("layer", "rm", "again")
+        before_rm, before_back = self.kept()[3]["generation"], self.kept()[2]["generation"]
         self.mount("-o", f"at={before_rm}")
         with open(self.path("mnt/web/file"), "rb") as file:
             self.assertEqual(file.read(), b"x" * 300_000)
