@@ -365,6 +365,24 @@ TEST_CASE("history: dropped on request it is free at once; how much is kept is t
   store.check();
 }
 
+TEST_CASE("history: more than an eighth of the store is kept while as much is free, and no more when it is not") {
+  TestStore store;  // 16384 blocks
+  LayerId const id = must(store->create_layer("a", 0));
+  put(*store, id, "f", std::string(20'000'000, 'x'));
+  must(store->remove_layer(id));
+  must(store->checkpoint());
+  CHECK(store->space().history > 4880);  // 30 % of it
+  CHECK(store->history().size() >= 2);
+  LayerId const b = must(store->create_layer("b", 0));
+  put(*store, b, "f", std::string(32'000'000, 'y'));
+  must(store->checkpoint());
+  must(store->checkpoint());
+  auto const after = store->space();
+  CHECK(after.history <= std::max(after.total / 8, after.free));
+  CHECK(after.history < 2048);
+  store.check();
+}
+
 TEST_CASE("history: a long life between two operations holds what the checkpoint named, and nothing written since") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
