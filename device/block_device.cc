@@ -4,12 +4,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/major.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <thread>
 #include <utility>
 
@@ -24,8 +28,9 @@ namespace {
 
 class BlockDevice final : public FdDevice {
  public:
-  BlockDevice(Fd fd, std::string name, std::uint64_t size, bool writable)
-      : FdDevice(std::move(fd), std::move(name), size, writable) {}
+  // backing: what a loop device shows, locked; else none.
+  BlockDevice(Fd fd, Fd backing, std::string name, std::uint64_t size, bool writable)
+      : FdDevice(std::move(fd), std::move(name), size, writable), backing_(std::move(backing)) {}
 
   Status discard(std::uint64_t offset, std::uint64_t length) override {
     LCFS_TRY(check_effect(offset, length));
@@ -54,7 +59,23 @@ class BlockDevice final : public FdDevice {
   Status resize(std::uint64_t) override {
     return Error{Errc::kUnsupported, "the size of a block device is given", 0, name(), kNoOffset};
   }
+
+ private:
+  Fd const backing_;
 };
+
+// The file that a loop device shows; none if it is another device, or the file can't be found from here.
+Fd backing_file(int device, dev_t number) {
+  loop_info64 info{};
+  if (major(number) != LOOP_MAJOR || ::ioctl(device, LOOP_GET_STATUS64, &info) != 0) return {};
+  std::ifstream text(fmt::format("/sys/dev/block/{}:{}/loop/backing_file", major(number), minor(number)));
+  std::string path;
+  std::getline(text, path);
+  Fd file = open_fd(path, O_RDONLY | O_NOCTTY);
+  struct stat st {};
+  bool const same = file && ::fstat(file.get(), &st) == 0 && st.st_ino == info.lo_inode;
+  return same ? std::move(file) : Fd{};
+}
 
 // EBUSY of an exclusive open: another lcfs, which then holds the lock too, or the kernel.
 Error busy(std::string const& path) {
@@ -87,10 +108,12 @@ Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Acces
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot examine", errno);
   if (!S_ISBLK(st.st_mode)) return Error{Errc::kInvalid, "is no block device any more", 0, path, kNoOffset};
+  Fd backing = backing_file(fd.get(), st.st_rdev);
+  if (backing && access != Access::kReadOnlyNoLock) LCFS_TRY(lock_store(backing.get(), path, writable));
   std::uint64_t bytes = 0;
   if (::ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0) return io_error(path, kNoOffset, "cannot read its size", errno);
   return std::unique_ptr<Device>(
-      std::make_unique<BlockDevice>(std::move(fd), path, bytes / kBlockSize * kBlockSize, writable));
+      std::make_unique<BlockDevice>(std::move(fd), std::move(backing), path, bytes / kBlockSize * kBlockSize, writable));
 }
 
 }  // namespace lcfs

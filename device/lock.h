@@ -9,7 +9,7 @@
 // The pid is that of the process that took the lock.  A program that goes to the background must open its store after
 // the fork; if it did before and the parent is gone, we still find the child by looking through /proc.
 // The lock is advisory and bound to the inode: two device nodes for one disk have two locks.  What keeps writers apart
-// there is the O_EXCL claim of block_device.h.
+// there is the O_EXCL claim of block_device.h.  Who opens a loop device locks the file that it shows as well.
 #pragma once
 
 #include <sys/types.h>

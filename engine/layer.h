@@ -72,6 +72,8 @@ class Layer {
   virtual Result<Attr> getattr(Inode inode) = 0;
   virtual Result<Attr> setattr(Inode inode, SetAttr const& set) = 0;
   virtual Result<Inode> parent_of(Inode directory) = 0;
+  // Of a file of any type, all of them: (directory, name).
+  virtual Result<std::vector<std::pair<Inode, std::string>>> names_of(Inode inode) = 0;
   virtual Result<std::string> readlink(Inode inode) = 0;
 
   // Every type but symlinks: create, mkdir, mknod.

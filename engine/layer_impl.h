@@ -71,6 +71,7 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   Result<Attr> getattr(Inode inode) override;
   Result<Attr> setattr(Inode inode, SetAttr const& set) override;
   Result<Inode> parent_of(Inode directory) override;
+  Result<std::vector<std::pair<Inode, std::string>>> names_of(Inode inode) override;
   Result<std::string> readlink(Inode inode) override;
   Result<Attr> create(Inode directory, std::string_view name, NewNode const& node) override;
   Result<Attr> symlink(Inode directory, std::string_view name, std::string_view target, NewNode const& node) override;

@@ -64,6 +64,17 @@ Result<Inode> LayerImpl::parent_of(Inode directory) {
   return parent_locked(directory);
 }
 
+Result<std::vector<std::pair<Inode, std::string>>> LayerImpl::names_of(Inode inode) {
+  ReadLock lock(mu_);
+  std::vector<std::pair<Inode, std::string>> out;
+  LCFS_TRY(scan(tree_, {inode, kParent, 0}, {inode, kParent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+    LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
+    out.emplace_back(p.directory, p.name);
+    return true;
+  }));
+  return out;
+}
+
 Result<Inode> LayerImpl::parent_locked(Inode directory) const {
   if (directory == root_inode_) return directory;
   Tree::Cursor c(tree_);

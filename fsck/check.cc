@@ -110,9 +110,13 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
     return newer(parsed);
   }
   std::uint32_t const used = a ? 0 : 1;
+  // Slot 0 is written by mkfs, slot 1 by the first checkpoint, which is generation 2.
   if (report.slots[1 - used].state == SlotState::kEmpty && parsed[used]->generation > 1)
+    say(findings, Code::kSuperblock, Severity::kError, kSlotBlock[1 - used] * kBlockSize, fmt::format("superblock slot {} was wiped", 1 - used));
+  // A crash can't have done that: what is written last is passed over when it is not whole, and then it is the older one.
+  if (report.slots[1 - used].state != SlotState::kUnfinished && parsed[used]->generation > 1)
     say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[1 - used] * kBlockSize,
-        fmt::format("superblock slot {} was never written, or was wiped", 1 - used));
+        fmt::format("if superblock slot {} held a newer checkpoint, what came after checkpoint {} is lost", 1 - used, parsed[used]->generation));
   return used;
 }
 
@@ -195,7 +199,7 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
     c.free = check_owners(scan, superblock, findings);
     c.history = check_history({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, false,
                                options.stop},
-                              options);
+                              options, survey.kept);
     c.free -= std::min(c.free, c.history);
     for (auto const& f : findings.list())
       if (f.severity == Severity::kError && f.code != Code::kSuperblock) {

@@ -51,7 +51,7 @@ Tree tree_of(LayerInfo const& info) { return {info.id, info.root.block.get(), in
 
 }  // namespace
 
-std::uint64_t check_history(LayerContext const& now, Options const& options) {
+std::uint64_t check_history(LayerContext const& now, Options const& options, std::vector<KeptFacts>& sound) {
   auto const current = spans_of(now.scan);
   std::set<Tree> known;
   for (auto const& l : now.scan.layers()) known.insert(tree_of(l.info));
@@ -77,9 +77,11 @@ std::uint64_t check_history(LayerContext const& now, Options const& options) {
       if (!known.insert(tree_of(layer->info)).second) continue;
       (void)LayerCheck(context, *layer).run(nullptr, false);
     }
+    bool is_sound = true;
     auto const prefix = fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
     for (auto& f : findings.take()) {
       if (f.severity != Severity::kError) continue;
+      is_sound = false;
       f.text = prefix + std::string(code_name(f.code)) + ": " + f.text;
       f.code = Code::kHistory;
       now.findings.add(std::move(f));
@@ -91,6 +93,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options) {
       while (c < current.size() && current[c].end <= s.start) ++c;
       for (auto o = c; o < current.size() && current[o].start < s.end; ++o) {
         if (current[o].owner == s.owner) continue;
+        is_sound = false;
         Finding f;
         f.code = Code::kHistory;
         f.offset = std::max(s.start, current[o].start) * kBlockSize;
@@ -102,7 +105,12 @@ std::uint64_t check_history(LayerContext const& now, Options const& options) {
       }
     }
     all.insert(all.end(), spans.begin(), spans.end());
+    if (!is_sound) continue;
+    KeptFacts facts{entry.info, {}};
+    for (auto const& s : spans) facts.blocks.push_back({s.start, s.end - s.start, 0});
+    sound.push_back(std::move(facts));
   }
+  std::reverse(sound.begin(), sound.end());
   std::sort(all.begin(), all.end());
   return count_without(all, current);
 }

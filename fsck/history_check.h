@@ -4,13 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "fsck/check.h"
-#include "fsck/layer_check.h"
+#include "fsck/survey.h"
 
 namespace lcfs::fsck {
 
-// Returns the blocks that only kept checkpoints use.
-std::uint64_t check_history(LayerContext const& now, Options const& options);
+// Returns the blocks that only kept checkpoints use.  `sound`: those in which nothing is wrong, by generation, with their blocks.
+std::uint64_t check_history(LayerContext const& now, Options const& options, std::vector<KeptFacts>& sound);
 
 }  // namespace lcfs::fsck

@@ -112,7 +112,10 @@ class Run {
   [[nodiscard]] bool slot_is_wrong() const {
     auto const& other = survey_.slots[1 - base_];
     if (older_) return false;  // it is written again anyway
-    if (!other) return survey_.report.slots[1 - base_].state == SlotState::kDamaged;
+    if (!other) {
+      auto const state = survey_.report.slots[1 - base_].state;
+      return state == SlotState::kDamaged || (state == SlotState::kEmpty && survey_.superblock.generation > 1);
+    }
     return other->uuid != survey_.superblock.uuid || other->generation == survey_.superblock.generation;
   }
 
@@ -151,7 +154,10 @@ class Run {
     Proposal p;
     p.step = Step::kDerived;
     p.safe = true;
-    p.text = "make runs, counters, names and digests anew from what they are derived from; kept checkpoints are dropped";
+    p.text = "make runs, counters, names and digests anew from what they are derived from";
+    if (auto const bad = survey_.scan->checkpoints().size() - survey_.kept.size(); bad > 0)
+      p.text += fmt::format("; {} of {} kept checkpoints can't be gone back to and {} dropped", bad, survey_.scan->checkpoints().size(),
+                            bad == 1 ? "is" : "are");
     return ask(p);
   }
 
@@ -160,6 +166,8 @@ class Run {
     BlockMap used;
     layers.mark_used(used);
     mark_slot(survey_.scan.get(), used);
+    for (auto const& k : survey_.kept)
+      for (auto const& p : k.blocks) used.claim_rest(p.start, p.count, 1);
     if (auto const& other = survey_.slots[1 - base_]) {
       Findings unheard(1);
       NodeSource source(device_, *other, options_.check.node_cache, options_.check.skip_checksum);

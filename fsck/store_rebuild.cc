@@ -170,6 +170,7 @@ Result<SuperblockInfo> StoreRebuild::build(NodeWriter& out, NodeSource& fresh) {
   Records records;
   add_layers(records, sb);
   add_images(records, sb);
+  for (auto const& k : survey_.kept) records.emplace_back(Key{0, kCheckpoint, k.info.generation}, encode_checkpoint(k.info));
   std::sort(records.begin(), records.end(), [](auto const& a, auto const& b) { return a.first < b.first; });
 
   // Documents and skeletons come from the old tree, in the same order of keys.

@@ -31,6 +31,12 @@ struct LayerFacts {
   std::vector<BadBlock> bad{};    // its file data that fails its checksum
 };
 
+// A kept checkpoint that can be gone back to.
+struct KeptFacts {
+  KeptCheckpoint info{};
+  std::vector<Piece> blocks{};  // all that it uses, owner 0
+};
+
 struct Survey {
   std::array<std::optional<SuperblockInfo>, 2> slots{};
   Report report{};
@@ -40,6 +46,7 @@ struct Survey {
   std::set<Code> store_errors{};          // what was said of the store tree and of space, before the layers' turn
   std::vector<std::string> store_lines{}; // those of nodes and records that can't be read
   std::unordered_map<std::uint64_t, LayerFacts> layers{};  // live ones
+  std::vector<KeptFacts> kept{};          // sound ones
 };
 
 // check(), of the slot `slot` (none: the one in force).  Memory: 24 bytes more per stretch of blocks of each layer.

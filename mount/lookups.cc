@@ -70,6 +70,17 @@ bool Lookups::drop(NodeId node, std::uint64_t count) {
   return true;
 }
 
+std::vector<NodeId> Lookups::in_slot(std::uint32_t slot, std::size_t most) const {
+  std::vector<NodeId> out;
+  for (auto const& s : shards_) {
+    Lock lock(s.mu);
+    for (auto const& entry : s.table) {
+      if (entry.node != 0 && slot_in(entry.node) == slot && out.size() < most) out.push_back(entry.node);
+    }
+  }
+  return out;
+}
+
 std::uint64_t Lookups::size() const {
   std::uint64_t sum = 0;
   for (auto const& s : shards_) {

@@ -18,6 +18,8 @@ class Lookups {
   bool add(NodeId node);
   // True: it is not known any more.  A count above what was added counts as all of it.
   bool drop(NodeId node, std::uint64_t count);
+  // Nodes of a layer that are known now, `most` of them at most.
+  [[nodiscard]] std::vector<NodeId> in_slot(std::uint32_t slot, std::size_t most) const;
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] std::uint64_t bytes() const;
 

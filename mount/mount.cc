@@ -117,6 +117,29 @@ void Mount::created(LayerInfo const& layer) { name_changed(layer.name); }
 void Mount::removed(LayerInfo const& layer) {
   layers.removed(layer);
   name_changed(layer.name);
+  if (layer_removed) layer_removed();
+}
+
+bool Mount::expire_removed() {
+  bool again = false;
+  if (session == nullptr || only) return again;
+  layers.for_each([&](Served& served) {
+    if (!served.removed || served.known == 0) return;
+    again = true;
+    // Most of them are unused, and about to be forgotten: that takes its time.
+    if (served.known_before == served.known) expire(served);
+    served.known_before = served.known;
+  });
+  return again;
+}
+
+void Mount::expire(Served& served) {
+  constexpr std::size_t kMost = 10'000;  // at once
+  for (NodeId const id : lookups.in_slot(served.slot, kMost)) {
+    auto const names = served.layer->names_of(inode_in(id));
+    if (!names) continue;
+    for (auto const& [directory, name] : *names) session->invalidate_name(id_of(served, directory), name);
+  }
 }
 
 void Mount::renamed(LayerInfo const& before, LayerInfo const& after) {

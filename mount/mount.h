@@ -42,6 +42,11 @@ class Mount final : public LayerEvents {
   // So much was written.  Now and then this calls `write_back`, which begins to write it out and does not wait for that.
   void wrote(std::uint64_t bytes);
   std::function<void()> write_back{};
+  // Files of removed layers that were open when their layer went: the kernel would keep what it knows of them, and with it the layer and its
+  // space, until memory is short, for nobody ever asks for those names again.  Told that they are old, it lets go of each when it is
+  // closed.  True: to be called again in a moment.  By one thread, which has no request.
+  bool expire_removed();
+  std::function<void()> layer_removed{};  // called then: expire_removed() has something to do
   std::atomic<std::uint64_t> errors{0};  // answers that were nobody's fault but the device's
   Session* session = nullptr;            // the conversation with the kernel; null before and after
 
@@ -72,6 +77,7 @@ class Mount final : public LayerEvents {
 
  private:
   void name_changed(std::string_view name);
+  void expire(Served& served);
   std::atomic<std::uint64_t> written_{0};  // since write_back was called
   std::atomic<std::int64_t> root_changed_ns_;
 };

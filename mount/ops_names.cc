@@ -67,7 +67,7 @@ fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& 
   entry.generation = served.generation;
   entry.attr = mount.stat_of(served, attr);
   entry.attr_timeout = attr_timeout(mount, served, attr);
-  entry.entry_timeout = kForever;
+  entry.entry_timeout = served.removed ? 0 : kForever;  // a directory of it may still be somebody's
   return entry;
 }
 

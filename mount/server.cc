@@ -10,12 +10,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <fstream>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "mount/log.h"
 #include "mount/memory_pressure.h"
@@ -30,6 +34,7 @@ namespace {
 
 constexpr unsigned kCheckpointSeconds = 5;
 constexpr auto kIdle = std::chrono::seconds(60);
+constexpr auto kExpireEvery = std::chrono::milliseconds(100);
 constexpr auto kDetachPatience = std::chrono::seconds(10);
 constexpr auto kLockPatience = std::chrono::seconds(10);  // umount(8) returns before the last server has flushed
 
@@ -43,12 +48,11 @@ Result<std::unique_ptr<Device>> wait_for_device(std::string const& path, Access 
   }
 }
 
-// A checkpoint every few seconds, so that a crash costs no more than those; and memory given back when nobody asks anything.
+// A checkpoint every few seconds, so that a crash costs no more than those; memory given back when nobody asks anything; and what is left
+// to do for removed layers.
 class Housekeeping {
  public:
-  // `requests` grows with every request.
-  Housekeeping(Store& store, unsigned seconds, std::function<std::uint64_t()> requests)
-      : store_(store), every_(seconds), requests_(std::move(requests)), thread_([this] { run(); }) {}
+  Housekeeping(Mount& mount, unsigned seconds) : mount_(mount), store_(mount.store), every_(seconds), thread_([this] { run(); }) {}
   ~Housekeeping() {
     {
       std::lock_guard lock(mu_);
@@ -61,23 +65,35 @@ class Housekeeping {
   Housekeeping& operator=(Housekeeping const&) = delete;
 
   // There is much to write: do it now.
-  void hurry() {
+  void hurry() { wake(hurry_); }
+  void layer_removed() { wake(removed_); }
+
+ private:
+  void wake(bool& why) {
     {
       std::lock_guard lock(mu_);
-      hurry_ = true;
+      why = true;
     }
     wake_.notify_all();
   }
 
- private:
   void run() {
-    for (auto next = std::chrono::steady_clock::now() + every_;; next = std::chrono::steady_clock::now() + every_) {
+    using Clock = std::chrono::steady_clock;
+    auto next = Clock::now() + every_;
+    bool expiring = false;
+    for (;;) {
+      bool write = false;
       {
         std::unique_lock lock(mu_);
-        wake_.wait_until(lock, next, [this] { return stop_ || hurry_; });
+        auto const until = expiring ? std::min(next, Clock::now() + kExpireEvery) : next;
+        wake_.wait_until(lock, until, [this] { return stop_ || hurry_ || removed_; });
         if (stop_) return;
-        hurry_ = false;
+        write = std::exchange(hurry_, false) || Clock::now() >= next;
+        removed_ = false;
       }
+      expiring = mount_.expire_removed();
+      if (!write) continue;
+      next = Clock::now() + every_;
       if (auto done = store_.checkpoint(); !done && !told_) {
         log(Level::kError, "checkpoint: " + done.error().text());
         told_ = true;
@@ -88,7 +104,7 @@ class Housekeeping {
 
   void rest_if_idle() {
     auto const now = std::chrono::steady_clock::now();
-    if (auto const count = requests_(); count != last_count_) {
+    if (auto const count = mount_.requests.load(); count != last_count_) {
       last_count_ = count;
       last_request_ = now;
       resting_ = false;
@@ -99,15 +115,15 @@ class Housekeeping {
     }
   }
 
+  Mount& mount_;
   Store& store_;
   std::chrono::seconds const every_;
-  std::function<std::uint64_t()> const requests_;
   bool told_ = false, resting_ = false;
   std::uint64_t last_count_ = 0;
   std::chrono::steady_clock::time_point last_request_ = std::chrono::steady_clock::now();
   std::mutex mu_;
   std::condition_variable wake_;
-  bool stop_ = false, hurry_ = false;  // under mu_
+  bool stop_ = false, hurry_ = false, removed_ = false;  // under mu_
   std::thread thread_;
 };
 
@@ -245,6 +261,9 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
     Serving const serving{*store, options.store, [&mount](StatsFormat format, std::optional<LayerId> layer, bool clear) {
                             return stats_text(mount, format, layer, clear);
                           }};
+    std::optional<Housekeeping> housekeeping(std::in_place, mount, options.checkpoint.value_or(kCheckpointSeconds));
+    mount.write_back = [&housekeeping] { housekeeping->hurry(); };
+    mount.layer_removed = [&housekeeping] { housekeeping->layer_removed(); };
     std::unique_ptr<ControlServer> control;
     if (options.control && !options.control_socket.empty()) {
       ControlServerOptions wanted;
@@ -253,8 +272,6 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
       if (!started) return std::move(started).error();
       control = *std::move(started);
     }
-    Housekeeping housekeeping(*store, options.checkpoint.value_or(kCheckpointSeconds), [&mount] { return mount.requests.load(); });
-    mount.write_back = [&housekeeping] { housekeeping.hurry(); };
     LCFS_TRY(session->start());
     raise_kernel_read_ahead(options);
     std::string const line = fmt::format("{} on {} over {}", options.store, options.directory, session->transport());
@@ -268,6 +285,7 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
     }
     if (control) control->stop();
     log(Level::kInfo, "unmounted " + options.directory);
+    housekeeping.reset();  // it talks to the session
     session.reset();
   }
   LCFS_TRY(store->close());

@@ -75,6 +75,31 @@ class Mounted(support.Case):
         self.lcfs("extract", "-q", "work", self.path("out"))
         self.assertTrue(os.path.exists(self.path("out/etc/motd")))
 
+    def test_a_removed_layer_goes_when_its_last_file_is_closed(self):
+        self.lcfs("layer", "create", "gone")
+        self.mount()
+        os.makedirs(self.mnt + "/gone/a/b")
+        for name in ("top", "a/b/deep", "a/b/unused"):
+            with open(f"{self.mnt}/gone/{name}", "wb") as file:
+                file.write(os.urandom(2_000_000))
+        self.lcfs("sync")
+        held = [open(f"{self.mnt}/gone/{name}", "rb") for name in ("top", "a/b/deep")]
+        inside = os.open(self.mnt + "/gone/a", os.O_RDONLY)
+        self.lcfs("layer", "rm", "gone")
+        time.sleep(0.5)
+        self.assertGreater(self.df()[-1]["removed_bytes"], 6_000_000)
+        os.stat("b/unused", dir_fd=inside)  # known again, though it was not when the layer went
+        for file in held:
+            self.assertEqual(len(file.read()), 2_000_000)
+            file.close()
+        os.close(inside)
+        until = time.monotonic() + 20
+        while self.df()[-1]["removed_bytes"] > 0:
+            self.assertLess(time.monotonic(), until, self.df()[-1])
+            time.sleep(0.1)
+        self.lcfs("undo", "--layer", "gone")
+        self.assertEqual(os.path.getsize(self.mnt + "/gone/a/b/deep"), 2_000_000)
+
     def test_an_import_that_is_killed_leaves_nothing(self):
         self.mount()
         before = self.lcfs("layer", "ls")
@@ -137,6 +162,18 @@ class Mounted(support.Case):
         os.mkdir(self.path("other"))
         self.mount()
         self.fails("mount", self.store, self.path("other"), words=[f"lcfs: mount: {self.store}: in use by pid"])
+
+    def test_a_store_is_one_whether_by_its_file_or_by_a_loop_device(self):
+        loop = subprocess.run(["losetup", "-f", "--show", self.store], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "-d", loop])
+        self.mount()
+        self.fails("layer", "create", "--store", loop, "x", words=["in use by pid"])
+        self.lcfs("umount", self.mnt)
+        self.lcfs("mount", loop, self.mnt)
+        self.fails("layer", "create", "--store", self.store, "x", words=["in use by pid"])
+        self.fails("fsck", "-y", self.store, words=["in use by pid"], code=8)
+        self.lcfs("umount", self.mnt)
+        self.lcfs("layer", "create", "x")
 
     def test_options_of_mount(self):
         for word in ["ro", "nosuid", "nodev", "noexec", "sync", "dirsync", "noatime", "nodiratime", "relatime", "strictatime"]:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/life.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -221,7 +222,8 @@ class Killed final : public SharedDevice {
 };
 
 // The slot of the newer of two superblocks that both are whole.
-std::optional<std::uint32_t> newer_of_two(Device& disk) {
+// The newer slot, and the generation of the other one; nothing if one is none.
+std::optional<std::pair<std::uint32_t, std::uint64_t>> newer_of_two(Device& disk) {
   std::uint64_t generations[2] = {};
   for (std::uint32_t s = 0; s < 2; ++s) {
     AlignedBuffer block(kBlockSize);
@@ -230,7 +232,8 @@ std::optional<std::uint32_t> newer_of_two(Device& disk) {
     if (!info) return std::nullopt;
     generations[s] = info->generation;
   }
-  return generations[1] > generations[0] ? 1u : 0u;
+  std::uint32_t const newer = generations[1] > generations[0] ? 1 : 0;
+  return std::pair(newer, generations[1 - newer]);
 }
 
 }  // namespace
@@ -316,8 +319,8 @@ void Life::go(Store& store, std::vector<std::function<void(Store&)>> const& step
   end(store);
 }
 
-std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least) const {
-  if (auto found = fsck_findings(*disk); !found.empty()) return "fsck: " + found;
+std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least, std::string_view fsck_says) const {
+  if (auto found = fsck_findings(*disk); found != fsck_says) return "fsck: " + found;
   OpenOptions options;
   options.read_only = true;
   auto const opened = Store::open(std::make_unique<SharedDevice>(disk), options);
@@ -365,8 +368,11 @@ std::string Life::verdict(std::size_t n, std::unique_ptr<Device> cut) const {
   if (!newer) return {};
   AlignedBuffer zeroes(kBlockSize);
   std::fill_n(zeroes.data(), kBlockSize, std::byte{0});
-  must(disk->write(kSlotBlock[*newer] * kBlockSize, std::span<std::byte const>(zeroes.span())));
-  auto const older = judge(disk, 0);
+  auto const [slot, generation] = *newer;
+  auto const at = kSlotBlock[slot] * kBlockSize;
+  must(disk->write(at, std::span<std::byte const>(zeroes.span())));
+  auto const wiped = fmt::format("at byte {:#x}: superblock slot {} was wiped\n", at, slot);
+  auto const older = judge(disk, 0, generation > 1 ? wiped : "");  // after the first checkpoint there could be no other slot yet
   return older.empty() ? older : "with the older superblock: " + older;
 }
 

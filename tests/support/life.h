@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/store.h"
@@ -56,7 +57,7 @@ class Life {
   void go(Store& store, std::vector<std::function<void(Store&)>> const& steps);
   void promise(Store& store);
   void end(Store& store);
-  [[nodiscard]] std::string judge(std::shared_ptr<Device> const& disk, std::uint64_t least) const;
+  [[nodiscard]] std::string judge(std::shared_ptr<Device> const& disk, std::uint64_t least, std::string_view fsck_says = "") const;
 
   std::shared_ptr<Device> disk_;
   std::shared_ptr<RecordingDevice> recorder_;
