@@ -175,21 +175,26 @@ class Answers {
 
 Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device, fsck::Options const& how) {
   LCFS_TRY_ASSIGN(auto const healer, fsck::Healer::look(device, how));
+  // Also where there is nothing to heal a wrong name is told.
+  if (options.heal_from != "-" && ::access(options.heal_from.c_str(), R_OK) != 0)
+    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno, options.heal_from, kNoOffset};
   if (healer->damaged() == 0) return std::uint64_t{0};
   LCFS_TRY(importer::offer_archive(*healer, options.heal_from, context.io.in_fd));
   LCFS_TRY(healer->finish());
+  if (healer->healed() == 0)
+    warn(context, "fsck", fmt::format("{}: has none of the {} damaged blocks", escape(options.heal_from), healer->damaged()));
   return healer->healed();
 }
 
 int mend(Options const& options, Context& context, std::string const& path) {
   auto const& io = context.io;
   if (auto const free = refuse_mounted(context, path); !free) return operational(context, free.error());
+  auto const device = open_device(path, Access::kReadWrite);
+  if (!device) return operational(context, device.error());
   if (!options.preen && !options.yes && (isatty(io.in_fd) == 0 || io.out_fd < 0 || isatty(io.out_fd) == 0)) {
     fail(context, "fsck", Error{Errc::kInvalid, "a terminal is needed to ask what to repair; -n, -p or -y say it before", 0, path});
     return kFsckOperation;
   }
-  auto const device = open_device(path, Access::kReadWrite);
-  if (!device) return operational(context, device.error());
   Show show(options, io);
   StopOnSignal const signals(io);
   auto const how = check_options(options, show, signals);
@@ -227,6 +232,10 @@ int run_fsck(Options& options, Context& context) {
   }
   if (options.no_write && (options.remove_unreadable || !options.heal_from.empty())) {
     context.io.err << "lcfs: fsck: -n writes nothing; see lcfs fsck --help\n";
+    return kFsckUsage;
+  }
+  if (options.preen && options.remove_unreadable) {
+    context.io.err << "lcfs: fsck: -p only makes repairs that lose nothing; --remove-unreadable needs -y, or an answer; see lcfs fsck --help\n";
     return kFsckUsage;
   }
   options.style.data = options.style.data || options.remove_unreadable || !options.heal_from.empty();

@@ -51,8 +51,12 @@ class Run {
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, std::nullopt));
     done_.before = survey_.report;
     if (options_.found) options_.found(survey_.report);
-    if (!survey_.report.in_force)
+    if (!survey_.report.in_force) {
+      for (auto const& s : survey_.report.slots)
+        if (s.problem.ends_with("the store is cut short"))
+          return Error{Errc::kCorrupt, s.problem + "; give it back its size, with zeroes (truncate -s), then run fsck again", 0, device_.name(), 0};
       return Error{Errc::kCorrupt, "neither superblock can be read: there is nothing to repair from", 0, device_.name(), 0};
+    }
     if (survey_.report.clean()) return std::move(done_);
     if (survey_.superblock.read_only_features())
       return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};

@@ -66,7 +66,7 @@ Result<Fd> listen_at(std::string const& path) {
   LCFS_TRY(prepare_directory(path));
   auto socket = try_bind(path);
   if (socket || socket.error().sys != EADDRINUSE) return socket;
-  if (somebody_listens(path)) return Error{Errc::kBusy, "another server listens there", 0, path, kNoOffset};
+  if (somebody_listens(path)) return Error{Errc::kBusy, "another server of this store listens there; unmount that first, or mount with control=no", 0, path, kNoOffset};
   ::unlink(path.c_str());  // of a server that died: we have the store's lock
   return try_bind(path);
 }

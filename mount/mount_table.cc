@@ -2,7 +2,9 @@
 #include "mount/mount_table.h"
 
 #include <sys/mount.h>
+#include <sys/xattr.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -107,6 +109,12 @@ Status remount(MountOptions const& options) {
   if (there == nullptr)
     return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory, kNoOffset};
   unsigned long const flags = options.vfs.over(there->flags);
+  if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0) {
+    std::array<char, 8> access{};
+    auto const n = ::getxattr(directory.c_str(), kAccessXattr, access.data(), access.size());
+    if (n > 0 && std::string_view(access.data(), static_cast<std::size_t>(n)) == "ro")
+      return Error{Errc::kReadOnly, "its server has the store open read-only; unmount it, and mount it again to write", 0, options.directory, kNoOffset};
+  }
   if (::mount(there->source.c_str(), directory.c_str(), nullptr, MS_REMOUNT | flags, nullptr) != 0)
     return io_error(options.directory, kNoOffset, "cannot remount", errno);
   return Ok{};

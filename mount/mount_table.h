@@ -14,6 +14,7 @@
 namespace lcfs::mount {
 
 inline constexpr std::string_view kFsType{"fuse.lcfs"};
+inline constexpr char const* kAccessXattr = "user.lcfs.access";  // "ro" or "rw": how the server of the mount has its store
 
 struct MountEntry {
   std::string device{};     // "0:52": the same for all places where one file system is mounted

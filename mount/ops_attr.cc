@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mount/acl.h"
+#include "mount/mount_table.h"
 #include "mount/opcodes.h"
 #include "mount/ops.h"
 
@@ -24,10 +25,26 @@ bool known_namespace(std::string_view name) {
          name == kAclDefault;
 }
 
+// The layer that brought the file as it is: the lowest one from which on up nothing of its inode changed.  Layers above have the same
+// inode numbers, and a file that an image's layer replaces gets a new one.
+Result<std::string> origin(Mount& mount, Node const& node) {
+  LCFS_TRY_ASSIGN(auto const here, node.layer().getattr(node.inode));
+  LCFS_TRY_ASSIGN(auto at, mount.store.layer_info(node.layer().id()));
+  while (at.parent != 0) {
+    auto const below = mount.store.layer(at.parent);
+    if (!below) break;  // removed meanwhile
+    auto was = (*below)->getattr(node.inode);
+    if (was) was->info.atime = here.info.atime;
+    if (!was || was->info != here.info) break;
+    LCFS_TRY_ASSIGN(at, mount.store.layer_info(at.parent));
+  }
+  return at.name;
+}
+
 // What lcfs knows of a file: user.lcfs.layer, user.lcfs.extents.
 Result<std::string> own_xattr(Mount& mount, Node const& node, std::string_view name) {
   name.remove_prefix(kOwnPrefix.size());
-  if (name == "layer") return node.served->name();
+  if (name == "layer") return origin(mount, node);
   if (name != "extents") return fs_error(ENODATA);
   LCFS_TRY_ASSIGN(auto const runs, node.layer().runs(node.inode));
   std::string text;
@@ -279,10 +296,11 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, char const* name, char const* v
 
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, char const* name, std::size_t size) {
   Mount& mount = mount_of(req);
+  std::string_view const text = name;
+  if (text == kAccessXattr && mount.options.pseudo) return reply_value(req, mount.options.read_only() ? "ro" : "rw", size);
   if (mount.is_virtual(ino)) return static_cast<void>(fuse_reply_err(req, ENODATA));
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
-  std::string_view const text = name;
   if (!known_namespace(text)) return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   auto const value = text.starts_with(kOwnPrefix) && mount.options.pseudo ? own_xattr(mount, *node, text) : node->layer().getxattr(node->inode, text);
   if (!value) return reply_error(req, mount, value.error());

@@ -268,7 +268,12 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
     if (options.control && !options.control_socket.empty()) {
       ControlServerOptions wanted;
       wanted.socket = options.control_socket;
-      auto started = ControlServer::start(wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); });
+      auto const start = [&] { return ControlServer::start(wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); }); };
+      auto started = start();
+      // As with the lock, which those that only read share: it may be a server on its way out.
+      for (auto const until = std::chrono::steady_clock::now() + kLockPatience;
+           !started && started.error().code == Errc::kBusy && std::chrono::steady_clock::now() < until; started = start())
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
       if (!started) return std::move(started).error();
       control = *std::move(started);
     }

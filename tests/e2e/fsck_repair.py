@@ -72,6 +72,17 @@ class Repair(support.Case):
             self.assertIn("repair: slot", self.doc("lcfs fsck -p /srv/images.lcfs", code=1))
             self.assertIn("clean", self.doc("lcfs fsck -p /srv/images.lcfs"))
 
+    def test_a_store_that_was_cut_short(self):
+        size = os.path.getsize(self.store)
+        os.truncate(self.store, 48 << 20)  # where nothing was
+        self.fails("fsck", "-y", self.store, words=["the store is cut short", "truncate -s"], code=8)
+        self.fails("ls", "debian:12", "/", words=["the store is cut short"])
+        os.truncate(self.store, size)
+        self.doc("lcfs fsck -y /srv/images.lcfs")
+        self.lcfs("fsck", "-n", "--data", self.store)
+        for path, data in self.files.items():
+            self.assertEqual(self.lcfs("cat", "debian:12", "/" + path), data)
+
     def test_both_superblocks(self):
         with open(self.store, "rb") as file:
             copy = file.read(16 * BLOCK)
