@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 
 #include "cli/commands.h"
 #include "cli/completion.h"
@@ -61,6 +62,15 @@ std::string verb_of(CLI::App const& app) {
   return out;
 }
 
+// The word in a command's place that is none; nothing if there is no such word.
+std::optional<std::string> unknown_command(CLI::App const& app, std::vector<std::string> const& args) {
+  auto const* at = &app;
+  std::size_t place = 1;
+  for (; !at->get_subcommands().empty(); ++place) at = at->get_subcommands().front();
+  bool const wanted = at->get_require_subcommand_min() > 0 && place < args.size() && !args[place].starts_with('-');
+  return wanted ? std::optional(args[place]) : std::nullopt;
+}
+
 int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
   try {
     app.parse(std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
@@ -70,7 +80,9 @@ int parse(CLI::App& app, std::vector<std::string> const& args, Context& context)
     return kOk;
   } catch (CLI::ParseError const& error) {
     auto const verb = verb_of(app);
-    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(error.what()), verb);
+    auto const unknown = unknown_command(app, args);
+    auto const why = unknown ? fmt::format("there is no command \"{}{}\"", verb, *unknown) : std::string(error.what());
+    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(why), verb);
     return verb == "fsck " ? int{kFsckUsage} : int{kUsage};
   }
 }

@@ -54,7 +54,7 @@ class Run {
     if (!survey_.report.in_force) {
       for (auto const& s : survey_.report.slots)
         if (s.problem.ends_with("the store is cut short"))
-          return Error{Errc::kCorrupt, s.problem + "; give it back its size, with zeroes (truncate -s), then run fsck again", 0, device_.name(), 0};
+          return Error{Errc::kCorrupt, s.problem + "; there is nothing to repair from until it has its size again, with zeroes (truncate -s)", 0, device_.name(), 0};
       return Error{Errc::kCorrupt, "neither superblock can be read: there is nothing to repair from", 0, device_.name(), 0};
     }
     if (survey_.report.clean()) return std::move(done_);

@@ -196,7 +196,10 @@ TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
     CHECK(one_line(answer.err));
     CHECK(answer.err.starts_with("lcfs: "));
   }
+  CHECK(lcfs_run({"nonsense", "x"}).err == "lcfs: there is no command \"nonsense\"; see lcfs --help\n");
+  CHECK(lcfs_run({"layer", "nonsense"}).err == "lcfs: there is no command \"layer nonsense\"; see lcfs layer --help\n");
   CHECK(lcfs_run({"fsck", "-n", "-y", "f"}).code == cli::kFsckUsage);
+  CHECK(lcfs_run({"fsck", "-p", "--remove-unreadable", "f"}).code == cli::kFsckUsage);
   CHECK(lcfs_run({"fsck", "-n", "--heal-from", "a", "f"}).code == cli::kFsckUsage);
   CHECK(lcfs_run({"fsck", "f"}).code == cli::kFsckOperation);  // there is no terminal to ask at
   CHECK(lcfs_as({"/sbin/fsck.lcfs", "--nonsense"}).code == cli::kFsckUsage);
