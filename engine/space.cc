@@ -16,15 +16,16 @@ constexpr std::uint64_t kWorthATrim = 16;            // blocks: shorter holes on
 constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
 constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, or what checkpoints may need if that is more
-constexpr std::uint64_t kTreeGrowth = 48;    // blocks by which a checkpoint's store tree may be larger than the one before
+constexpr std::uint64_t kTreeGrowth = 32;    // blocks by which a checkpoint's store tree may be larger than the one before
 constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
 
 // What three checkpoints may take: what one frees is free when the next is durable, and another may be under way.
 std::uint64_t three_trees(std::uint64_t store_tree) { return 3 * (store_tree + kTreeGrowth); }
 
 std::uint64_t emergency_for(std::uint64_t total, std::uint64_t store_tree) {
-  constexpr std::uint64_t kRemovals = 192;
-  return std::max(std::min<std::uint64_t>(total / 64, 16384), kRemovals + three_trees(store_tree));
+  constexpr std::uint64_t kRemoval = 192;  // what one promises; what follows is what some may keep: removing inherited files frees nothing
+  std::uint64_t const removals = kRemoval + std::min<std::uint64_t>(total / 128, 1024);
+  return std::max(std::min<std::uint64_t>(total / 64, 16384), removals + three_trees(store_tree));
 }
 }  // namespace
 
