@@ -195,6 +195,8 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
       LCFS_REQUIRES_SHARED(mu_);
   Status add_entry(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) LCFS_REQUIRES(mu_);
   Result<Key> free_entry(Inode directory, std::string_view name) const LCFS_REQUIRES_SHARED(mu_);
+  [[nodiscard]] bool is_own(Inode directory, std::string_view name) const LCFS_EXCLUDES(mu_);
+  [[nodiscard]] Urgency removal(Inode directory, std::string_view name) const LCFS_EXCLUDES(mu_);
   Status remove_entry(Inode directory, std::string_view name, Inode inode) LCFS_REQUIRES(mu_);
   Status remove_back_reference(Inode directory, std::string_view name, Inode inode) LCFS_REQUIRES(mu_);
   Status replace_entry(Inode directory, std::string_view name, Inode old_inode, Inode inode, std::uint32_t mode)

@@ -288,13 +288,34 @@ Status LayerImpl::do_unlink(Inode directory, std::string_view name, bool want_di
   return store(inode, info);
 }
 
+// A name of which all records are in nodes of the layer itself: those that go with it are copied, if they are, in place of others that are
+// given back.
+bool LayerImpl::is_own(Inode directory, std::string_view name) const {
+  ReadLock lock(mu_);
+  Record hold;
+  auto const entry = find_entry(directory, name, hold);
+  if (!entry || !*entry) return false;
+  auto own = [&](Key const& key) LCFS_NO_TSA {
+    Tree::Cursor c(tree_);
+    if (!c.seek_floor(key) || (!c.valid() && !c.seek(key))) return false;  // orphans come before all else
+    return c.valid() && c.node()->read().header().owner.get() == id();
+  };
+  Inode const inode = (*entry)->inode;
+  return own(hold.key) && own({directory, kInode, 0}) && own({inode, kInode, 0}) && own({inode, kParent, parent_key(store_.hash_seed, directory, name)}) &&
+         own({0, kOrphan, inode});
+}
+
+Urgency LayerImpl::removal(Inode directory, std::string_view name) const {
+  return store_.space.low() && is_own(directory, name) ? Urgency::kOwnRemoval : Urgency::kEmergency;
+}
+
 Status LayerImpl::unlink(Inode directory, std::string_view name) {
-  return change(kOperationBlocks, Urgency::kEmergency,
+  return change(kOperationBlocks, removal(directory, name),
                 [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, false); });
 }
 
 Status LayerImpl::rmdir(Inode directory, std::string_view name) {
-  return change(kOperationBlocks, Urgency::kEmergency,
+  return change(kOperationBlocks, removal(directory, name),
                 [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, true); });
 }
 

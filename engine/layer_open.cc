@@ -72,7 +72,7 @@ Status LayerImpl::let_go(Inode inode, Keeper keeper) {
     bool const last = f != nullptr && f->opens + (f->held ? 1 : 0) == 1;
     if (!last || !info || info->nlink != 0 || frozen()) return let_go_locked(inode, keeper);
   }
-  return change(kOperationBlocks, Urgency::kEmergency, [&]() LCFS_NO_TSA -> Status { return let_go_locked(inode, keeper); });
+  return change(kOperationBlocks, Urgency::kOwnRemoval, [&]() LCFS_NO_TSA -> Status { return let_go_locked(inode, keeper); });
 }
 
 Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
@@ -128,7 +128,7 @@ Status LayerImpl::remove_orphans() {
     }));
   }
   for (Inode const inode : orphans) {
-    LCFS_TRY(change(kOperationBlocks, Urgency::kEmergency, [&]() LCFS_NO_TSA -> Status {
+    LCFS_TRY(change(kOperationBlocks, Urgency::kOwnRemoval, [&]() LCFS_NO_TSA -> Status {
       if (kept(inode)) return {};
       LCFS_TRY_ASSIGN(bool const there, tree_.erase({0, kOrphan, inode}));
       return there ? remove_inode(inode) : Status{};  // not there: somebody else was faster

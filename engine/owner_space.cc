@@ -11,7 +11,7 @@ namespace lcfs {
 Status Quota::promise(std::uint64_t n, Urgency urgency) {
   std::uint64_t const before = promised_.fetch_add(n, std::memory_order_relaxed);
   std::uint64_t const limit = limit_.load(std::memory_order_relaxed), own = own_.load(std::memory_order_relaxed);
-  if (limit == 0 || urgency == Urgency::kEmergency || n == 0 || own + before + n <= limit) return {};
+  if (limit == 0 || urgency != Urgency::kOrdinary || n == 0 || own + before + n <= limit) return {};
   promised_.fetch_sub(n, std::memory_order_relaxed);
   return Error{Errc::kNoSpace,
                fmt::format("the layer's quota is used up: {} KiB wanted, {} KiB of {} KiB owned, {} KiB promised", n * 4, own * 4,
@@ -36,7 +36,7 @@ Status OwnerSpace::refill(Extent& chunk, std::uint64_t least, std::uint64_t want
   constexpr std::uint64_t kShare = 32;
   want = std::clamp(want, least, std::max(least, space_->counts().free / kShare));
   std::uint64_t const paid = payer_ != nullptr ? std::min(least, payer_->left()) : 0;
-  bool const urgent = urgency_ == Urgency::kEmergency || (payer_ != nullptr && payer_->urgency() == Urgency::kEmergency);
+  bool const urgent = urgency_ != Urgency::kOrdinary || (payer_ != nullptr && payer_->urgency() != Urgency::kOrdinary);
   auto got = space_->allocate(least, want, paid, hint, urgent ? Urgency::kEmergency : Urgency::kOrdinary);
   if (!got) return std::move(got).error();
   if (payer_ != nullptr) payer_->used(paid);

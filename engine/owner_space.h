@@ -16,7 +16,7 @@ namespace lcfs {
 // Threads: promises are made and given back under the layer's lock; the numbers may be read without it.
 class Quota {
  public:
-  // kNoSpace with EDQUOT if it goes beyond the limit; kEmergency (removals) may.
+  // kNoSpace with EDQUOT if it goes beyond the limit; removals may.
   Status promise(std::uint64_t n, Urgency urgency);
   void unpromise(std::uint64_t n) { promised_.fetch_sub(n, std::memory_order_relaxed); }
   void set_limit(std::uint64_t blocks) { limit_.store(blocks, std::memory_order_relaxed); }  // 0: none

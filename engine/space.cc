@@ -19,11 +19,12 @@ constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promise
 constexpr std::uint64_t kTreeGrowth = 32;    // blocks by which a checkpoint's store tree may be larger than the one before
 constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
 
+constexpr std::uint64_t kRemoval = 192;  // blocks that one promises
+
 // What three checkpoints may take: what one frees is free when the next is durable, and another may be under way.
 std::uint64_t three_trees(std::uint64_t store_tree) { return 3 * (store_tree + kTreeGrowth); }
 
 std::uint64_t emergency_for(std::uint64_t total, std::uint64_t store_tree) {
-  constexpr std::uint64_t kRemoval = 192;  // what one promises; what follows is what some may keep: removing inherited files frees nothing
   std::uint64_t const removals = kRemoval + std::min<std::uint64_t>(total / 128, 1024);
   return std::max(std::min<std::uint64_t>(total / 64, 16384), removals + three_trees(store_tree));
 }
@@ -89,10 +90,16 @@ Status SpaceMap::back(std::uint64_t blocks) {
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
   bool const ordinary = urgency == Urgency::kOrdinary;
-  if (available(urgency) < n + (ordinary ? 0 : for_checkpoints())) return no_space(n);
+  std::uint64_t const rest = ordinary ? 0 : for_checkpoints() + (urgency == Urgency::kEmergency ? for_own_removals() : 0);
+  if (available(urgency) < n + rest) return no_space(n);
   LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, std::max(kBackedMost, three_trees(store_tree_))) : 0)));
   promised_ += n;
   return {};
+}
+
+std::uint64_t SpaceMap::for_own_removals() const {
+  std::uint64_t const used = for_checkpoints() + kRemoval;
+  return emergency_ > used ? (emergency_ - used) / 2 : 0;
 }
 
 std::uint64_t SpaceMap::for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_)); }
@@ -105,7 +112,7 @@ void SpaceMap::set_store_tree(std::uint64_t blocks) {
 
 Status SpaceMap::check_reserve(Urgency urgency) {
   Lock lock(mu_);
-  std::uint64_t const least = three_trees(store_tree_) / 3 * (urgency == Urgency::kEmergency && pins_.empty() ? 1 : 2);
+  std::uint64_t const least = three_trees(store_tree_) / 3 * (urgency != Urgency::kOrdinary && pins_.empty() ? 1 : 2);
   return available(Urgency::kEmergency) < least ? no_space(least) : back(promised_ + least);
 }
 

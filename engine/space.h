@@ -44,7 +44,9 @@
 
 namespace lcfs {
 
-enum class Urgency : std::uint8_t { kOrdinary, kEmergency };  // kEmergency may use the emergency reserve
+// Who may use the emergency reserve: nobody; removals, but for a rest; removals of what is only the layer's own, which copy nothing for good.
+// Those of inherited files give nothing back and copy nodes: without the rest they would end all other removals too.
+enum class Urgency : std::uint8_t { kOrdinary, kEmergency, kOwnRemoval };
 
 class SpaceMap {
  public:
@@ -121,6 +123,7 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t usable() const LCFS_REQUIRES(mu_) { return backed_.node_blocks() + bare_.node_blocks(); }
   [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
   [[nodiscard]] std::uint64_t for_checkpoints() const LCFS_REQUIRES(mu_);  // of the emergency reserve
+  [[nodiscard]] std::uint64_t for_own_removals() const LCFS_REQUIRES(mu_);  // beyond that, and beyond what one of them promises
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
   std::vector<Aged> take_ages(Extent e) LCFS_REQUIRES(mu_);
 

@@ -203,6 +203,45 @@ TEST_CASE("full: hundreds of layers in a small store, by many threads under pins
   store.check();
 }
 
+TEST_CASE("full: files that a layer has from below eat what is kept for removals, but all of its own can still go") {
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    std::mt19937_64 random(seed);
+    TestStore store(32);
+    LayerId id = must(store->create_layer("w", 0));
+    auto layer = must(store->layer(id));
+    unsigned made = 0;
+    auto fill = [&] {
+      std::vector<std::string> names;
+      for (;;) {
+        std::string const name = "f" + std::to_string(made++);
+        auto const created = layer->create(layer->root(), name, {S_IFREG | 0644});
+        if (!created) break;
+        names.push_back(name);
+        if (!layer->write(created->inode, 0, bytes_of(std::string(1 + random() % 9000, 'x')))) break;
+      }
+      std::shuffle(names.begin(), names.end(), random);
+      return names;
+    };
+    auto inherited = fill();
+    for (std::size_t left = inherited.size() / 2; inherited.size() > left; inherited.pop_back()) must(layer->unlink(layer->root(), inherited.back()));
+    id = must(store->commit_layer(id, "c"));
+    auto const own = fill();
+    REQUIRE(own.size() > 1000);
+    std::size_t refused = 0;
+    for (auto const& name : inherited) refused += layer->unlink(layer->root(), name) ? 0 : 1;
+    CHECK(refused > 0);  // else there was nothing to see
+    // A leaf may hold records of both kinds, so a few of them may copy something, too.
+    std::size_t gone = 0;
+    for (int round = 0; round < 2; ++round) {
+      for (auto const& name : own) gone += layer->unlink(layer->root(), name) ? 1 : 0;
+    }
+    CHECK(gone == own.size());
+    CHECK(!store->failure());
+    layer.reset();
+    store.check();
+  }
+}
+
 TEST_CASE("full: what is free in pieces too small for a node is no room for promises, and data takes it when room is short") {
   constexpr std::uint64_t kBlocks = 8192;
   auto const device = make_memory_device(kBlocks * kBlockSize);
