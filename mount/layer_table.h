@@ -35,7 +35,7 @@ struct Served {
   Inode const root;
   std::atomic<std::uint64_t> known{0};  // nodes of it that the kernel knows
   std::atomic<bool> removed{false};
-  std::uint64_t known_before = 0;       // Mount::expire_removed()'s
+  std::uint64_t known_before = 0, expired_at = 0;  // Mount::expire_removed()'s: `known` when it last looked, and last did something
 
   Counters& counters();                 // made when first needed: a layer nobody uses costs nothing
   [[nodiscard]] bool used() const { return counters_.load(std::memory_order_acquire) != nullptr; }

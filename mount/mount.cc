@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "mount/log.h"
 #include "mount/request.h"
@@ -124,11 +125,15 @@ bool Mount::expire_removed() {
   bool again = false;
   if (session == nullptr || only) return again;
   layers.for_each([&](Served& served) {
-    if (!served.removed || served.known == 0) return;
-    again = true;
-    // Most of them are unused, and about to be forgotten: that takes its time.
-    if (served.known_before == served.known) expire(served);
-    served.known_before = served.known;
+    auto const known = served.known.load();
+    if (!served.removed || known == 0) return;
+    // Most of them are unused, and about to be forgotten: that takes its time.  Those that are left are told once.
+    if (std::exchange(served.known_before, known) != known) {
+      again = true;
+    } else if (std::exchange(served.expired_at, known) != known) {
+      expire(served);
+      again = true;
+    }
   });
   return again;
 }
