@@ -55,22 +55,46 @@ class DevRoute final : public Route {
 };
 
 // How long a thread with nothing to do looks for the next request before it sleeps.  To be woken costs as much as several
-// requests, above all in a virtual machine; so it looks as long as looking has paid lately, and not at all where there is a single
-// processor, which the client needs.
+// requests, above all in a virtual machine; so it looks as long as looking has paid lately.  It does not where the client needs the
+// processor that looks, nor where others want it: who looks uses up the time that is due to it, and is made to wait for as long as theirs
+// when a request has come; who sleeps is let in at once.
 class Patience {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr auto kMost = std::chrono::microseconds(60);
+  // From one look to the next it takes a few microseconds, unless somebody else has had the processor.
+  static constexpr auto kTakenAway = std::chrono::microseconds(500);
 
-  [[nodiscard]] Clock::duration now() const { return worth_ ? Clock::duration(kMost) : Clock::duration(0); }
-  // The request that had to be waited for came after this time.
-  void waited(Clock::duration time) {
+  [[nodiscard]] Clock::duration at(Clock::time_point now) const {
+    return worth_ && now >= rest_until_ ? Clock::duration(kMost) : Clock::duration(0);
+  }
+  // It looked, and a request came.
+  void paid() { ++hits_; }
+  // It looked for nothing.  That may be once in a few times.
+  void in_vain(Clock::time_point now) {
+    if (hits_ < kPays) rest(now);
+    hits_ = 0;
+  }
+  void taken_away(Clock::time_point now) { rest(now); }
+  // It slept; a request came after this time.
+  void slept(Clock::duration time) {
     static bool const alone = std::thread::hardware_concurrency() < 2;
-    worth_ = !alone && time < 2 * kMost;
+    worth_ = !alone && time < kMost;
   }
 
  private:
+  // Sleeps at once for a while, and longer if it comes to that again soon after.
+  void rest(Clock::time_point now) {
+    rest_ = now < rest_until_ + rest_ ? std::min(2 * rest_, kLongestRest) : kShortestRest;
+    rest_until_ = now + rest_;
+  }
+
+  static constexpr Clock::duration kShortestRest = std::chrono::milliseconds(3), kLongestRest = std::chrono::seconds(1);
+  static constexpr unsigned kPays = 3;
   bool worth_ = false;
+  unsigned hits_ = 0;
+  Clock::duration rest_{};
+  Clock::time_point rest_until_{};
 };
 
 class DevTransport final : public Transport {
@@ -210,24 +234,38 @@ class DevTransport final : public Transport {
     auto served = serve_from_dev(fd, buffer, room, work);
     if (served == Answer::kNothing) {
       worker.busy = 0;
+      if (look(worker, fd, buffer, room, work, served)) return served != Answer::kEnded;
+      if (retire(worker)) return true;
       auto const begin = Patience::Clock::now();
-      auto const until = begin + worker.patience.now();
-      while (served == Answer::kNothing && Patience::Clock::now() < until) {
-        relax();
-        served = serve_from_dev(fd, buffer, room, work);
-      }
-      if (served == Answer::kNothing) {
-        if (retire(worker)) return true;
-        pollfd wait{fd, POLLIN, 0};
-        poll(&wait, 1, -1);
-        worker.patience.waited(Patience::Clock::now() - begin);
-        wake_watch();
-      }
+      pollfd wait{fd, POLLIN, 0};
+      poll(&wait, 1, -1);
+      worker.patience.slept(Patience::Clock::now() - begin);
+      wake_watch();
     } else if (++worker.busy >= kBusy) {
       worker.busy = 0;
       ask_for_help();
     }
     return served != Answer::kEnded;
+  }
+
+  // Looks for a request as long as that is worth it.  False: none came.
+  bool look(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room, Handler const& work, Answer& served) {
+    auto& patience = worker.patience;
+    auto const begin = Patience::Clock::now();
+    auto const until = begin + patience.at(begin);
+    if (until == begin) return false;
+    for (auto last = begin; last < until;) {
+      relax();
+      auto const now = Patience::Clock::now();
+      if (now - last > Patience::kTakenAway) patience.taken_away(now);
+      last = now;
+      served = serve_from_dev(fd, buffer, room, work);
+      if (served == Answer::kNothing) continue;
+      patience.paid();
+      return true;
+    }
+    patience.in_vain(Patience::Clock::now());
+    return false;
   }
 
   void wake_watch() {
