@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One spelling, mounted or not: commands on a store that lcfs mount serves; lcfs umount; and mount(8)'s helper."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 import unittest
 
+import mounting
 import support
 from support import image
 
@@ -182,6 +184,48 @@ class Mounted(support.Case):
                 self.assertTrue(os.path.exists(self.mnt + "/work/etc/motd"))
                 self.lcfs("umount", self.mnt)
 
+    def test_a_mount_of_a_read_only_store_stays_read_only(self):
+        self.mount("-o", "ro")
+        self.assertEqual(os.getxattr(self.mnt + "/work", "user.lcfs.access"), b"ro")
+        self.fails("mount", "-o", "remount,rw", self.store, self.mnt, words=["read-only"])
+        self.assertIn("ro", self.options())
+        with self.assertRaises(OSError) as refused:
+            open(self.mnt + "/work/new", "w")
+        self.assertEqual(refused.exception.errno, errno.EROFS)
+
+    def test_a_read_only_mount_right_after_umount(self):
+        for i in range(5):
+            self.mount()
+            with open(f"{self.mnt}/work/new{i}", "wb") as file:
+                file.write(os.urandom(1 << 20))
+            subprocess.run(["umount", self.mnt], check=True)  # mount(8)'s: it does not wait for the server
+            self.mount("-o", "ro")
+            self.assertEqual(os.stat(f"{self.mnt}/work/new{i}").st_size, 1 << 20)
+            self.lcfs("umount", self.mnt)
+
+    def test_attributes_tell_what_lcfs_knows_of_a_file(self):
+        self.mount()
+        motd = self.mnt + "/work/etc/motd"
+
+        def origin():
+            return os.getxattr(motd, "user.lcfs.layer").decode()
+
+        brought_by = origin()
+        self.assertNotEqual(brought_by, "work")
+        self.assertIn(brought_by, [layer["name"] for layer in self.lines("layer", "ls", "--json")])
+        self.assertFalse([name for name in os.listxattr(motd) if name.startswith("user.lcfs")])
+        self.lcfs("layer", "create", "above", "--parent", "demo")
+        self.assertEqual(os.getxattr(self.mnt + "/above/etc/motd", "user.lcfs.layer").decode(), brought_by)
+        with open(motd, "ab") as file:
+            file.write(b"x" * 5000)
+            file.flush()
+            os.fsync(file.fileno())
+        self.assertEqual(origin(), "work")
+        extents = os.getxattr(motd, "user.lcfs.extents").decode().splitlines()
+        self.assertEqual(sum(int(line.split()[2]) for line in extents), -(-os.stat(motd).st_size // 4096) * 4096)
+        self.assertEqual({line.split()[3] for line in extents}, {"work"})
+        self.assertEqual(os.getxattr(motd, "user.lcfs.access"), b"rw")
+
     def test_the_helper_of_mount(self):
         helper = self.path("mount.fuse.lcfs")
         os.symlink(support.LCFS, helper)
@@ -208,7 +252,5 @@ class Mounted(support.Case):
 
 if __name__ == "__main__":
     support.need("umoci", "skopeo")
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        print("needs root and /dev/fuse")
-        raise SystemExit(77)
+    mounting.need_fuse()
     unittest.main(verbosity=2)
