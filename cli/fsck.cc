@@ -23,7 +23,7 @@ namespace {
 
 struct Options {
   std::string store{}, positional{}, heal_from{};
-  bool no_write = false, preen = false, automatic = false, yes = false, force = false, remove_unreadable = false;
+  bool no_write = false, preen = false, automatic = false, yes = false, force = false, remove_unreadable = false, search = false;
   bool progress = false;
   int progress_fd = 0;
   FsckStyle style{};
@@ -115,6 +115,7 @@ fsck::Options check_options(Options const& options, Show& show, StopOnSignal con
   fsck::Options how;
   how.data = options.style.data;
   how.walk_all = options.force;
+  how.search = options.search;
   how.stop = &signals.stop();
   how.progress = [&show](std::string_view layer, std::uint64_t done, std::uint64_t of) { show.layers(layer, done, of); };
   return how;
@@ -261,6 +262,7 @@ void add_fsck(CLI::App& app, Context& context) {
                   "Look in this archive (a file, a directory, or - for standard input) for data that is damaged")
       ->type_name("ARCHIVE");
   cmd->add_flag("--remove-unreadable", options->remove_unreadable, "Remove files whose data can't be read");
+  cmd->add_flag("--search", options->search, "If no store tree can be read, look for an older one all over the store");
   cmd->add_flag("-q,--quiet", options->style.quiet, "Print nothing if the store is clean");
   cmd->add_flag("--json", options->style.json, "Print one JSON object a finding and repair, then one for the store");
   cmd->add_option("STORE", options->positional, "File or block device (default: the store that --store would mean)")

@@ -11,7 +11,7 @@ constexpr std::size_t kShards = 16;
 std::size_t nodes_per_shard(std::uint64_t bytes) { return std::max<std::size_t>(4, bytes / kNodeSize / kShards); }
 }  // namespace
 
-NodeCache::NodeCache(Device& device, std::uint64_t total_blocks, std::array<std::uint8_t, 8> store,
+NodeCache::NodeCache(Device& device, std::uint64_t total_blocks, StoreId store,
                      std::uint64_t capacity_bytes)
     : device_(device),
       total_blocks_(total_blocks),

@@ -38,7 +38,7 @@ using NodeRef = std::shared_ptr<Node>;
 
 class NodeCache {
  public:
-  NodeCache(Device& device, std::uint64_t total_blocks, std::array<std::uint8_t, 8> store, std::uint64_t capacity_bytes);
+  NodeCache(Device& device, std::uint64_t total_blocks, StoreId store, std::uint64_t capacity_bytes);
 
   // The node `ptr` points to: checked against everything the pointer and its parent say.  level: of the node; or, with
   // exact_level false, an upper bound.
@@ -55,7 +55,7 @@ class NodeCache {
   // A sealed node is on the device now: it may be evicted.
   void unpin(std::uint64_t block);
 
-  [[nodiscard]] std::array<std::uint8_t, 8> const& store() const { return store_; }
+  [[nodiscard]] StoreId const& store() const { return store_; }
 
   // Pointers up to there are good from now on.
   void set_total(std::uint64_t total_blocks) { total_blocks_.store(total_blocks, std::memory_order_relaxed); }
@@ -87,7 +87,7 @@ class NodeCache {
 
   Device& device_;
   std::atomic<std::uint64_t> total_blocks_;
-  std::array<std::uint8_t, 8> const store_;
+  StoreId const store_;
   std::atomic<std::size_t> per_shard_;
   std::atomic<std::uint64_t> failures_{0};
   std::array<Shard, 16> shards_;

@@ -124,7 +124,7 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
       options(options_in),
       uuid(super_in.uuid),
       hash_seed(super_in.hash_seed),
-      cache(device, super_in.total_blocks, node_store_id(super_in.uuid), options_in.node_cache),
+      cache(device, super_in.total_blocks, super_in.uuid, options_in.node_cache),
       space(device, super_in.total_blocks, used),
       next_id(super_in.next_id),
       next_inode(super_in.next_inode),

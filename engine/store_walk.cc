@@ -9,12 +9,6 @@
 
 namespace lcfs {
 
-std::array<std::uint8_t, 8> node_store_id(Uuid const& uuid) {
-  std::array<std::uint8_t, 8> id{};
-  std::copy_n(uuid.begin(), id.size(), id.begin());
-  return id;
-}
-
 Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr const& root, TreeWalk const* skip, TreeWalk& out) {
   struct Step {
     NodePtr ptr;
@@ -50,7 +44,7 @@ Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr cons
     }
     LCFS_TRY(device.read(block * kBlockSize, bytes.span()));
     NodeExpectation expect{block, step.ptr.generation.get(), step.ptr.checksum.get(), step.level, step.exact,
-                           node_store_id(super.uuid), false};
+                           super.uuid, false};
     auto located = [&](Error e) {
       e.path = device.name();
       e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);

@@ -13,8 +13,6 @@
 
 namespace lcfs {
 
-std::array<std::uint8_t, 8> node_store_id(Uuid const& uuid);
-
 // Where a tree was: what superblocks and kept checkpoints have in common.
 struct StoreRoot {
   NodePtr root{};

@@ -147,6 +147,9 @@ enum Kind : std::uint8_t {
   kCheckpoint = 0x2a,      // (0, kCheckpoint, generation)     CheckpointRecord: a checkpoint that is kept
 };
 
+using StoreId = std::array<std::uint8_t, 16>;
+inline constexpr std::size_t kStoreIdBefore = 8;  // of it, what nodes had before 2026-11-26; then zeroes
+
 struct NodeHeader {
   le32 magic;                           // 0x00  kNodeMagic
   le32 checksum;                        // 0x04  crc32c of [0x08, kNodeSize)
@@ -158,8 +161,8 @@ struct NodeHeader {
   le16 count;                           // 0x22  slots or entries
   le16 heap;                            // 0x24  leaf: offset of the lowest value byte; branch: 0
   le16 garbage;                         // 0x26  leaf: bytes in [heap, kNodeSize) that no slot names; branch: 0
-  std::array<std::uint8_t, 8> store;    // 0x28  first 8 bytes of the superblock's uuid
-  std::array<std::uint8_t, 16> reserved1;  // 0x30  zero
+  StoreId store;                        // 0x28  the superblock's uuid
+  std::array<std::uint8_t, 8> reserved1;  // 0x38  zero
 };
 inline constexpr std::uint32_t kNodeMagic = 0x444e434c;  // "LCND"
 static_assert(sizeof(NodeHeader) == 0x40 && alignof(NodeHeader) == 1);

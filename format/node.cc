@@ -76,6 +76,12 @@ Status check_branch(NodeReader const& node, std::uint64_t total_blocks) {
 
 }  // namespace
 
+bool names_store(StoreId const& says, StoreId const& uuid) {
+  if (says == uuid) return true;
+  return std::equal(says.begin(), says.begin() + kStoreIdBefore, uuid.begin()) &&
+         std::all_of(says.begin() + kStoreIdBefore, says.end(), [](std::uint8_t b) { return b == 0; });
+}
+
 Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expect, std::uint64_t total_blocks) {
   if (bytes.size() < kNodeSize) return damage(0, "node cut short");
   NodeReader const node(bytes.data());
@@ -99,12 +105,12 @@ Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expec
     return damage(offsetof(NodeHeader, generation),
                   fmt::format("node of generation {}, its parent wants {}", h.generation.get(), expect.generation));
   }
-  if (h.store != expect.store) return damage(offsetof(NodeHeader, store), "node of another store");
+  if (!names_store(h.store, expect.store)) return damage(offsetof(NodeHeader, store), "node of another store");
   if (h.level > expect.max_level || (expect.exact_level && h.level != expect.max_level)) {
     return damage(offsetof(NodeHeader, level), fmt::format("node of level {} where {} is expected", h.level, expect.max_level));
   }
   if (h.reserved0 != 0) return damage(offsetof(NodeHeader, reserved0), "reserved byte is not zero");
-  if (h.reserved1 != std::array<std::uint8_t, 16>{}) {
+  if (h.reserved1 != std::array<std::uint8_t, 8>{}) {
     return damage(offsetof(NodeHeader, reserved1), "reserved bytes are not zero");
   }
   return node.leaf() ? check_leaf(node) : check_branch(node, total_blocks);
@@ -148,7 +154,7 @@ std::uint32_t NodeReader::child_for(Key const& k) const {
 }
 
 void NodeEditor::init(std::uint64_t block, std::uint64_t owner, std::uint64_t generation, std::uint8_t level,
-                      std::array<std::uint8_t, 8> const& store) {
+                      StoreId const& store) {
   std::memset(p_, 0, kNodeSize);
   auto& h = mutable_header();
   h.magic.set(kNodeMagic);

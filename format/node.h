@@ -25,9 +25,12 @@ struct NodeExpectation {
   std::uint32_t checksum = 0;
   std::uint8_t max_level = kMaxLevel;   // level of the parent - 1; exact if `exact_level`
   bool exact_level = false;
-  std::array<std::uint8_t, 8> store{};  // first 8 bytes of the uuid
+  StoreId store{};                      // the uuid
   bool skip_checksum = false;           // fuzzing only: the shipped reader, past the checksum
 };
+
+// Is that what a node of store `uuid` says?  Its first 8 bytes and zeroes do as well (kStoreIdBefore).
+[[nodiscard]] bool names_store(StoreId const& says, StoreId const& uuid);
 
 // Checks everything that can be checked of one node alone: magic, checksum (stored, computed and expected), address,
 // generation, store, level, counts, key order, value bounds, no overlap of values, garbage count, child pointers below
@@ -83,7 +86,7 @@ class NodeEditor : public NodeReader {
 
   // An empty node; checksum unset.
   void init(std::uint64_t block, std::uint64_t owner, std::uint64_t generation, std::uint8_t level,
-            std::array<std::uint8_t, 8> const& store);
+            StoreId const& store);
   NodeHeader& mutable_header() { return *reinterpret_cast<NodeHeader*>(p_); }
 
   // Leaf: puts a record before slot i (keys stay in order); false if there is no room even after compaction.

@@ -14,6 +14,7 @@
 #include "fsck/space.h"
 #include "fsck/store_scan.h"
 #include "fsck/survey.h"
+#include "fsck/tree_search.h"
 
 namespace lcfs::fsck {
 namespace {
@@ -74,7 +75,8 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
   }
   // A store of a newer format is not damaged; the slot that says so is the newer one, whatever the other holds.
   if (refusal) return Error{refusal->code, refusal->message, 0, device.name(), refusal->offset};
-  if (strangers == 2) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
+  if (strangers == 2 && !options.search)
+    return Error{Errc::kInvalid, "not an lcfs store; if it was one, fsck --search looks for what is left of it", 0, device.name(), 0};
   for (std::uint64_t b = 0; b < kReservedBlocks; ++b)
     if (b != kSlotBlock[0] && b != kSlotBlock[1] && !all_zero(area.span().subspan(b * kBlockSize, kBlockSize)))
       say(findings, Code::kReserved, Severity::kNote, b * kBlockSize, "reserved block is not zero");
@@ -98,7 +100,10 @@ void pass_over_unfinished(Device& device, Parsed& parsed, Report& report, Findin
 std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report, Findings& findings) {
   auto const& a = parsed[0];
   auto const& b = parsed[1];
-  if (!a && !b) return std::nullopt;
+  if (!a && !b) {
+    say(findings, Code::kSuperblock, Severity::kError, 0, "neither superblock can be read");
+    return std::nullopt;
+  }
   if (a && b) {
     auto const at = kSlotBlock[1] * kBlockSize;
     if (a->uuid != b->uuid)
@@ -175,16 +180,17 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
 
 }  // namespace
 
-Result<Survey> inspect(Device& device, Options const& options, std::optional<std::uint32_t> slot) {
+Result<Survey> inspect(Device& device, Options const& options, State const& state) {
   Survey survey;
   auto& report = survey.report;
   Findings findings(options.max_findings);
   LCFS_TRY_ASSIGN(survey.slots, read_superblocks(device, options, report, findings));
   if (!options.skip_checksum) pass_over_unfinished(device, survey.slots, report, findings);
   report.in_force = choose_slot(survey.slots, report, findings);
-  if (slot && survey.slots[*slot]) report.in_force = slot;
-  if (report.in_force && survey.slots[*report.in_force]) {
-    auto const& superblock = survey.superblock = *survey.slots[*report.in_force];
+  if (state.slot && survey.slots[*state.slot]) report.in_force = state.slot;
+  if (state.found != nullptr) report.in_force.reset();
+  if (state.found != nullptr || report.in_force) {
+    auto const& superblock = survey.superblock = state.found != nullptr ? *state.found : *survey.slots[*report.in_force];
     report.superblock = superblock;
     survey.source = std::make_unique<NodeSource>(device, superblock, options.node_cache, options.skip_checksum);
     survey.scan = std::make_unique<StoreScan>(*survey.source, superblock, findings);
@@ -222,8 +228,17 @@ Result<Survey> inspect(Device& device, Options const& options, std::optional<std
 }
 
 Result<Report> check(Device& device, Options const& options) {
-  LCFS_TRY_ASSIGN(auto survey, inspect(device, options, std::nullopt));
-  return std::move(survey.report);
+  LCFS_TRY_ASSIGN(auto survey, inspect(device, options, {}));
+  auto& report = survey.report;
+  if (!options.search || (survey.scan && survey.scan->complete())) return std::move(report);
+  auto const found = search_tree(device, options, survey.slots);
+  if (!found && found.error().code == Errc::kInterrupted) return found.error();
+  Findings more(1);
+  say(more, Code::kSuperblock, Severity::kNote, found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
+      found ? "a whole store tree was found: " + found->text() : found.error().message);
+  report.notes += more.notes();
+  for (auto& f : more.take()) report.findings.push_back(std::move(f));
+  return std::move(report);
 }
 
 }  // namespace lcfs::fsck

@@ -35,6 +35,7 @@ struct Options {
   bool data = true;                        // verify data checksums too
   bool walk_all = false;                   // walks every layer's whole tree, also where what differs from its parent would do
   bool collect = false;                    // keep what a repair needs (survey.h)
+  bool search = false;                     // if no store tree can be read, look for one all over the store (tree_search.h)
   bool skip_checksum = false;              // fuzzing only: nodes and superblocks are read past their checksums
   unsigned threads = 2;                    // that compare layers, and that read data
   std::uint64_t node_cache = 64ull << 20;  // bytes

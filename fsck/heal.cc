@@ -23,7 +23,7 @@ std::string_view plain(std::string_view path) {
 Result<std::unique_ptr<Healer>> Healer::look(Device& device, Options const& options) {
   auto how = options;
   how.collect = how.data = true;
-  LCFS_TRY_ASSIGN(auto survey, inspect(device, how, std::nullopt));
+  LCFS_TRY_ASSIGN(auto survey, inspect(device, how, {}));
   auto healer = std::make_unique<Healer>(device);
   for (auto const& [id, facts] : survey.layers) {
     auto const* layer = survey.scan->layer(id);

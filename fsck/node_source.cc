@@ -14,10 +14,9 @@ NodeSource::NodeSource(Device& device, SuperblockInfo const& superblock, std::ui
     : device_(device),
       total_blocks_(superblock.total_blocks),
       generation_(superblock.generation),
+      store_(superblock.uuid),
       skip_checksum_(skip_checksum),
-      capacity_(std::max<std::size_t>(cache_bytes / kNodeSize, 16)) {
-  std::copy_n(superblock.uuid.begin(), store_.size(), store_.begin());
-}
+      capacity_(std::max<std::size_t>(cache_bytes / kNodeSize, 16)) {}
 
 NodeExpectation NodeSource::expectation(NodePtr const& ptr, unsigned level) const {
   NodeExpectation expect;

@@ -58,7 +58,7 @@ class NodeSource {
 
   Device& device_;
   std::uint64_t total_blocks_, generation_;
-  std::array<std::uint8_t, 8> store_{};
+  StoreId store_{};
   bool skip_checksum_;
   std::size_t capacity_;  // nodes
   mutable std::mutex mutex_;  // all below; not held while the device is read

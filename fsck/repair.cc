@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fsck/repair.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "fsck/layer_repair.h"
 #include "fsck/store_rebuild.h"
 #include "fsck/survey.h"
+#include "fsck/tree_search.h"
 
 namespace lcfs::fsck {
 
@@ -16,6 +16,7 @@ std::string_view step_name(Step step) {
   switch (step) {
     case Step::kSlot: return "slot";
     case Step::kOlder: return "older";
+    case Step::kFound: return "found";
     case Step::kStore: return "store";
     case Step::kGraph: return "graph";
     case Step::kDerived: return "derived";
@@ -34,13 +35,6 @@ bool contains_any(std::set<Code> const& codes, std::initializer_list<Code> wante
   return std::any_of(wanted.begin(), wanted.end(), [&codes](Code c) { return codes.contains(c); });
 }
 
-std::string time_text(std::int64_t ns) {
-  auto const seconds = static_cast<std::time_t>(ns / 1'000'000'000);
-  std::tm utc{};
-  if (gmtime_r(&seconds, &utc) == nullptr) return "an unknown time";
-  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", utc);
-}
-
 class Run {
  public:
   Run(Device& device, RepairOptions const& options) : device_(device), options_(options) {}
@@ -48,27 +42,15 @@ class Run {
   Result<Repaired> operator()() {
     auto how = options_.check;
     how.collect = true;
-    LCFS_TRY_ASSIGN(survey_, inspect(device_, how, std::nullopt));
+    LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {}));
     done_.before = survey_.report;
     if (options_.found) options_.found(survey_.report);
-    if (!survey_.report.in_force) {
-      for (auto const& s : survey_.report.slots)
-        if (s.problem.ends_with("the store is cut short"))
-          return Error{Errc::kCorrupt, s.problem + "; there is nothing to repair from until it has its size again, with zeroes (truncate -s)", 0, device_.name(), 0};
-      return Error{Errc::kCorrupt, "neither superblock can be read: there is nothing to repair from", 0, device_.name(), 0};
-    }
     if (survey_.report.clean()) return std::move(done_);
-    if (survey_.superblock.read_only_features())
-      return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};
-    base_ = *survey_.report.in_force;
-    LCFS_TRY(choose_state(how));
-    if (!survey_.scan->complete() && survey_.scan->layers().empty() && survey_.scan->images() == 0 &&
-        survey_.superblock.layer_count + survey_.superblock.image_count != 0)
-      return Error{Errc::kCorrupt, "nothing of the store tree can be read: there is nothing to repair from", 0, device_.name(),
-                   survey_.superblock.store_root.block.get() * kBlockSize};
+    LCFS_TRY_ASSIGN(bool const chosen, choose_state(how));
+    if (!chosen) return std::move(done_);
     if (options_.check.stopped()) return interrupted();
     bool const slot = slot_is_wrong();
-    bool const store_asked = store_tree_damaged();
+    bool const store_asked = store_tree_damaged() && !found_;
     if (!ask_for_slot(slot) || (store_asked && !ask_for_store_tree())) return std::move(done_);
     LayerRepair layers(device_, survey_, options_);
     layers.decide();
@@ -77,7 +59,7 @@ class Run {
     if (options_.check.stopped()) return interrupted();
     done_.declined = done_.declined || layers.declined() || store.declined();
     bool const wanted = layers.wants_new_trees() || layers.graph_changed() || store.changed();
-    if (store_asked || wanted || ask_for_derived()) {
+    if (found_ || store_asked || wanted || ask_for_derived()) {
       LCFS_TRY(rebuild(layers, store));
     } else if (slot || older_) {
       LCFS_TRY(publish(survey_.superblock, false));
@@ -92,11 +74,57 @@ class Run {
     return yes;
   }
 
-  // The newest state, or the one before it if that is better.
-  Status choose_state(Options const& how) {
+  // The newest state, or one before it if that is better.  False: no to the only one that there is.
+  Result<bool> choose_state(Options const& how) {
+    if (survey_.report.in_force) {
+      if (survey_.superblock.read_only_features())
+        return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};
+      base_ = *survey_.report.in_force;
+      LCFS_TRY(go_to_other_slot(how));
+      if (survey_.scan->complete()) return true;
+    }
+    if (how.search) {
+      LCFS_TRY_ASSIGN(bool const went, go_to_found(how));
+      if (went || !survey_.report.in_force) return went;
+    }
+    if (!survey_.report.in_force) return Error{Errc::kCorrupt, no_superblock(), 0, device_.name(), 0};
+    if (survey_.scan->layers().empty() && survey_.scan->images() == 0 && survey_.superblock.layer_count + survey_.superblock.image_count != 0)
+      return Error{Errc::kCorrupt, how.search ? "nothing of the store tree can be read: there is nothing to repair from"
+                                              : "nothing of the store tree can be read: there is nothing to repair from; with --search an older one is looked for all over the store",
+                   0, device_.name(), survey_.superblock.store_root.block.get() * kBlockSize};
+    return true;
+  }
+
+  [[nodiscard]] std::string no_superblock() const {
+    for (auto const& s : survey_.report.slots)
+      if (s.problem.ends_with("the store is cut short"))
+        return s.problem + "; there is nothing to repair from until it has its size again, with zeroes (truncate -s)";
+    return "neither superblock can be read: there is nothing to repair from; with --search the store tree is looked for all over the store";
+  }
+
+  // A tree that no superblock leads to.  False: no to it.
+  Result<bool> go_to_found(Options const& how) {
+    auto found = search_tree(device_, how, survey_.slots);
+    if (!found) {
+      if (found.error().code == Errc::kInterrupted || !survey_.report.in_force) return std::move(found).error();
+      return false;  // what is left of the newest may be something yet
+    }
+    Proposal p;
+    p.step = Step::kFound;
+    p.text = fmt::format("no store tree that a superblock leads to can be read; a whole one was found, {}: go back to it, without what changed since",
+                         found->text());
+    for (auto const& uuid : found->others) p.details.push_back("there is also one of another store, " + uuid_text(uuid));
+    if (!ask(p)) return false;
+    LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {std::nullopt, &found->superblock}));
+    newest_ = found->newest;
+    found_ = true;
+    return true;
+  }
+
+  Status go_to_other_slot(Options const& how) {
     auto const other = 1 - base_;
     if (survey_.scan->complete() || !survey_.slots[other]) return {};
-    LCFS_TRY_ASSIGN(auto older, inspect(device_, how, other));
+    LCFS_TRY_ASSIGN(auto older, inspect(device_, how, {other, nullptr}));
     if (!older.scan->complete()) return {};
     Proposal p;
     p.step = Step::kOlder;
@@ -115,7 +143,7 @@ class Run {
   // Is the other slot not what a checkpoint would have left there?
   [[nodiscard]] bool slot_is_wrong() const {
     auto const& other = survey_.slots[1 - base_];
-    if (older_) return false;  // it is written again anyway
+    if (older_ || found_) return false;  // it is written again anyway
     if (!other) {
       auto const state = survey_.report.slots[1 - base_].state;
       return state == SlotState::kDamaged || (state == SlotState::kEmpty && survey_.superblock.generation > 1);
@@ -172,7 +200,9 @@ class Run {
     mark_slot(survey_.scan.get(), used);
     for (auto const& k : survey_.kept)
       for (auto const& p : k.blocks) used.claim_rest(p.start, p.count, 1);
-    if (auto const& other = survey_.slots[1 - base_]) {
+    for (std::uint32_t const slot : {0u, 1u}) {
+      auto const& other = survey_.slots[slot];
+      if (!other || (slot == base_ && !found_)) continue;
       Findings unheard(1);
       NodeSource source(device_, *other, options_.check.node_cache, options_.check.skip_checksum);
       StoreScan scan(source, *other, unheard);
@@ -181,9 +211,7 @@ class Run {
     }
     FreeBlocks free(used, kReservedBlocks, sb.total_blocks);
     generation_ = next_generation();
-    std::array<std::uint8_t, 8> id{};
-    std::copy_n(sb.uuid.begin(), id.size(), id.begin());
-    NodeWriter out(device_, free, generation_, id);
+    NodeWriter out(device_, free, generation_, sb.uuid);
     auto later = sb;
     later.generation = generation_;
     NodeSource fresh(device_, later, options_.check.node_cache, options_.check.skip_checksum);
@@ -200,7 +228,7 @@ class Run {
   }
 
   [[nodiscard]] std::uint64_t next_generation() const {
-    std::uint64_t newest = 0;
+    std::uint64_t newest = newest_;
     for (auto const& s : survey_.slots)
       if (s) newest = std::max(newest, s->generation);
     return newest + 1;
@@ -230,7 +258,8 @@ class Run {
   Repaired done_{};
   std::uint32_t base_ = 0;
   std::uint64_t generation_ = 0;
-  bool older_ = false;
+  std::uint64_t newest_ = 0;  // with found_, the greatest generation of any node
+  bool older_ = false, found_ = false;
 };
 
 }  // namespace

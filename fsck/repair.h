@@ -25,6 +25,7 @@ namespace lcfs::fsck {
 enum class Step : std::uint8_t {
   kSlot,     // write a damaged superblock slot again
   kOlder,    // go back to the older slot's state
+  kFound,    // go back to a tree that was searched for
   kStore,    // write the store tree again without what is damaged in it
   kGraph,    // correct parents and states of layers
   kDerived,  // runs, counters, names and digests anew

@@ -53,7 +53,7 @@ class LeafScan {
     expect.generation = ptr.generation.get();
     expect.checksum = ptr.checksum.get();
     expect.max_level = 0;
-    std::copy_n(superblock_.uuid.begin(), expect.store.size(), expect.store.begin());
+    expect.store = superblock_.uuid;
     if (!check_node(bytes, expect, superblock_.total_blocks) || h.count.get() == 0) return std::nullopt;
     return ptr;
   }

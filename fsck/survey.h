@@ -49,7 +49,13 @@ struct Survey {
   std::vector<KeptFacts> kept{};          // sound ones
 };
 
-// check(), of the slot `slot` (none: the one in force).  Memory: 24 bytes more per stretch of blocks of each layer.
-Result<Survey> inspect(Device& device, Options const& options, std::optional<std::uint32_t> slot);
+// Which state is looked at; by default that of the slot in force.
+struct State {
+  std::optional<std::uint32_t> slot{};
+  SuperblockInfo const* found = nullptr;  // none of the slots': this one, that was searched for
+};
+
+// check(), of a state.  Memory: 24 bytes more per stretch of blocks of each layer.
+Result<Survey> inspect(Device& device, Options const& options, State const& state);
 
 }  // namespace lcfs::fsck

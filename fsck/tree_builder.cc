@@ -6,7 +6,7 @@
 
 namespace lcfs::fsck {
 
-NodeWriter::NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, std::array<std::uint8_t, 8> const& store)
+NodeWriter::NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, StoreId const& store)
     : device_(device), free_(free), generation_(generation), store_(store), batch_(kBatchNodes * kNodeSize) {}
 
 Result<std::uint64_t> NodeWriter::allocate() {

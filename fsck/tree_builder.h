@@ -22,7 +22,7 @@ namespace lcfs::fsck {
 // Where new nodes go.  They are collected into large writes; nothing is read back before flush().
 class NodeWriter {
  public:
-  NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, std::array<std::uint8_t, 8> const& store);
+  NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, StoreId const& store);
 
   [[nodiscard]] Result<std::uint64_t> allocate();  // kNoSpace
   // Fills in what init() of an editor needs.
@@ -37,7 +37,7 @@ class NodeWriter {
   Device& device_;
   FreeBlocks& free_;
   std::uint64_t generation_;
-  std::array<std::uint8_t, 8> store_;
+  StoreId store_;
   AlignedBuffer batch_;
   std::uint64_t first_ = 0;  // block of the batch's first node
   std::size_t count_ = 0;

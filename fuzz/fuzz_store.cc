@@ -113,6 +113,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   }
   fsck::Options options;
   options.skip_checksum = skip;
+  options.search = (data[0] & 2) != 0;
   options.threads = 1;
   options.max_findings = 1000;
   auto const r = fsck::check(fixture.store.device(), options);

@@ -60,6 +60,19 @@ struct Subject {
       // Only where nothing is left to start from.
       bool const hopeless = m.error.message.find("nothing to repair from") != std::string::npos;
       CHECK_MESSAGE((hopeless || m.error.code == Errc::kUnsupported || m.error.code == Errc::kInvalid), m.error.text());
+      if (!hopeless) return;
+      // What a search brings back is sound, and was so; there need not be anything.
+      auto const searched = mend(device, true, {}, [](fsck::Options& how) { how.search = true; });
+      if (!searched.ok) {
+        auto const& why = searched.error.message;
+        CHECK_MESSAGE((why.find("nothing to repair from") != std::string::npos || why.find("no whole store tree") != std::string::npos), why);
+        return;
+      }
+      CAPTURE(searched.text);
+      REQUIRE(findings_of(device) == "");
+      auto const found_again = contents_of(device);
+      REQUIRE(found_again);
+      check_nothing_wrong(before, *found_again);
       return;
     }
     REQUIRE(findings_of(device) == "");

@@ -18,7 +18,7 @@ using lcfs::test::bytes_of;
 namespace {
 
 constexpr std::uint64_t kTotal = 5000;
-constexpr std::array<std::uint8_t, 8> kStore{1, 2, 3, 4, 5, 6, 7, 8};
+constexpr StoreId kStore{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
 struct Node {
   std::vector<std::byte> bytes = std::vector<std::byte>(kNodeSize);
@@ -100,7 +100,8 @@ TEST_CASE("node: each damaged field of a leaf is refused, and named, though the 
       {"heap behind the end", [](Node& n) { n.put<std::uint16_t>(0x24, 0x4001); }, 0x24, "heap 0x4001"},
       {"garbage", [](Node& n) { n.put<std::uint16_t>(0x26, 1); }, 0x26, "garbage 1"},
       {"store", [](Node& n) { n.put<std::uint8_t>(0x2f, 0); }, 0x28, "another store"},
-      {"reserved1", [](Node& n) { n.put<std::uint8_t>(0x3f, 1); }, 0x30, "reserved"},
+      {"end of store", [](Node& n) { n.put<std::uint8_t>(0x37, 0); }, 0x28, "another store"},
+      {"reserved1", [](Node& n) { n.put<std::uint8_t>(0x3f, 1); }, 0x38, "reserved"},
       {"slot reserved", [](Node& n) { n.put<std::uint8_t>(0x40 + 0x11, 1); }, 0x51, "reserved"},
       {"value below the heap", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x100); }, 0x52, "value at 0x100"},
       {"value over the end", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x3ffc); }, 0x52, "value at 0x3ffc"},

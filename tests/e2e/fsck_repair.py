@@ -88,8 +88,36 @@ class Repair(support.Case):
             copy = file.read(16 * BLOCK)
         self.dd(0)
         self.dd(8)
-        self.fails("fsck", "-y", code=8)
+        self.fails("fsck", "-y", words=["--search"], code=8)
         self.dd(0, copy)
+        self.lcfs("fsck", "-n", "--data")
+
+    def test_the_first_64_KiB_are_gone(self):
+        for data in (None, bytes(16 * BLOCK)):
+            self.dd(0, data, count=16)
+            self.fails("fsck", "-n", words=["not an lcfs store", "--search"], code=8)
+            self.fails("ls", "debian:12", "/", words=["not an lcfs store"])
+            found = self.doc("lcfs fsck -n --search /srv/images.lcfs", code=4)
+            self.assertRegex(found, "a whole store tree was found: that of generation [0-9]+ .* with 1 layers and 1 images")
+            self.assertIn("repair: found", self.doc("lcfs fsck -y --search /srv/images.lcfs", code=1))
+            self.lcfs("fsck", "-n", "--data")
+            for path, content in self.files.items():
+                self.assertEqual(self.lcfs("cat", "debian:12", "/" + path), content)
+
+    def test_both_store_trees_are_gone(self):
+        self.lcfs("layer", "create", "kept")
+        self.lcfs("layer", "create", "last")
+        with open(self.store, "rb") as file:
+            for slot in (0, 8):
+                file.seek(slot * BLOCK + 0xa0)
+                self.dd(int.from_bytes(file.read(8), "little"), count=4)
+        self.fails("fsck", "-y", words=["--search"], code=8)
+        report = [json.loads(line) for line in self.lcfs("fsck", "-y", "--search", "--json", code=1).splitlines()]
+        self.assertEqual([line["repair"] for line in report if "repair" in line], ["found"])
+        self.lcfs("fsck", "-n", "--data")
+        for path, content in self.files.items():
+            self.assertEqual(self.lcfs("cat", "debian:12", "/" + path), content)
+        self.lcfs("layer", "create", "--parent", "debian:12", "after")
 
     def test_full(self):
         self.lcfs("layer", "create", "scratch")

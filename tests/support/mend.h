@@ -18,12 +18,14 @@ struct Mended {
   std::string text{};                     // all that was asked, for messages
 };
 
-// Says yes to everything but what `no` refuses.
-inline Mended mend(Device& device, bool data = true, std::function<bool(fsck::Proposal const&)> const& no = {}) {
+// Says yes to everything but what `no` refuses.  `set`: what else the check should do.
+inline Mended mend(Device& device, bool data = true, std::function<bool(fsck::Proposal const&)> const& no = {},
+                   std::function<void(fsck::Options&)> const& set = {}) {
   Mended m;
   fsck::RepairOptions how;
   how.check.data = data;
   how.check.threads = 1;
+  if (set) set(how.check);
   how.ask = [&](fsck::Proposal const& p) {
     m.asked.push_back(p);
     m.text += std::string(fsck::step_name(p.step)) + ": " + p.layer_name + ": " + p.text + "\n";

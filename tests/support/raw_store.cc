@@ -243,9 +243,7 @@ NodePtr RawStore::write_leaf(Records const& records, std::uint64_t owner) {
   auto const block = allocate(kNodeBlocks);
   AlignedBuffer buffer(kNodeSize);
   NodeEditor node(buffer.data());
-  std::array<std::uint8_t, 8> store{};
-  std::copy_n(superblock.uuid.begin(), 8, store.begin());
-  node.init(block, owner, superblock.generation, 0, store);
+  node.init(block, owner, superblock.generation, 0, superblock.uuid);
   for (auto const& [key, value] : records)
     if (!node.insert(node.count(), key, bytes_of(value))) throw std::runtime_error("leaf too full");
   NodePtr ptr;
@@ -259,15 +257,13 @@ NodePtr RawStore::write_leaf(Records const& records, std::uint64_t owner) {
 NodePtr RawStore::write_branches(std::vector<std::pair<Key, NodePtr>> children, std::uint64_t owner,
                                  std::vector<std::uint64_t>& nodes) {
   constexpr std::size_t kFanout = 6;  // small, so that little trees are deep
-  std::array<std::uint8_t, 8> store{};
-  std::copy_n(superblock.uuid.begin(), 8, store.begin());
   for (std::uint8_t level = 1; children.size() > 1; ++level) {
     std::vector<std::pair<Key, NodePtr>> above;
     for (std::size_t i = 0; i < children.size(); i += kFanout) {
       auto const block = allocate(kNodeBlocks);
       AlignedBuffer buffer(kNodeSize);
       NodeEditor node(buffer.data());
-      node.init(block, owner, superblock.generation, level, store);
+      node.init(block, owner, superblock.generation, level, superblock.uuid);
       for (std::size_t c = i; c < std::min(i + kFanout, children.size()); ++c)
         node.insert_child(node.count(), children[c].first, children[c].second);
       NodePtr ptr;

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fsck/tree_search.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "fsck/node_source.h"
+#include "fsck/store_scan.h"
+
+namespace lcfs::fsck {
+namespace {
+
+struct Root {
+  NodePtr ptr{};
+  unsigned level = 0;
+};
+
+// What there is of one store.
+struct Traces {
+  std::map<std::uint64_t, std::vector<Root>, std::greater<>> roots{};  // by generation, the newest first
+  std::uint64_t newest = 0;
+};
+using ByStore = std::map<Uuid, Traces>;
+
+constexpr std::uint64_t kReadBlocks = 256;
+constexpr unsigned kGenerationBits = 62;  // more no store has come to: forged
+constexpr std::size_t kMostRoots = 8;  // of one generation: nodes side by side, which means that their root is lost
+
+// Takes notice of the node in `bytes`, if there is one that is sound by its own word.
+void notice(std::span<std::byte const> bytes, std::uint64_t block, std::uint64_t total_blocks, ByStore& stores) {
+  auto const& h = NodeReader(bytes.data()).header();
+  if (h.magic.get() != kNodeMagic || h.block.get() != block || h.level > kMaxLevel || h.generation.get() >> kGenerationBits != 0) return;
+  NodeExpectation expect;
+  expect.block = block;
+  expect.generation = h.generation.get();
+  expect.checksum = h.checksum.get();
+  expect.max_level = h.level;
+  expect.exact_level = true;
+  expect.store = h.store;
+  if (!check_node(bytes, expect, total_blocks)) return;
+  auto& traces = stores[h.store];
+  traces.newest = std::max(traces.newest, expect.generation);
+  if (h.owner.get() != 0) return;
+  auto& roots = traces.roots[expect.generation];
+  if (!roots.empty() && roots.front().level > h.level) return;
+  if (!roots.empty() && roots.front().level < h.level) roots.clear();
+  if (roots.size() == kMostRoots) return;
+  Root root{{}, h.level};
+  root.ptr.block.set(block);
+  root.ptr.generation = h.generation;
+  root.ptr.checksum = h.checksum;
+  roots.push_back(root);
+}
+
+Result<ByStore> look_over(Device& device, Options const& options) {
+  ByStore stores;
+  std::uint64_t const total = device.size() / kBlockSize;
+  AlignedBuffer buffer(kReadBlocks * kBlockSize);
+  for (std::uint64_t start = kReservedBlocks; start + kNodeBlocks <= total;) {
+    if (options.stopped()) return interrupted();
+    if (options.progress) options.progress("(searching)", start, total);
+    auto const n = std::min(kReadBlocks, total - start);
+    bool const whole = device.read(start * kBlockSize, buffer.span().first(n * kBlockSize)).ok();
+    for (std::uint64_t b = 0; b + kNodeBlocks <= n; ++b) {
+      auto const bytes = buffer.span().subspan(b * kBlockSize, kNodeSize);
+      // One bad sector must not hide what the rest of a large read holds.
+      if (!whole && !device.read((start + b) * kBlockSize, bytes)) continue;
+      notice(bytes, start + b, total, stores);
+    }
+    start += n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
+  }
+  return stores;
+}
+
+// Is all there, and in agreement?
+std::optional<FoundTree> try_root(Device& device, Options const& options, SuperblockInfo identity, NodePtr const& root) {
+  identity.generation = root.generation.get();
+  identity.store_root = root;
+  identity.next_id = std::numeric_limits<std::uint64_t>::max();  // until the greatest is known
+  NodeSource source(device, identity, options.node_cache, options.skip_checksum);
+  FoundTree found;
+  std::uint64_t next_id = 1;
+  {
+    Findings findings(1);
+    StoreScan scan(source, identity, findings);
+    scan.collect();
+    if (findings.errors() != 0 || !scan.complete()) return std::nullopt;
+    for (auto const& l : scan.layers()) {
+      next_id = std::max({next_id, l.info.id + 1, l.info.serve_id + 1});
+      identity.layer_count += l.info.state != LayerState::kDying ? 1 : 0;
+      found.last_change_ns = std::max({found.last_change_ns, l.info.created_ns, l.info.frozen_ns});
+      if (l.info.state != LayerState::kDying && !source.get(l.info.root, NodeSource::kAnyLevel)) return std::nullopt;
+    }
+    for (auto const& i : scan.image_table()) {
+      next_id = std::max(next_id, i.info.id + 1);
+      found.last_change_ns = std::max(found.last_change_ns, i.info.imported_ns);
+    }
+    for (auto const& k : scan.checkpoints()) found.last_change_ns = std::max(found.last_change_ns, k.info.written_ns);
+    for (auto const& r : scan.runs()) identity.layer_blocks += r.count;
+    identity.image_count = scan.images();
+    identity.store_tree_blocks = scan.nodes().size() * kNodeBlocks;
+  }
+  identity.next_id = next_id;
+  Findings findings(1);
+  StoreScan scan(source, identity, findings);
+  scan.collect();
+  scan.check();
+  if (findings.errors() != 0) return std::nullopt;
+  identity.next_inode = 1;
+  identity.written_ns = found.last_change_ns;
+  if (identity.created_ns == 0) identity.created_ns = found.last_change_ns;
+  found.superblock = std::move(identity);
+  return found;
+}
+
+// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell.
+SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::uint64_t total_blocks) {
+  SuperblockInfo info;
+  if (valid != nullptr) info = *valid;
+  else info.uuid = info.hash_seed = store;
+  info.total_blocks = total_blocks;
+  info.written.clear();
+  info.written_torn = false;
+  info.store_tree_blocks = info.layer_blocks = info.layer_count = info.image_count = 0;
+  return info;
+}
+
+bool tells_whole_uuid(Uuid const& store) {
+  return std::any_of(store.begin() + kStoreIdBefore, store.end(), [](std::uint8_t b) { return b != 0; });
+}
+
+}  // namespace
+
+std::string time_text(std::int64_t ns) {
+  auto const seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm utc{};
+  if (gmtime_r(&seconds, &utc) == nullptr) return "an unknown time";
+  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", utc);
+}
+
+std::string FoundTree::text() const {
+  return fmt::format("that of generation {} at byte {:#x}, last changed {}, with {} layers and {} images", superblock.generation,
+                     superblock.store_root.block.get() * kBlockSize, time_text(last_change_ns), superblock.layer_count, superblock.image_count);
+}
+
+Result<FoundTree> search_tree(Device& device, Options const& options, std::array<std::optional<SuperblockInfo>, 2> const& slots) {
+  SuperblockInfo const* valid = nullptr;
+  for (auto const& s : slots)
+    if (s && (valid == nullptr || s->generation > valid->generation)) valid = &*s;
+  LCFS_TRY_ASSIGN(auto const stores, look_over(device, options));
+  std::uint64_t const total = valid != nullptr ? valid->total_blocks : device.size() / kBlockSize;
+  std::optional<FoundTree> best;
+  std::vector<Uuid> all;
+  bool nameless = false;
+  for (auto const& [store, traces] : stores) {
+    if (valid != nullptr && !names_store(store, valid->uuid)) continue;
+    if (valid == nullptr && !tells_whole_uuid(store)) {
+      nameless = true;
+      continue;
+    }
+    auto const identity = identity_of(store, valid, total);
+    auto const whole = [&]() -> std::optional<FoundTree> {
+      for (auto const& [generation, roots] : traces.roots) {
+        if (valid != nullptr && generation > valid->generation) continue;  // of a checkpoint that was not finished
+        for (auto const& root : roots) {
+          if (options.stopped()) return std::nullopt;
+          bool const known = std::any_of(slots.begin(), slots.end(), [&](auto const& s) { return s && s->store_root == root.ptr; });
+          if (known) continue;
+          if (auto found = try_root(device, options, identity, root.ptr)) return found;
+        }
+      }
+      return std::nullopt;
+    }();
+    if (options.stopped()) return interrupted();
+    if (!whole) continue;
+    all.push_back(store);
+    if (best && best->last_change_ns >= whole->last_change_ns) continue;
+    best = *whole;
+    best->newest = traces.newest;
+  }
+  if (!best) {
+    return Error{Errc::kCorrupt,
+                 nameless ? "no superblock can be read, and the trees that are there were written by an lcfs that did not note in them whose they are: "
+                            "a copy of the first 64 KiB, from any time, would do"
+                          : "there is no whole store tree anywhere in it",
+                 0, device.name(), kNoOffset};
+  }
+  std::erase(all, best->superblock.uuid);
+  best->others = std::move(all);
+  return *std::move(best);
+}
+
+}  // namespace lcfs::fsck

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks over a whole store for its store trees: for when neither superblock can be read, or no tree that they lead to.
+//
+// Nodes say what they are (doc/format.md, "Nodes"): where they stand, of which store, of which generation.  Of the nodes of one
+// checkpoint that belong to the store tree its root has the greatest level.  Blocks that a checkpoint freed hold what they held until they are
+// used again, and those of kept checkpoints are not, so an older tree is mostly there.
+//
+// What was found is only taken if it is whole: every record reached and in agreement with the others, and the root of every layer
+// sound.  Whoever may write files into a store could place blocks in it that look like nodes; so nobody searches unasked.
+// Time: reads the whole store once.  Memory: 100 bytes for each generation that has nodes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fsck/check.h"
+
+namespace lcfs::fsck {
+
+struct FoundTree {
+  SuperblockInfo superblock{};       // made up for it: identity, generation, root and counters; next_inode is not known (1)
+  std::uint64_t newest = 0;          // the greatest generation of any node of this store that was met
+  std::int64_t last_change_ns = 0;   // the latest time that its records tell
+  std::vector<Uuid> others{};        // further stores of which there is a whole tree
+
+  // "that of generation 7, last changed 2026-11-26 10:00:00 UTC, with 3 layers and 1 images"
+  [[nodiscard]] std::string text() const;
+};
+
+// The newest whole tree.  `slots`: if one is valid, only its store is looked for, and not the trees that the slots lead to.
+// Errors: kCorrupt if there is none, kInterrupted.
+Result<FoundTree> search_tree(Device& device, Options const& options, std::array<std::optional<SuperblockInfo>, 2> const& slots);
+
+// "2026-11-26 10:00:00 UTC"
+[[nodiscard]] std::string time_text(std::int64_t ns);
+
+}  // namespace lcfs::fsck
