@@ -19,6 +19,11 @@ char const* slot_text(fsck::Slot const& slot) {
   return "damaged";
 }
 
+// Is the second one about the next block of the same file?
+bool goes_on(fsck::Finding const& a, fsck::Finding const& b) {
+  return a.code == fsck::Code::kData && b.code == a.code && b.layer == a.layer && b.inode == a.inode && b.inode != 0 && b.offset == a.offset + kBlockSize;
+}
+
 Json finding_json(fsck::Finding const& finding) {
   Json object;
   object["finding"] = fsck::code_name(finding.code);
@@ -68,9 +73,15 @@ void print_findings(FsckStyle const& style, fsck::Report const& report, Io const
     for (auto const& finding : report.findings) print_json(io.out, finding_json(finding));
     return;
   }
-  for (auto const& finding : report.findings)
-    io.out << fmt::format("{}: {}: {}\n", finding.severity == fsck::Severity::kError ? "error" : "note",
-                          fsck::code_name(finding.code), escape_controls(finding.line()));
+  for (auto it = report.findings.begin(); it != report.findings.end();) {
+    io.out << fmt::format("{}: {}: {}", it->severity == fsck::Severity::kError ? "error" : "note", fsck::code_name(it->code),
+                          escape_controls(it->line()));
+    auto last = it;
+    while (last + 1 != report.findings.end() && goes_on(*last, *(last + 1))) ++last;
+    if (last != it) io.out << fmt::format("; so have the {} blocks behind it", last - it);
+    io.out << '\n';
+    it = last + 1;
+  }
   if (report.left_out != 0) io.out << fmt::format("{} more findings are not shown\n", report.left_out);
 }
 

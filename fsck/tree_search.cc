@@ -117,7 +117,9 @@ std::optional<FoundTree> try_root(Device& device, Options const& options, Superb
   return found;
 }
 
-// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell.
+bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) { return slot && slot->store_root == root; }
+
+// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell (then its generation is 0).
 SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::uint64_t total_blocks) {
   SuperblockInfo info;
   if (valid != nullptr) info = *valid;
@@ -127,6 +129,19 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::
   info.written_torn = false;
   info.store_tree_blocks = info.layer_blocks = info.layer_count = info.image_count = 0;
   return info;
+}
+
+// The newest of one store's trees that is whole.
+std::optional<FoundTree> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity, Slots const& slots) {
+  for (auto const& [generation, roots] : traces.roots) {
+    if (identity.generation != 0 && generation > identity.generation) continue;  // of a checkpoint that was not finished
+    for (auto const& root : roots) {
+      if (options.stopped()) return std::nullopt;
+      if (leads_to(slots[0], root.ptr) || leads_to(slots[1], root.ptr)) continue;
+      if (auto found = try_root(device, options, identity, root.ptr)) return found;
+    }
+  }
+  return std::nullopt;
 }
 
 bool tells_whole_uuid(Uuid const& store) {
@@ -147,7 +162,7 @@ std::string FoundTree::text() const {
                      superblock.store_root.block.get() * kBlockSize, time_text(last_change_ns), superblock.layer_count, superblock.image_count);
 }
 
-Result<FoundTree> search_tree(Device& device, Options const& options, std::array<std::optional<SuperblockInfo>, 2> const& slots) {
+Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots) {
   SuperblockInfo const* valid = nullptr;
   for (auto const& s : slots)
     if (s && (valid == nullptr || s->generation > valid->generation)) valid = &*s;
@@ -162,25 +177,12 @@ Result<FoundTree> search_tree(Device& device, Options const& options, std::array
       nameless = true;
       continue;
     }
-    auto const identity = identity_of(store, valid, total);
-    auto const whole = [&]() -> std::optional<FoundTree> {
-      for (auto const& [generation, roots] : traces.roots) {
-        if (valid != nullptr && generation > valid->generation) continue;  // of a checkpoint that was not finished
-        for (auto const& root : roots) {
-          if (options.stopped()) return std::nullopt;
-          bool const known = std::any_of(slots.begin(), slots.end(), [&](auto const& s) { return s && s->store_root == root.ptr; });
-          if (known) continue;
-          if (auto found = try_root(device, options, identity, root.ptr)) return found;
-        }
-      }
-      return std::nullopt;
-    }();
+    auto const whole = newest_whole(device, options, traces, identity_of(store, valid, total), slots);
     if (options.stopped()) return interrupted();
     if (!whole) continue;
     all.push_back(store);
     if (best && best->last_change_ns >= whole->last_change_ns) continue;
     best = *whole;
-    best->newest = traces.newest;
   }
   if (!best) {
     return Error{Errc::kCorrupt,
@@ -189,6 +191,7 @@ Result<FoundTree> search_tree(Device& device, Options const& options, std::array
                           : "there is no whole store tree anywhere in it",
                  0, device.name(), kNoOffset};
   }
+  for (auto const& [store, traces] : stores) best->newest = std::max(best->newest, traces.newest);
   std::erase(all, best->superblock.uuid);
   best->others = std::move(all);
   return *std::move(best);

@@ -20,9 +20,11 @@
 
 namespace lcfs::fsck {
 
+using Slots = std::array<std::optional<SuperblockInfo>, 2>;
+
 struct FoundTree {
   SuperblockInfo superblock{};       // made up for it: identity, generation, root and counters; next_inode is not known (1)
-  std::uint64_t newest = 0;          // the greatest generation of any node of this store that was met
+  std::uint64_t newest = 0;          // the greatest generation of any node that was met
   std::int64_t last_change_ns = 0;   // the latest time that its records tell
   std::vector<Uuid> others{};        // further stores of which there is a whole tree
 
@@ -32,7 +34,7 @@ struct FoundTree {
 
 // The newest whole tree.  `slots`: if one is valid, only its store is looked for, and not the trees that the slots lead to.
 // Errors: kCorrupt if there is none, kInterrupted.
-Result<FoundTree> search_tree(Device& device, Options const& options, std::array<std::optional<SuperblockInfo>, 2> const& slots);
+Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots);
 
 // "2026-11-26 10:00:00 UTC"
 [[nodiscard]] std::string time_text(std::int64_t ns);

@@ -139,6 +139,16 @@ class Repair(support.Case):
         for path, data in self.files.items():
             self.assertEqual(self.lcfs("cat", "debian:12", "/" + path), data)
 
+    def test_damage_that_goes_on_is_told_once(self):
+        block = self.data_block("/bin/big")
+        self.dd(block + 2, count=3)
+        self.dd(block + 6)
+        told = [line for line in self.lcfs("fsck", "-n", "--data", code=4).decode().splitlines() if line.startswith("error: data")]
+        self.assertEqual(len(told), 2, told)
+        self.assertTrue(told[0].endswith("; so have the 2 blocks behind it"), told)
+        self.assertEqual(sum("finding" in line for line in map(json.loads, self.lcfs("fsck", "-n", "--data", "--json", code=4).splitlines())), 4)
+        self.lcfs("fsck", "-y", "--heal-from", self.archive, code=1)
+
     def test_unreadable_files_stay_until_told(self):
         self.dd(self.data_block("/bin/big"))
         self.lcfs("fsck", "-y", "--data", code=4)
