@@ -11,14 +11,31 @@ namespace {
 std::uint8_t level_of(NodeRef const& node) { return node->read().header().level; }
 bool branch_full(NodeRef const& node) { return node->read().count() + 2 > kBranchMax; }
 
+std::uint32_t record_bytes(NodeReader const& leaf, std::uint32_t i) {
+  return static_cast<std::uint32_t>(sizeof(LeafSlot) + leaf.value(i).size());
+}
+
 // How many leading records of a leaf make up about half of its bytes; 1..count-1.
 std::uint32_t middle_of(NodeReader const& leaf) {
   std::uint32_t const n = leaf.count();
   std::uint32_t total = 0;
-  for (std::uint32_t i = 0; i < n; ++i) total += static_cast<std::uint32_t>(sizeof(LeafSlot) + leaf.value(i).size());
+  for (std::uint32_t i = 0; i < n; ++i) total += record_bytes(leaf, i);
   std::uint32_t sum = 0, i = 0;
-  while (i < n && sum < total / 2) sum += static_cast<std::uint32_t>(sizeof(LeafSlot) + leaf.value(i++).size());
+  while (i < n && sum < total / 2) sum += record_bytes(leaf, i++);
   return std::clamp(i, 1u, n - 1);
+}
+
+constexpr std::uint32_t kWorthLeaning = kLeafRoom / 8;  // bytes: less is not worth the moving
+
+// Where a full leaf is split of which records `next` and on stand behind one of `size` bytes that has to go in.  `ascending`: the last one went
+// into the same leaf, before it.  Then more will come behind, and none before (files that are written back, one after the other): what stands
+// before is left as full as it is, if that is more than half.
+std::uint32_t split_place(NodeReader const& leaf, std::uint32_t next, std::size_t size, bool ascending) {
+  std::uint32_t const middle = middle_of(leaf), n = leaf.count();
+  if (!ascending || next <= middle || next >= n) return middle;
+  std::uint32_t room = leaf.free_bytes();
+  for (std::uint32_t i = next; i < n; ++i) room += record_bytes(leaf, i);
+  return room >= sizeof(LeafSlot) + size ? next : next - 1;  // else it goes to the right, behind the one before it
 }
 
 std::uint32_t used_bytes(NodeReader const& node) {
@@ -266,9 +283,28 @@ Result<NodeRef> Tree::split_child(NodeRef const& parent, std::uint32_t index, No
   return right;
 }
 
+// Makes room in a full leaf where a record of `key` goes in at `place`: what leads it goes to the leaf before, if that is written
+// anyway and has room.  False: nothing was done.
+bool Tree::lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf, std::uint32_t place, Key const& key) {
+  if (!parent || index == 0) return false;
+  auto const before = dirty_.find(parent->read().entry(index - 1).child.block.get());
+  if (before == dirty_.end()) return false;
+  auto from = leaf->edit(), to = before->second->edit();
+  std::uint32_t room = to.free_bytes(), n = 0;
+  if (room < kWorthLeaning) return false;
+  for (; n < place && n + 1 < from.count() && record_bytes(from, n) <= room; ++n) {
+    room -= record_bytes(from, n);
+    to.insert(to.count(), from.key(n), from.value(n));
+  }
+  if (n == 0) return false;
+  from.erase(0, n);
+  parent->edit().set_child_key(index, n == place ? key : from.key(0));
+  return true;
+}
+
 // `leaf` is child `index` of `parent`, which has room for two more children; parent is null if the leaf is the root.
 Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key, Bytes value) {
-  for (int tries = 0; tries < 5; ++tries) {
+  for (int tries = 0; tries < 6; ++tries) {
     auto edit = leaf->edit();
     std::uint32_t const i = edit.lower_bound(key);
     if (i < edit.count() && edit.key(i) == key) {
@@ -276,7 +312,10 @@ Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf,
       edit.erase(i);  // goes in again below, after a split if need be
       continue;
     }
-    if (edit.insert(i, key, value)) return {};
+    if (edit.insert(i, key, value)) {
+      last_insert_ = key;
+      return {};
+    }
     if (!parent) {
       LCFS_TRY(grow_root());
       LCFS_TRY_ASSIGN(parent, writable_root());
@@ -288,9 +327,13 @@ Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf,
       right->edit().insert(0, key, value);
       parent->edit().insert_child(index + 1, key, pointer_to(right));
       if (last_leaf_ == leaf) last_leaf_ = right;
+      last_insert_ = key;
       return {};
     }
-    LCFS_TRY_ASSIGN(NodeRef right, split_child(parent, index, leaf, middle_of(leaf->read())));
+    if (lean_left(parent, index, leaf, i, key)) continue;
+    auto const records = leaf->read();
+    bool const ascending = last_insert_ < key && !(last_insert_ < records.key(0));
+    LCFS_TRY_ASSIGN(NodeRef right, split_child(parent, index, leaf, split_place(records, i, value.size(), ascending)));
     if (!(key < right->read().key(0))) {
       leaf = std::move(right);
       ++index;

@@ -118,6 +118,7 @@ class Tree {
   Result<NodeRef> split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node, std::uint32_t at);
   Status grow_root();
   Status insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key, Bytes value);
+  bool lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf, std::uint32_t place, Key const& key);
   Result<bool> drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low, Key const& high,
                                std::function<Status(Key const&, Bytes)> const& take);
   Status fix_up(std::vector<Step>& path, NodeRef node);
@@ -130,6 +131,7 @@ class Tree {
   NodeRef last_leaf_{};  // rightmost leaf while appending; dirty or null
   NodeRef top_{};        // the root, since it was last changed; or null
   std::int64_t used_delta_ = 0;
+  Key last_insert_{};    // the last record that went in where there was none of its key
   std::uint64_t changes_ = 0;
 };
 

@@ -187,6 +187,32 @@ TEST_CASE("tree: ascending appends fill leaves") {
   CHECK(n == kRecords);
 }
 
+TEST_CASE("tree: what is put behind records that fill their leaves, in ascending order, leaves leaves nearly full") {
+  // As files that are made, all of them, and then written back one after the other.
+  Ground ground;
+  OneTree t(ground, 1, {});
+  Model model;
+  std::mt19937_64 rng(3);
+  std::vector<std::byte> const inode(0x60), parent(30);
+  std::uint64_t bytes = 0;
+  auto const put = [&](Key const& key, std::vector<std::byte> const& value) {
+    must(t.tree.put(key, value));
+    model[key] = value;
+    bytes += sizeof(LeafSlot) + value.size();
+  };
+  for (std::uint64_t i = 1; i < 10'000; ++i) {
+    put({i, kInode, 0}, inode);
+    put({i, kParent, 256}, parent);
+  }
+  for (std::uint64_t i = 1; i < 10'000; ++i) {
+    if (rng() % 2 == 0) put({i, kInline, 0}, std::vector<std::byte>(1 + rng() % kInlineMax));
+  }
+  CHECK(t.tree.dirty_nodes() * kLeafRoom * 85 / 100 < bytes);
+  check_same(t.tree, model);
+  t.seal();
+  check_same(t.tree, model);
+}
+
 TEST_CASE("tree: appends between puts and erases keep the order") {
   Ground ground;
   OneTree t(ground, 1, NodePtr{});
