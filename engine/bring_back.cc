@@ -19,7 +19,7 @@ struct Removed {
   std::vector<std::pair<Key, std::string>> others{};  // records of skeletons and digests, of all
 };
 
-Error exists(std::string what) { return Error{Errc::kExists, std::move(what), EEXIST}; }
+Error exists(std::string what) { return Error{Errc::kExists, std::move(what)}; }
 
 // The newest kept checkpoint that has a layer `name` which is removed now, and the layers it had then.
 Result<Removed> find_removed(StoreImpl& s, std::string_view name, std::uint64_t generation, std::vector<LayerInfo>& then)
@@ -54,7 +54,7 @@ Status find_below(StoreImpl& s, std::vector<LayerInfo> const& then, Removed& r) 
     if (is) {
       // The same tree then and now: frozen layers never change, but a store may have gone back, and on another way.
       if (is->state == LayerState::kFrozen && is->root == it->root) return {};
-      return Error{Errc::kInvalid, fmt::format("layer '{}', which it stands on, is not what it was", is->name), EINVAL};
+      return Error{Errc::kInvalid, fmt::format("layer '{}', which it stands on, is not what it was", is->name)};
     }
     if (is.error().code != Errc::kNotFound) return std::move(is).error();
     r.layers.insert(r.layers.begin(), *it);
@@ -67,7 +67,7 @@ Status check_free(StoreImpl& s, Removed& r) LCFS_REQUIRES(s.mu) {
   KeptTree const old(s, r.from);
   for (auto const& l : r.layers) {
     if (s.removed_in_use.contains(l.id)) {
-      return Error{Errc::kBusy, fmt::format("layer '{}' is removed but still in use; close its files first", l.name), EBUSY};
+      return Error{Errc::kBusy, fmt::format("layer '{}' is removed but still in use; close its files first", l.name)};
     }
     LCFS_TRY_ASSIGN(auto const hit, s.find_name(l.name));
     if (hit && !l.anonymous) return exists(fmt::format("the name '{}' is taken; rename what has it, or bring this back under another with --as", l.name));

@@ -92,7 +92,7 @@ Result<std::string> Store::image_document(ImageId id, BlobKind kind) const {
   std::uint32_t const size = kind == BlobKind::kConfig     ? details.info.config_size
                              : kind == BlobKind::kManifest ? details.info.manifest_size
                                                            : details.info.index_size;
-  if (size == 0) return Error{Errc::kNotFound, "the image has no such document", ENOENT};
+  if (size == 0) return Error{Errc::kNotFound, "the image has no such document"};
   std::string out;
   LCFS_TRY(scan(impl_->tree, {id, kBlob, blob_offset(kind, 0)}, {id, kBlob, blob_offset(kind, 0xffffffff)},
                 [&](Key const&, Bytes value) -> Result<bool> {
@@ -296,7 +296,7 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
   LCFS_TRY_ASSIGN(ImageDetails details, image_details(id));
   if (!name.empty()) {
     auto const it = std::find(details.names.begin(), details.names.end(), name);
-    if (it == details.names.end()) return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name), ENOENT};
+    if (it == details.names.end()) return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name)};
     LCFS_TRY(drop_image_name(id, name));
     if (--details.info.name_count != 0) return tree.put({id, kImage, 0}, as_bytes(encode_image(details.info)));
   } else {

@@ -68,7 +68,7 @@ Result<std::string> ImportTransaction::Impl::free_name(Digest const& chain_id) c
     LCFS_TRY_ASSIGN(auto const taken, store.find_name(name));
     if (!taken && !by_name.contains(name)) return name;
   }
-  return Error{Errc::kExists, fmt::format("every name made of {} is taken", hex), EEXIST};
+  return Error{Errc::kExists, fmt::format("every name made of {} is taken", hex)};
 }
 
 Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta const& meta) {

@@ -44,7 +44,7 @@ Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take, 
 Result<LayerInfo> Store::find_layer(std::string_view name) const {
   ReadLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(auto const hit, impl_->find_name(name));
-  if (!hit || hit->type != NameType::kLayer) return Error{Errc::kNotFound, fmt::format("no layer '{}'", name), ENOENT};
+  if (!hit || hit->type != NameType::kLayer) return Error{Errc::kNotFound, fmt::format("no layer '{}'", name)};
   return impl_->layer_record(hit->id);
 }
 
@@ -161,7 +161,7 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
       info = {};
       if (parent != 0) {
         LCFS_TRY_ASSIGN(record, impl_->layer_record(parent));
-        if (record.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone", ENOENT};
+        if (record.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone"};
       }
       info.id = info.serve_id = impl_->next_id.fetch_add(1);
       info.name = name;
@@ -250,7 +250,7 @@ Status Store::set_quota(LayerId id, std::uint64_t blocks) {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
     if (info.state != LayerState::kOpen) {
-      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen: it can't grow, so it has no quota", info.name), EROFS};
+      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen: it can't grow, so it has no quota", info.name)};
     }
     if (info.quota_blocks == blocks) return {};
     LCFS_TRY(impl_->begin_structure_change());
@@ -279,7 +279,7 @@ Status Store::set_tree_digest(LayerId id, Digest const& digest) {
   LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   WriteLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
-  if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest", EINVAL};
+  if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest"};
   LCFS_TRY(impl_->begin_structure_change());
   std::uint64_t const before = impl_->tree.changes();
   return impl_->end_structure_change(impl_->tree.put({id, kTreeDigest, 0}, as_bytes(encode_tree_digest(digest))), before);

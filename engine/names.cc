@@ -83,11 +83,11 @@ Status Store::check_layer_name(std::string_view name) {
   bool ok = !name.empty() && name.size() <= kMaxLayerName && is_alnum(name.front());
   for (char c : name) ok = ok && (is_alnum(c) || c == '.' || c == '_' || c == '-');
   if (ok && name.size() >= 12 && name.size() <= 64 && is_hex(name)) {
-    return Error{Errc::kInvalid, fmt::format("'{}' is no name for a layer: it would be taken for a digest", name), EINVAL};
+    return Error{Errc::kInvalid, fmt::format("'{}' is no name for a layer: it would be taken for a digest", name)};
   }
   if (ok) return {};
   return Error{Errc::kInvalid,
-               "a layer name has 1 to 255 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit", EINVAL};
+               "a layer name has 1 to 255 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit"};
 }
 
 std::optional<LayerId> Store::find_chain(Digest const& chain_id) const {
@@ -146,7 +146,7 @@ Result<Target> only(std::string_view name, std::vector<Candidate> const& found) 
   if (found.size() == 1) return found.front().target;
   std::string list;
   for (auto const& c : found) list += (list.empty() ? " " : ", ") + c.text;
-  return Error{Errc::kInvalid, fmt::format("'{}' is ambiguous:{}", name, list), EINVAL};
+  return Error{Errc::kInvalid, fmt::format("'{}' is ambiguous:{}", name, list)};
 }
 
 constexpr std::size_t kMaxCandidates = 10;
@@ -155,7 +155,7 @@ constexpr std::size_t kMaxCandidates = 10;
 
 Result<Target> Store::resolve(std::string_view name) const {
   if (name.empty() || name.size() > kMaxImageName) {
-    return Error{Errc::kInvalid, "a name has 1 to 1023 bytes", EINVAL};
+    return Error{Errc::kInvalid, "a name has 1 to 1023 bytes"};
   }
   std::string_view hex = name;
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
@@ -196,8 +196,7 @@ Result<Target> Store::resolve(std::string_view name) const {
   LCFS_TRY_ASSIGN(auto const similar, impl_->similar_names(name));
   return Error{Errc::kNotFound,
                fmt::format("no layer or image is called '{}'{}", name,
-                           similar.empty() ? "; see lcfs layer ls, lcfs image ls" : fmt::format("; did you mean {}?", fmt::join(similar, ", "))),
-               ENOENT};
+                           similar.empty() ? "; see lcfs layer ls, lcfs image ls" : fmt::format("; did you mean {}?", fmt::join(similar, ", ")))};
 }
 
 Result<LayerId> Store::resolve_layer(std::string_view name) const {
@@ -205,7 +204,7 @@ Result<LayerId> Store::resolve_layer(std::string_view name) const {
   if (t.layer != 0) return t.layer;
   LCFS_TRY_ASSIGN(auto const details, image(t.image));
   if (details.info.top_layer == 0) {
-    return Error{Errc::kNotFound, fmt::format("image '{}' has no layers", name), ENOENT};
+    return Error{Errc::kNotFound, fmt::format("image '{}' has no layers", name)};
   }
   return details.info.top_layer;
 }
@@ -218,7 +217,7 @@ Result<ImageId> Store::resolve_image(std::string_view name) const {
     LCFS_TRY_ASSIGN(auto const hit, impl_->find_any_name(name, NameType::kImage));  // a layer may be called as an image is for short
     if (hit) return hit->id;
   }
-  return Error{Errc::kNotFound, fmt::format("'{}' is a layer, not an image", name), ENOENT};
+  return Error{Errc::kNotFound, fmt::format("'{}' is a layer, not an image", name)};
 }
 
 }  // namespace lcfs

@@ -22,7 +22,7 @@ constexpr std::size_t kMaxHistory = 65536;
 constexpr char const* kKeys[] = {"CMD", "ENTRYPOINT", "ENV", "LABEL", "USER", "WORKDIR", "STOPSIGNAL", "EXPOSE", "VOLUME"};
 
 Error wrong_change(std::string_view text, std::string_view why) {
-  return Error{Errc::kInvalid, fmt::format("config change \"{}\": {}", printable(text), why), EINVAL};
+  return Error{Errc::kInvalid, fmt::format("config change \"{}\": {}", printable(text), why)};
 }
 
 std::vector<std::string> words_of(std::string_view text) {

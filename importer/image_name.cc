@@ -46,7 +46,7 @@ bool is_domain(std::string_view text) {
 }
 
 Error wrong(std::string_view given, std::string_view why) {
-  return Error{Errc::kInvalid, fmt::format("\"{}\" is no name for an image: {}", printable(given), why), EINVAL};
+  return Error{Errc::kInvalid, fmt::format("\"{}\" is no name for an image: {}", printable(given), why)};
 }
 
 }  // namespace

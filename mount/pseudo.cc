@@ -78,7 +78,7 @@ void Pseudo::lookup(fuse_req_t req, NodeId parent, char const* name) {
     if (std::strcmp(name, kName) == 0 && mount_.options.pseudo) return reply_new(req, {.directory = true});
     auto const served = mount_.layers.by_name(name);
     if (!served) {
-      if (served.error().sys != ENOENT) return reply_error(req, mount_, served.error());
+      if (served.error().to_errno() != ENOENT) return reply_error(req, mount_, served.error());
       fuse_entry_param entry{};
       entry.entry_timeout = kForever;  // until a layer of that name appears: Mount::name_changed()
       fuse_reply_entry(req, &entry);
