@@ -137,6 +137,10 @@ void LayerRepair::plan_mend(LayerPlan& plan) {
     auto const mender = mend(plan, &losses);
     if (!try_claims(plan, *mender)) continue;  // again, without the files that can't stay
     plan.losses.insert(losses.begin(), losses.end());
+    // What was lost together with all that names it.
+    auto const known = mender->inodes_accounted_for();
+    if (plan.entry != nullptr && !plan.salvage.complete && known < plan.entry->info.inodes)
+      plan.losses.insert(fmt::format("{} more inodes, of which no name is left", plan.entry->info.inodes - known));
     return ask_for_tree(plan, mender->anything_left());
   }
 }

@@ -48,6 +48,7 @@ void Mender::plan(bool complete) {
   std::sort(entries_.begin(), entries_.end(), [](Link const& a, Link const& b) { return order(a) < order(b); });
   std::sort(parents_.begin(), parents_.end(), [](Link const& a, Link const& b) { return order(a) < order(b); });
   check_entries();
+  tell_of_entries();
   match();
   choose_names();
 }
@@ -98,9 +99,13 @@ void Mender::drop_lost_files(bool complete) {
     } else if (S_ISLNK(n.mode) && (n.flags & kInlineData) == 0) {
       why = "its target is lost";
     }
-    if (why.empty()) continue;
+    if (why.empty()) {
+      // Its last records may have stood in what is lost: no counter tells.
+      if ((n.flags & kGap) != 0 && !complete) c_.lost(fmt::format("{}: extended attributes may be lost", at(n.inode)));
+      continue;
+    }
     n.flags |= kDrop;
-    c_.lost(fmt::format("{}: removed, for {}", at(n.inode), why));
+    gone_[n.inode] = why;
   }
 }
 
@@ -110,6 +115,17 @@ void Mender::check_entries() {
     auto const* child = find(e.child);
     bool const leads = child != nullptr && (child->flags & kDrop) == 0 && e.child != c_.root && e.child != e.directory;
     e.drop = !leads || !directory(find(e.directory));
+  }
+}
+
+// Entries of what is gone: their names are what users know it by.
+void Mender::tell_of_entries() {
+  for (auto const& e : entries_) {
+    if (!e.drop || e.child == c_.root || e.child == e.directory || !directory(find(e.directory))) continue;
+    auto const* child = find(e.child);
+    if (child == nullptr) gone_.emplace(e.child, "its inode record is lost");
+    else if ((child->flags & kDrop) == 0) continue;
+    parting_[{e.directory, kDirent, e.key}] = e.child;
   }
 }
 
@@ -201,8 +217,16 @@ void Mender::add_back_reference(std::uint64_t child, std::uint64_t up, std::stri
   put_[{child, kParent, offset}] = encode_parent({up, name});
 }
 
+std::uint64_t Mender::inodes_accounted_for() const {
+  auto const stay = std::count_if(nodes_.begin(), nodes_.end(), [](Node const& n) { return (n.flags & kDrop) == 0; });
+  return static_cast<std::uint64_t>(stay) + gone_.size();
+}
+
 void Mender::finish_plan() {
+  for (auto const& [inode, why] : gone_)
+    if (!told_.contains(inode)) c_.lost(fmt::format("{}: removed, for {}", at(inode), why));
   wanted_.clear();
+  parting_.clear();
   if (!pending_.empty() || !back_pending_.empty()) reattach();
   break_cycles();
   settle_orphans();
@@ -356,6 +380,9 @@ void Mender::count() {
       n.size = n.entries;
       n.nlink = orphan ? 0 : 2 + n.subdirectories;
     } else {
+      // Without damage a wrong count is only that.
+      if (!complete_ && (n.flags & kHas) != 0 && n.names < n.nlink)
+        c_.lost(fmt::format("{}: {} of its {} names {} lost", at(n.inode), n.nlink - n.names, n.nlink, n.nlink - n.names == 1 ? "is" : "are"));
       n.nlink = n.names;
     }
     if ((n.flags & kMade) == 0) continue;

@@ -178,6 +178,14 @@ void Mender::close() {
 }
 
 void Mender::name(Record const& r) {
+  if (auto const parting = parting_.find(r.key); parting != parting_.end()) {
+    auto const d = parse_dirent(r.key, r.value);
+    if (!d) return;
+    auto const up = at(r.key.inode);
+    c_.lost(fmt::format("{}/{}: removed, for {}", up == "/" ? "" : up, d->name, gone_.at(parting->second)));
+    told_.insert(parting->second);
+    return;
+  }
   auto const it = wanted_.find(r.key);
   if (it == wanted_.end()) return;
   auto const& w = it->second;

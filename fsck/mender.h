@@ -2,7 +2,7 @@
 // The records of a damaged layer, made to agree again: what stays, what goes, what is added.
 //
 // Three passes over the same records: take() looks at each, then plan() decides; name() is shown them again for the names that
-// plan() needs (only if asked for); then mend() says of each record whether it stays, and additions() what comes between.
+// plan() needs, or that users should be told (only if asked for); then mend() says of each record whether it stays, and additions() what comes between.
 //
 //   - A record that does not parse, or stands where no lookup finds it, goes; entries and back references find their place again.
 //   - A directory whose inode record is lost comes back as root's, mode 0700, for as long as anything knows that it was there.
@@ -45,7 +45,7 @@ class Mender {
   void take(Record const& r);
   // complete: no record is missing for damage.
   void plan(bool complete);
-  [[nodiscard]] bool wants_names() const { return !wanted_.empty(); }
+  [[nodiscard]] bool wants_names() const { return !wanted_.empty() || !parting_.empty(); }
   void name(Record const& r);
   void finish_plan();  // after the names
 
@@ -56,6 +56,8 @@ class Mender {
   std::optional<Bytes> mend(Record const& r);
   [[nodiscard]] std::map<Key, std::string> const& additions() const { return put_; }  // replace a record of the same key
   [[nodiscard]] bool anything_left() const { return left_; }  // false: no inode of the layer was saved
+  // After finish_plan(): inodes that stay, and such as go and were told of.
+  [[nodiscard]] std::uint64_t inodes_accounted_for() const;
   [[nodiscard]] std::uint64_t last_inode() const { return nodes_.empty() ? 0 : nodes_.back().inode; }
 
  private:
@@ -103,6 +105,7 @@ class Mender {
   void make_directories();
   void drop_lost_files(bool complete);
   void check_entries();
+  void tell_of_entries();
   void match();
   void choose_names();
   void reattach();
@@ -124,6 +127,9 @@ class Mender {
   std::set<Key> drop_;
   std::map<Key, std::string> put_;
   std::map<Key, Wanted> wanted_;
+  std::map<std::uint64_t, std::string> gone_;  // inodes that go, and why
+  std::map<Key, std::uint64_t> parting_;       // entries that go because of that: the inode
+  std::unordered_set<std::uint64_t> told_;     // of gone_, those whose name was told
   std::vector<Pending> pending_;         // entries to be made
   std::vector<Pending> back_pending_;    // back references to be made
   std::vector<std::pair<std::uint64_t, std::uint64_t>> added_;  // directory, child: entries that were made

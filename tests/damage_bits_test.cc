@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <random>
+#include <regex>
 
 #include "tests/support/contents.h"
 #include "tests/support/family.h"
@@ -29,6 +30,23 @@ void check_nothing_wrong(Contents const& before, Contents const& now) {
     // A directory whose record was lost has become root's; an attribute may be gone.
     bool const directory = it->second.starts_with("16");
     CHECK_MESSAGE((directory || content(text) == content(it->second)), path);
+  }
+}
+
+// What is gone was told, by its path or that of a directory it was in; what has no name any more, by number or by count.
+void check_all_is_named(Contents const& before, Contents const& after, Mended const& m) {
+  for (auto const& p : m.asked)  // then it is no matter of single files
+    if (p.step == fsck::Step::kOlder || p.step == fsck::Step::kStore || p.step == fsck::Step::kRemove || p.step == fsck::Step::kGraph) return;
+  bool const by_number = std::regex_search(m.text, std::regex("\n    inode [0-9]+: removed"));
+  for (auto const& entry : before) {
+    if (after.contains(entry.first)) continue;
+    auto const colon = entry.first.find(':');
+    if (colon == std::string::npos) continue;  // an image: a proposal of its own
+    bool named = m.text.find(" more inodes, of which no name is left") != std::string::npos || m.text.find("has no name left") != std::string::npos;
+    named = named || by_number || m.text.find(" names is lost") != std::string::npos || m.text.find(" names are lost") != std::string::npos;
+    for (auto path = entry.first.substr(colon + 1); !named && path.size() > 1; path.resize(path.rfind('/')))
+      named = m.text.find(path + ":") != std::string::npos || m.text.find(path.substr(path.rfind('/')) + ":") != std::string::npos;
+    CHECK_MESSAGE(named, entry.first << " is gone");
   }
 }
 
@@ -79,6 +97,7 @@ struct Subject {
     auto const after = contents_of(device);
     REQUIRE(after);
     check_nothing_wrong(before, *after);
+    check_all_is_named(before, *after, m);
     for (auto const& entry : *after) CHECK_MESSAGE(entry.second.find(kUnreadable) == std::string::npos, entry.first);
     kept += after->size();
     had += before.size();
