@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
 
 #include "fsck/layer_repair.h"
 #include "fsck/paths.h"
@@ -13,6 +17,37 @@ RecordStream LayerRepair::stream(LayerPlan const& plan) const {
   auto const root = plan.entry == nullptr ? NodePtr{} : plan.entry->info.root;
   return {*survey_.source, root, plan.info.id, plan.salvage.leaves};
 }
+
+namespace {
+
+// By inode: a directory that has it, and its name there.
+using Names = std::unordered_map<std::uint64_t, std::pair<std::uint64_t, std::string>>;
+
+Names names_in(RecordStream records) {
+  Names names;
+  while (auto const r = records.next()) {
+    if (r->key.kind != kParent) continue;
+    if (auto const p = parse_parent(r->key, r->value)) names.try_emplace(r->key.inode, p->directory, p->name);
+  }
+  return names;
+}
+
+// Empty if it does not lead to the root.
+std::string path_in(Names const& names, std::uint64_t root, std::uint64_t inode) {
+  if (inode == root) return "/";
+  std::string path;
+  for (int steps = 0; steps < 4096; ++steps) {
+    if (inode == root) return path;
+    auto const it = names.find(inode);
+    if (it == names.end()) break;
+    path.insert(0, it->second.second);
+    path.insert(0, 1, '/');
+    inode = it->second.first;
+  }
+  return {};
+}
+
+}  // namespace
 
 // A mender that has made up its mind.  losses: may be null.
 std::unique_ptr<Mender> LayerRepair::mend(LayerPlan& plan, std::vector<std::string>* losses) {
@@ -28,8 +63,13 @@ std::unique_ptr<Mender> LayerRepair::mend(LayerPlan& plan, std::vector<std::stri
   };
   context.condemned = [&plan](std::uint64_t inode) { return plan.condemned.contains(inode); };
   if (losses != nullptr && plan.entry != nullptr)
-    context.path = [this, &plan](std::uint64_t inode) {
-      return path_of(*survey_.source, plan.entry->info.root, plan.info.root_inode, inode);
+    context.path = [this, &plan, names = std::optional<Names>()](std::uint64_t inode) mutable {
+      auto path = path_of(*survey_.source, plan.entry->info.root, plan.info.root_inode, inode);
+      if (!path.empty() && !path.starts_with('?')) return path;
+      // A branch that is lost hides from lookups what the stream of records has.
+      if (!names) names = names_in(stream(plan));
+      auto const found = path_in(*names, plan.info.root_inode, inode);
+      return found.empty() ? path : found;
     };
   context.lost = [losses](std::string text) {
     if (losses != nullptr) losses->push_back(std::move(text));
@@ -128,15 +168,19 @@ bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
 
 void LayerRepair::plan_mend(LayerPlan& plan) {
   auto const* parent = plan_of(plan.info.parent);
-  if (plan.entry != nullptr)
+  if (plan.entry != nullptr) {
+    auto const facts = survey_.layers.find(plan.info.id);
     plan.salvage = salvage(device_, *survey_.source, survey_.superblock, *plan.entry, survey_.scan->runs_of(*plan.entry),
-                           parent != nullptr && parent->entry != nullptr ? &parent->entry->info : nullptr,
+                           facts == survey_.layers.end() ? std::span<Piece const>{} : std::span<Piece const>{facts->second.skeleton}, parent != nullptr && parent->entry != nullptr ? &parent->entry->info : nullptr,
                            parent != nullptr ? &parent->salvage : nullptr);
+  }
   for (;;) {
     std::vector<std::string> losses;
     auto const mender = mend(plan, &losses);
     if (!try_claims(plan, *mender)) continue;  // again, without the files that can't stay
     plan.losses.insert(losses.begin(), losses.end());
+    if (plan.salvage.doubtful)
+      plan.losses.insert("what it had from the layers below, as far as a lost branch led to it: what it had changed of that can't be told");
     // What was lost together with all that names it.
     auto const known = mender->inodes_accounted_for();
     if (plan.entry != nullptr && !plan.salvage.complete && known < plan.entry->info.inodes)

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "fsck/block_map.h"
+
 
 namespace lcfs::fsck {
 namespace {
@@ -15,10 +17,10 @@ struct Range {
 
 bool inside(Range const& r, Key const& k) { return !(k < r.low) && (r.high == kMaxKey || k < r.high); }
 
-// Every sound leaf of `owner` in its runs, by the nodes' own word: address, owner, store, generation, checksum.
-class LeafScan {
+// Every sound node of `owner` in its runs, by the nodes' own word: address, owner, store, generation, checksum.
+class NodeScan {
  public:
-  LeafScan(Device& device, SuperblockInfo const& superblock, std::uint64_t owner)
+  NodeScan(Device& device, SuperblockInfo const& superblock, std::uint64_t owner)
       : device_(device), superblock_(superblock), owner_(owner), buffer_(kReadBlocks * kBlockSize) {}
 
   template <class Take>
@@ -30,7 +32,7 @@ class LeafScan {
         auto const bytes = buffer_.span().subspan(b * kBlockSize, kNodeSize);
         // One bad sector must not hide what the rest of a large read holds.
         if (!whole && !device_.read((r.start + done + b) * kBlockSize, bytes)) continue;
-        if (auto const ptr = leaf_at(bytes, r.start + done + b)) take(*ptr, NodeReader(bytes.data()));
+        if (auto const ptr = node_at(bytes, r.start + done + b)) take(*ptr, NodeReader(bytes.data()));
       }
       done += n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
     }
@@ -39,9 +41,9 @@ class LeafScan {
  private:
   static constexpr std::uint64_t kReadBlocks = 256;
 
-  std::optional<NodePtr> leaf_at(std::span<std::byte const> bytes, std::uint64_t block) const {
+  std::optional<NodePtr> node_at(std::span<std::byte const> bytes, std::uint64_t block) const {
     auto const& h = NodeReader(bytes.data()).header();
-    if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != owner_ || h.level != 0 ||
+    if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != owner_ || h.level > kMaxLevel ||
         h.generation.get() > superblock_.generation)
       return std::nullopt;
     NodePtr ptr;
@@ -52,7 +54,7 @@ class LeafScan {
     expect.block = block;
     expect.generation = ptr.generation.get();
     expect.checksum = ptr.checksum.get();
-    expect.max_level = 0;
+    expect.max_level = h.level;
     expect.store = superblock_.uuid;
     if (!check_node(bytes, expect, superblock_.total_blocks) || h.count.get() == 0) return std::nullopt;
     return ptr;
@@ -103,10 +105,11 @@ std::vector<LeafRef> leaves_of(NodeSource& source, NodePtr const& root) {
 }  // namespace
 
 Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superblock, LayerEntry const& layer,
-                std::span<RunEntry const> runs, LayerInfo const* parent, Salvage const* of_parent) {
+                std::span<RunEntry const> runs, std::span<Piece const> skeleton, LayerInfo const* parent, Salvage const* of_parent) {
   Salvage out;
   std::unordered_set<std::uint64_t> met;
   std::vector<Range> lost;
+  std::vector<std::uint64_t> branches_lost;  // they are known, as far as that goes
   WalkHooks hooks;
   hooks.on_node = [&](std::uint64_t block, NodeHeader const&, std::uint64_t) {
     out.nodes.push_back(block);
@@ -116,9 +119,16 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low, Key const& high) {
     if (auto const b = ptr.block.get(); b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks) out.nodes.push_back(b);
     lost.push_back({low, high, level != 0});
+    if (level != 0) branches_lost.push_back(ptr.block.get());
   };
   TreeWalk walk(source, layer.info.root, layer.info.id, std::move(hooks));
-  while (walk.next()) continue;
+  BlockMap known;  // of its own: sound nodes, and data that they tell of
+  auto const know_data = [&](Key const& key, Bytes value) {
+    if (key.kind != kExtent) return;
+    auto const e = parse_extent(key, value, superblock.total_blocks);
+    if (e && e->owner == layer.info.id) known.claim_rest(e->block, e->count, 1);
+  };
+  while (auto const r = walk.next()) know_data(r->key, r->value);
   out.complete = walk.complete();
   std::erase_if(lost, [](Range const& r) { return !r.branch; });  // nothing hangs below a leaf
   if (lost.empty()) return out;
@@ -131,9 +141,12 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     std::uint64_t generation = 0;
   };
   std::vector<Candidate> found;
-  LeafScan scan(device, superblock, layer.info.id);
+  NodeScan scan(device, superblock, layer.info.id);
   for (auto const& r : runs)
     scan.run(r, [&](NodePtr const& ptr, NodeReader const& leaf) {
+      known.claim_rest(ptr.block.get(), kNodeBlocks, 1);
+      if (!leaf.leaf()) return;
+      for (std::uint32_t i = 0; i < leaf.count(); ++i) know_data(leaf.key(i), leaf.value(i));
       StrayLeaf const stray{leaf.key(0), leaf.key(leaf.count() - 1), ptr};
       if (!met.contains(ptr.block.get()) && below_lost(stray.first, stray.last))
         found.push_back({stray, ptr.generation.get()});
@@ -152,6 +165,10 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   };
   for (auto const& c : found) put(c.leaf);
   if (parent == nullptr) return out;
+  for (auto const& s : skeleton) known.claim_rest(s.start, s.count, 1);
+  for (auto const block : branches_lost) known.claim_rest(block, kNodeBlocks, 1);
+  out.doubtful = std::any_of(runs.begin(), runs.end(), [&](RunEntry const& r) { return !known.owns(1, r.start, r.count); });
+  if (out.doubtful) return out;
 
   // What was shared with the parent: its leaves in whose range the layer has none.
   std::vector<StrayLeaf> shared;
@@ -173,6 +190,11 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     for (auto const& s : of_parent->leaves)
       if (!met.contains(s.ptr.block.get()) && below_lost(s.first, s.last)) shared.push_back(s);
   for (auto const& s : shared) put(s);
+  std::uint64_t inodes = 0;
+  RecordStream all(source, layer.info.root, layer.info.id, out.leaves);
+  while (auto const r = all.next()) inodes += r->key.kind == kInode ? 1 : 0;
+  out.doubtful = inodes > layer.info.inodes;
+  if (out.doubtful) out.leaves = own;
   return out;
 }
 

@@ -3,7 +3,9 @@
 //
 // A layer's runs list exactly the nodes that its tree reaches, so a leaf in them that the walk did not come by belongs below a
 // lost branch.  Leaves that the lost branch shared with the parent's tree are told by the parent's branches: those in whose range
-// the layer has no leaf of its own.  (If the layer had emptied such a leaf, its records come back by it.)
+// the layer has no leaf of its own.  That holds only if all of its own leaves are there: else the parent's would be what the layer had
+// changed or removed.  So nothing is taken from the parent if a block of the runs is neither a sound node nor data of a file that was found, or
+// if there would be more inodes than the layer had (a leaf that it had emptied came back).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +17,7 @@
 #include "format/superblock.h"
 #include "fsck/node_source.h"
 #include "fsck/store_scan.h"
+#include "fsck/survey.h"
 #include "fsck/tree_walk.h"
 
 namespace lcfs::fsck {
@@ -29,11 +32,12 @@ struct Salvage {
   std::vector<StrayLeaf> leaves{};         // by key; they do not overlap, and lie in what the walk leaves out
   std::vector<std::uint64_t> nodes{};      // first blocks of all nodes that were met, damaged ones too
   bool complete = true;                    // nothing was damaged
+  bool doubtful = false;                   // the parent's leaves were not taken: the layer may have changed them
 };
 
-// parent: the parent's tree and what was salvaged of that, if there is one.
+// parent: the parent's tree and what was salvaged of that, if there is one.  skeleton: blocks of the runs that no tree reaches.
 Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superblock, LayerEntry const& layer,
-                std::span<RunEntry const> runs, LayerInfo const* parent, Salvage const* of_parent);
+                std::span<RunEntry const> runs, std::span<Piece const> skeleton, LayerInfo const* parent, Salvage const* of_parent);
 
 // All records of the tree in key order, strays among them.
 class RecordStream {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "format/node.h"
 #include "tests/support/contents.h"
 #include "tests/support/family.h"
 #include "tests/support/layer_files.h"
@@ -110,4 +111,69 @@ TEST_CASE("repair: of kept checkpoints only those go that can't be gone back to,
   CHECK(left == want);
   must(again->bring_back("gone", 0, ""));
   CHECK(content(*must(again->layer(gone)), must(must(again->layer(gone))->lookup(must(again->layer(gone))->root(), "file")).inode) == std::string(500'000, 'g'));
+}
+
+TEST_CASE("repair: of a layer that lost its root and some of its leaves nothing shows that it had changed or removed, and what is gone is named") {
+  auto const disk = std::shared_ptr<Device>(make_memory_device(std::uint64_t{32} << 20));
+  must(Store::format(*disk, {}));
+  LayerId above = 0;
+  {
+    TestStore store(disk, {});
+    auto const name = [](int i) { return "file-" + std::to_string(i); };
+    auto const below = must(store->create_layer("below", 0));
+    for (int i = 0; i < 600; ++i) put(*must(store->layer(below)), name(i), "old " + std::to_string(i) + std::string(static_cast<std::size_t>(i % 700), 'o'));
+    must(store->freeze_layer(below));
+    above = must(store->create_layer("above", below));
+    auto const layer = must(store->layer(above));
+    for (int i = 0; i < 600; ++i) {
+      if (i % 5 == 0) put(*layer, name(i), "new " + std::to_string(i) + std::string(static_cast<std::size_t>(i % 500), 'n'));
+      if (i % 7 == 1 || (i > 200 && i < 300)) must(layer->unlink(layer->root(), name(i)));
+    }
+    must(store->close());
+  }
+  auto const before = contents_of(*disk);
+  REQUIRE(before);
+  std::uint64_t root = 0;
+  std::vector<std::uint64_t> leaves;
+  AlignedBuffer node(kNodeSize);
+  for (std::uint64_t block = kReservedBlocks; block + kNodeBlocks <= disk->size() / kBlockSize; ++block) {
+    must(disk->read(block * kBlockSize, node.span()));
+    auto const& h = NodeReader(node.data()).header();
+    if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != above) continue;
+    if (h.level == 0) leaves.push_back(block);
+    else root = block;
+  }
+  REQUIRE(root != 0);
+  REQUIRE(leaves.size() > 5);
+  AlignedBuffer zeroes(kBlockSize);
+  std::fill_n(zeroes.data(), zeroes.size(), std::byte{0});
+  for (std::uint64_t seed = 1; seed <= number_from("LCFS_SEEDS", 60); ++seed) {
+    CAPTURE(seed);
+    std::mt19937_64 rng(seed);
+    auto const damaged = copy_of(*disk);
+    if (seed % 3 != 0) must(damaged->write(root * kBlockSize, std::span<std::byte const>(zeroes.span())));
+    for (auto n = rng() % 4; n > 0; --n)
+      must(damaged->write((leaves[rng() % leaves.size()] + 2) * kBlockSize, std::span<std::byte const>(zeroes.span())));
+    auto const m = mend(*damaged);
+    REQUIRE_MESSAGE(m.ok, m.error.text());
+    CAPTURE(m.text);
+    REQUIRE(findings_of(*damaged) == "");
+    auto const after = contents_of(*damaged);
+    REQUIRE(after);
+    for (auto const& entry : *after) {
+      auto const& path = entry.first;
+      auto const& text = entry.second;
+      if (path.find("lost+found") != std::string::npos || path.ends_with(":/")) continue;
+      auto const it = before->find(path);
+      REQUIRE_MESSAGE(it != before->end(), path << " is back");
+      CHECK_MESSAGE(it->second == text, path);
+    }
+    for (auto const& entry : *before) {
+      auto const& path = entry.first;
+      if (after->contains(path)) continue;
+      bool const named = m.text.find(path.substr(path.find(':') + 1) + ":") != std::string::npos;
+      CHECK_MESSAGE((named || m.text.find(" more inodes, of which no name is left") != std::string::npos || m.text.find("has no name left") != std::string::npos),
+                    path);
+    }
+  }
 }
