@@ -203,10 +203,6 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
     c.reserved = kReservedBlocks;
     c.store_tree = scan.nodes().size() * kNodeBlocks;
     c.free = check_owners(scan, superblock, findings);
-    c.history = check_history({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, false,
-                               options.stop},
-                              options, survey.kept);
-    c.free -= std::min(c.free, c.history);
     for (auto const& f : findings.list())
       if (f.severity == Severity::kError && f.code != Code::kSuperblock) {
         survey.store_errors.insert(f.code);
@@ -217,6 +213,12 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
     check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, options.collect, options.stop},
                  options, survey);
+    if (options.stopped()) return interrupted();
+    c.history = check_history({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, false,
+                               options.stop},
+                              options, survey.layers, survey.kept);
+    c.free -= std::min(c.free, c.history);
+    if (survey.kept.size() != scan.checkpoints().size()) survey.store_errors.insert(Code::kHistory);
     if (options.stopped()) return interrupted();
     c.nodes_read = survey.source->nodes_read();
   }

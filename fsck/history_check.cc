@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <tuple>
 #include <vector>
 
@@ -51,10 +51,14 @@ Tree tree_of(LayerInfo const& info) { return {info.id, info.root.block.get(), in
 
 }  // namespace
 
-std::uint64_t check_history(LayerContext const& now, Options const& options, std::vector<KeptFacts>& sound) {
+std::uint64_t check_history(LayerContext const& now, Options const& options, std::unordered_map<std::uint64_t, LayerFacts> const& layers,
+                            std::vector<KeptFacts>& sound) {
   auto const current = spans_of(now.scan);
-  std::set<Tree> known;
-  for (auto const& l : now.scan.layers()) known.insert(tree_of(l.info));
+  std::map<Tree, bool> known;  // is it sound?  Several checkpoints, and what is now, may have the same one
+  for (auto const& l : now.scan.layers()) {
+    auto const facts = layers.find(l.info.id);
+    known.emplace(tree_of(l.info), facts == layers.end() || (facts->second.result.tree_sound && facts->second.result.complete));
+  }
   std::vector<Span> all;
   auto const& kept = now.scan.checkpoints();
   for (std::size_t i = kept.size(); i-- > 0;) {
@@ -73,17 +77,31 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
     scan.check();
     (void)check_owners(scan, then, findings);
     LayerContext const context{now.device, now.source, scan, then, findings, now.data, now.threads, now.delta};
-    for (auto const* layer : scan.order()) {
-      if (!known.insert(tree_of(layer->info)).second) continue;
-      (void)LayerCheck(context, *layer).run(nullptr, false);
-    }
     bool is_sound = true;
+    std::vector<std::string> damaged;  // layers whose damage was told before
+    for (auto const* layer : scan.order()) {
+      auto const [it, fresh] = known.emplace(tree_of(layer->info), true);
+      if (fresh) {
+        auto const before = findings.errors();
+        (void)LayerCheck(context, *layer).run(nullptr, false);
+        it->second = findings.errors() == before;
+      } else if (!it->second) {
+        is_sound = false;
+        damaged.push_back(layer->info.name);
+      }
+    }
     auto const prefix = fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
     for (auto& f : findings.take()) {
       if (f.severity != Severity::kError) continue;
       is_sound = false;
       f.text = prefix + std::string(code_name(f.code)) + ": " + f.text;
       f.code = Code::kHistory;
+      now.findings.add(std::move(f));
+    }
+    if (!damaged.empty()) {
+      Finding f;
+      f.code = Code::kHistory;
+      f.text = fmt::format("{}it has the damage of {} {}", prefix, damaged.size() == 1 ? "layer" : "layers", fmt::join(damaged, ", "));
       now.findings.add(std::move(f));
     }
     // Then: nothing of it belongs to another now.

@@ -177,3 +177,41 @@ TEST_CASE("repair: of a layer that lost its root and some of its leaves nothing 
     }
   }
 }
+
+TEST_CASE("repair: kept checkpoints that have the damage of a layer, or of one another, all go in one round") {
+  for (bool const removed : {false, true}) {
+    CAPTURE(removed);
+    auto const disk = std::shared_ptr<Device>(make_memory_device(std::uint64_t{32} << 20));
+    must(Store::format(*disk, {}));
+    LayerId hurt = 0;
+    {
+      TestStore store(disk, {});
+      hurt = must(store->create_layer("hurt", 0));
+      for (int i = 0; i < 300; ++i) put(*must(store->layer(hurt)), "file-" + std::to_string(i), std::string(200, 'x'));
+      for (auto const* name : {"a", "b", "c", "d", "e"}) must(store->create_layer(name, 0));
+      if (removed) must(store->remove_layer(hurt));
+      must(store->close());
+    }
+    AlignedBuffer node(kNodeSize);
+    std::uint64_t leaf = 0, newest = 0;
+    for (std::uint64_t block = kReservedBlocks; block + kNodeBlocks <= disk->size() / kBlockSize; ++block) {
+      must(disk->read(block * kBlockSize, node.span()));
+      auto const& h = NodeReader(node.data()).header();
+      if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != hurt || h.level != 0 || h.generation.get() < newest) continue;
+      newest = h.generation.get();
+      leaf = block;
+    }
+    REQUIRE(leaf != 0);
+    AlignedBuffer zeroes(kBlockSize);
+    std::fill_n(zeroes.data(), zeroes.size(), std::byte{0});
+    must(disk->write((leaf + 1) * kBlockSize, std::span<std::byte const>(zeroes.span())));
+    auto const report = must(fsck::check(*disk, {}));
+    CHECK(std::count_if(report.findings.begin(), report.findings.end(), [](fsck::Finding const& f) { return f.code == fsck::Code::kHistory; }) >= 4);
+    auto const m = mend(*disk);
+    REQUIRE_MESSAGE(m.ok, m.error.text());
+    CAPTURE(m.text);
+    CHECK(findings_of(*disk) == "");
+    // Asked once: a second round would ask again.
+    CHECK(std::count_if(m.asked.begin(), m.asked.end(), [](fsck::Proposal const& p) { return p.step == fsck::Step::kDerived || p.step == fsck::Step::kTree; }) == 1);
+  }
+}
