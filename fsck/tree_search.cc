@@ -119,7 +119,7 @@ std::optional<FoundTree> try_root(Device& device, Options const& options, Superb
 
 bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) { return slot && slot->store_root == root; }
 
-// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell (then its generation is 0).
+// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell.
 SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::uint64_t total_blocks) {
   SuperblockInfo info;
   if (valid != nullptr) info = *valid;
@@ -133,9 +133,8 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::
 
 // The newest of one store's trees that is whole.
 std::optional<FoundTree> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity, Slots const& slots) {
-  for (auto const& [generation, roots] : traces.roots) {
-    if (identity.generation != 0 && generation > identity.generation) continue;  // of a checkpoint that was not finished
-    for (auto const& root : roots) {
+  for (auto const& entry : traces.roots) {
+    for (auto const& root : entry.second) {
       if (options.stopped()) return std::nullopt;
       if (leads_to(slots[0], root.ptr) || leads_to(slots[1], root.ptr)) continue;
       if (auto found = try_root(device, options, identity, root.ptr)) return found;
