@@ -119,6 +119,8 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
   auto const copied = [&]() -> Result<std::uint64_t> {
     LCFS_TRY_ASSIGN(Node const source, mount.node(from));
     LCFS_TRY_ASSIGN(Node const target, mount.node(to));
+    // As for fallocate: no flag of the request says that this is a write which takes privileges away.
+    if (fuse_req_ctx(req)->uid != 0) LCFS_TRY(drop_privileges(req, target));
     auto const at = static_cast<std::uint64_t>(from_offset), into = static_cast<std::uint64_t>(to_offset);
     std::uint64_t const most = std::min<std::uint64_t>(length, 1u << 30);  // the answer has 32 bits
     if (source.served == target.served) return target.layer().copy_range(source.inode, at, target.inode, into, most);

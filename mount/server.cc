@@ -2,6 +2,7 @@
 #include "mount/server.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <poll.h>
@@ -309,6 +310,10 @@ void teach_kernel(MountOptions const& options) {
 }  // namespace
 
 Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
+  // The kernel takes a file too, and then it can't be read any more: what we serve is a directory.
+  struct stat place {};
+  if (::stat(options.directory.c_str(), &place) == 0 && !S_ISDIR(place.st_mode))
+    return Error{Errc::kInvalid, "cannot mount", ENOTDIR, options.directory, kNoOffset};
   if (options.foreground) {
     Parent nobody(-1);
     return run_server(options, hooks, nobody);

@@ -226,6 +226,33 @@ class Mounted(support.Case):
         self.assertEqual({line.split()[3] for line in extents}, {"work"})
         self.assertEqual(os.getxattr(motd, "user.lcfs.access"), b"rw")
 
+    def test_a_file_is_no_place_to_mount(self):
+        with open(self.path("file"), "w") as file:
+            file.write("mine")
+        self.fails("mount", self.store, self.path("file"), words=["Not a directory"])
+        with open(self.path("file")) as file:
+            self.assertEqual(file.read(), "mine")
+
+    def test_copy_file_range_takes_privileges_away(self):
+        self.mount("-o", "suid")
+        source, target = self.mnt + "/work/source", self.mnt + "/work/target"
+        for path in (source, target):
+            with open(path, "wb") as file:
+                file.write(b"x" * 10)
+            os.chmod(path, 0o6777)
+        ends = os.open(source, os.O_RDONLY), os.open(target, os.O_WRONLY)
+        child = os.fork()
+        if child == 0:  # what counts is who copies, not who opened
+            os.setgroups([])
+            os.setresgid(1001, 1001, 1001)
+            os.setresuid(1001, 1001, 1001)
+            os._exit(0 if os.copy_file_range(*ends, 5) == 5 else 1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        for end in ends:
+            os.close(end)
+        self.assertEqual(os.stat(target).st_mode & 0o7777, 0o777)
+        self.assertEqual(os.stat(source).st_mode & 0o7777, 0o6777)
+
     def test_the_helper_of_mount(self):
         helper = self.path("mount.fuse.lcfs")
         os.symlink(support.LCFS, helper)
