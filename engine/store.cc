@@ -95,6 +95,10 @@ Result<Slots> read_slots(Device& device) {
   return slots;
 }
 
+// Whoever had the store before may have been killed in the middle of the next checkpoint.  Its nodes should not have the number of one that
+// becomes durable: fsck --search could take them for it.
+constexpr std::uint64_t kGenerationsAtOpening = 2;
+
 // The superblock that a kept checkpoint would have now.
 Result<SuperblockInfo> as_of(Device& device, SuperblockInfo super, std::uint64_t generation) {
   TreeWalk walk;
@@ -134,12 +138,12 @@ StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& optio
       layer_blocks(super_in.layer_blocks),
       layer_count(super_in.layer_count),
       image_count(super_in.image_count),
-      generation(super_in.generation + 1),
+      generation(super_in.generation + kGenerationsAtOpening),
       super(super_in) {
   if (super_in.keep) keep_setting = *super_in.keep + 1;
   store_space.set_urgency(Urgency::kEmergency);
   space.set_store_tree(store_tree_blocks);
-  tree.set_generation(super_in.generation + 1);
+  tree.set_generation(super_in.generation + kGenerationsAtOpening);
 }
 
 StoreImpl::~StoreImpl() {

@@ -232,7 +232,8 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
 Result<Report> check(Device& device, Options const& options) {
   LCFS_TRY_ASSIGN(auto survey, inspect(device, options, {}));
   auto& report = survey.report;
-  if (!options.search || (survey.scan && survey.scan->complete())) return std::move(report);
+  if (!options.search || (survey.scan && survey.scan->complete()) || std::any_of(report.slots.begin(), report.slots.end(), cut_short))
+    return std::move(report);
   auto const found = search_tree(device, options, survey.slots);
   if (!found && found.error().code == Errc::kInterrupted) return found.error();
   Findings more(1);

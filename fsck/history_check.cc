@@ -54,10 +54,16 @@ Tree tree_of(LayerInfo const& info) { return {info.id, info.root.block.get(), in
 std::uint64_t check_history(LayerContext const& now, Options const& options, std::unordered_map<std::uint64_t, LayerFacts> const& layers,
                             std::vector<KeptFacts>& sound) {
   auto const current = spans_of(now.scan);
-  std::map<Tree, bool> known;  // is it sound?  Several checkpoints, and what is now, may have the same one
+  struct Known {
+    bool sound = true;
+    std::uint64_t last_inode = 0;
+  };
+  std::map<Tree, Known> known;  // several checkpoints, and what is now, may have the same one
   for (auto const& l : now.scan.layers()) {
     auto const facts = layers.find(l.info.id);
-    known.emplace(tree_of(l.info), facts == layers.end() || (facts->second.result.tree_sound && facts->second.result.complete));
+    if (facts == layers.end()) continue;  // dying: it has no tree
+    auto const& result = facts->second.result;
+    known.emplace(tree_of(l.info), Known{result.tree_sound && result.complete, result.last_inode});
   }
   std::vector<Span> all;
   auto const& kept = now.scan.checkpoints();
@@ -78,18 +84,21 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
     (void)check_owners(scan, then, findings);
     LayerContext const context{now.device, now.source, scan, then, findings, now.data, now.threads, now.delta};
     bool is_sound = true;
+    KeptFacts facts{entry.info, {}};
     std::vector<std::string> damaged;  // layers whose damage was told before
     for (auto const* layer : scan.order()) {
-      auto const [it, fresh] = known.emplace(tree_of(layer->info), true);
+      auto const [it, fresh] = known.emplace(tree_of(layer->info), Known{});
       if (fresh) {
         auto const before = findings.errors();
-        (void)LayerCheck(context, *layer).run(nullptr, false);
-        it->second = findings.errors() == before;
-      } else if (!it->second) {
+        it->second.last_inode = LayerCheck(context, *layer).run(nullptr, false).last_inode;
+        it->second.sound = findings.errors() == before;
+      } else if (!it->second.sound) {
         is_sound = false;
         damaged.push_back(layer->info.name);
       }
+      facts.last_inode = std::max(facts.last_inode, it->second.last_inode);
     }
+    facts.last_id = scan.last_id();
     auto const prefix = fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
     for (auto& f : findings.take()) {
       if (f.severity != Severity::kError) continue;
@@ -124,7 +133,6 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
     }
     all.insert(all.end(), spans.begin(), spans.end());
     if (!is_sound) continue;
-    KeptFacts facts{entry.info, {}};
     for (auto const& s : spans) facts.blocks.push_back({s.start, s.end - s.start, 0});
     sound.push_back(std::move(facts));
   }

@@ -83,7 +83,8 @@ class Run {
       LCFS_TRY(go_to_other_slot(how));
       if (survey_.scan->complete()) return true;
     }
-    if (how.search) {
+    auto const& slots = survey_.report.slots;
+    if (how.search && std::none_of(slots.begin(), slots.end(), cut_short)) {
       LCFS_TRY_ASSIGN(bool const went, go_to_found(how));
       if (went || !survey_.report.in_force) return went;
     }
@@ -97,7 +98,7 @@ class Run {
 
   [[nodiscard]] std::string no_superblock() const {
     for (auto const& s : survey_.report.slots)
-      if (s.problem.ends_with("the store is cut short"))
+      if (cut_short(s))
         return s.problem + "; there is nothing to repair from until it has its size again, with zeroes (truncate -s)";
     return "neither superblock can be read: there is nothing to repair from; with --search the store tree is looked for all over the store";
   }
@@ -113,7 +114,6 @@ class Run {
     p.step = Step::kFound;
     p.text = fmt::format("no store tree that a superblock leads to can be read; a whole one was found, {}: go back to it, without what changed since",
                          found->text());
-    for (auto const& uuid : found->others) p.details.push_back("there is also one of another store, " + uuid_text(uuid));
     if (!ask(p)) return false;
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {std::nullopt, &found->superblock}));
     newest_ = found->newest;

@@ -178,6 +178,13 @@ std::string StoreScan::name_of(std::uint64_t id) const {
   return entry != nullptr ? entry->info.name : std::string{};
 }
 
+std::uint64_t StoreScan::last_id() const {
+  std::uint64_t last = 0;
+  for (auto const& l : layers_) last = std::max({last, l.info.id, l.info.serve_id});
+  for (auto const& i : images_) last = std::max(last, i.info.id);
+  return last;
+}
+
 bool StoreScan::may_own(std::uint64_t owner, std::uint64_t by) const {
   if (owner == by) return true;
   auto const* o = layer(owner);

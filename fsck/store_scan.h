@@ -92,6 +92,7 @@ class StoreScan {
   // Do the runs of layer `owner` hold all of [block, block + count)?
   [[nodiscard]] bool in_runs(std::uint64_t owner, std::uint64_t block, std::uint64_t count) const;
   [[nodiscard]] std::string name_of(std::uint64_t layer) const;  // "" if it has none
+  [[nodiscard]] std::uint64_t last_id() const;                    // the greatest id that a layer or image has, or is served under
 
  private:
   void say(Code code, std::uint64_t at, std::string text, std::uint64_t layer = 0);

@@ -35,6 +35,7 @@ struct LayerFacts {
 struct KeptFacts {
   KeptCheckpoint info{};
   std::vector<Piece> blocks{};  // all that it uses, owner 0
+  std::uint64_t last_id = 0, last_inode = 0;  // the greatest in it
 };
 
 struct Survey {
@@ -48,6 +49,9 @@ struct Survey {
   std::unordered_map<std::uint64_t, LayerFacts> layers{};  // live ones
   std::vector<KeptFacts> kept{};          // sound ones
 };
+
+// The store was longer when its superblock was written: what that leads to is not lost for good.
+[[nodiscard]] inline bool cut_short(Slot const& slot) { return slot.problem.ends_with("the store is cut short"); }
 
 // Which state is looked at; by default that of the slot in force.
 struct State {

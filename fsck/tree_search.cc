@@ -10,6 +10,7 @@
 
 #include "fsck/node_source.h"
 #include "fsck/store_scan.h"
+#include "fsck/survey.h"
 
 namespace lcfs::fsck {
 namespace {
@@ -80,23 +81,20 @@ Result<ByStore> look_over(Device& device, Options const& options) {
 std::optional<FoundTree> try_root(Device& device, Options const& options, SuperblockInfo identity, NodePtr const& root) {
   identity.generation = root.generation.get();
   identity.store_root = root;
-  identity.next_id = std::numeric_limits<std::uint64_t>::max();  // until the greatest is known
+  identity.next_id = identity.next_inode = std::numeric_limits<std::uint64_t>::max();  // until the greatest are known: check_deeply()
   NodeSource source(device, identity, options.node_cache, options.skip_checksum);
   FoundTree found;
-  std::uint64_t next_id = 1;
   {
     Findings findings(1);
     StoreScan scan(source, identity, findings);
     scan.collect();
     if (findings.errors() != 0 || !scan.complete()) return std::nullopt;
     for (auto const& l : scan.layers()) {
-      next_id = std::max({next_id, l.info.id + 1, l.info.serve_id + 1});
       identity.layer_count += l.info.state != LayerState::kDying ? 1 : 0;
       found.last_change_ns = std::max({found.last_change_ns, l.info.created_ns, l.info.frozen_ns});
       if (l.info.state != LayerState::kDying && !source.get(l.info.root, NodeSource::kAnyLevel)) return std::nullopt;
     }
     for (auto const& i : scan.image_table()) {
-      next_id = std::max(next_id, i.info.id + 1);
       found.last_change_ns = std::max(found.last_change_ns, i.info.imported_ns);
     }
     for (auto const& k : scan.checkpoints()) found.last_change_ns = std::max(found.last_change_ns, k.info.written_ns);
@@ -104,17 +102,38 @@ std::optional<FoundTree> try_root(Device& device, Options const& options, Superb
     identity.image_count = scan.images();
     identity.store_tree_blocks = scan.nodes().size() * kNodeBlocks;
   }
-  identity.next_id = next_id;
   Findings findings(1);
   StoreScan scan(source, identity, findings);
   scan.collect();
   scan.check();
   if (findings.errors() != 0) return std::nullopt;
-  identity.next_inode = 1;
   identity.written_ns = found.last_change_ns;
   if (identity.created_ns == 0) identity.created_ns = found.last_change_ns;
   found.superblock = std::move(identity);
   return found;
+}
+
+// Everything that hangs on it, kept checkpoints among it.
+Status check_deeply(Device& device, Options how, FoundTree& found) {
+  how.data = how.search = true;  // search: a store without superblocks is no stranger
+  how.collect = false;
+  LCFS_TRY_ASSIGN(auto const survey, inspect(device, how, {std::nullopt, &found.superblock}));
+  auto const& findings = survey.report.findings;
+  found.errors = survey.report.left_out + static_cast<std::uint64_t>(std::count_if(findings.begin(), findings.end(), [](Finding const& f) {
+    return f.severity == Severity::kError && f.code != Code::kSuperblock;
+  }));
+  found.whole = survey.report.left_out == 0 && std::none_of(findings.begin(), findings.end(), [](Finding const& f) {
+    return f.severity == Severity::kError && f.code != Code::kSuperblock && f.code != Code::kData && f.code != Code::kIo;
+  });
+  std::uint64_t id = survey.scan->last_id(), inode = 0;
+  for (auto const& [layer, facts] : survey.layers) inode = std::max(inode, facts.result.last_inode);
+  for (auto const& k : survey.kept) {
+    id = std::max(id, k.last_id);
+    inode = std::max(inode, k.last_inode);
+  }
+  found.superblock.next_id = id + 1;
+  found.superblock.next_inode = inode + 1;
+  return {};
 }
 
 bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) { return slot && slot->store_root == root; }
@@ -131,16 +150,28 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::
   return info;
 }
 
-// The newest of one store's trees that is whole.
-std::optional<FoundTree> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity, Slots const& slots) {
+// The one of one store's trees that is taken.
+Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity,
+                                              Slots const& slots) {
+  constexpr int kMostChecked = 4;
+  int checked = 0;
+  std::optional<FoundTree> newest;
   for (auto const& entry : traces.roots) {
+    std::optional<FoundTree> best;  // of this generation
     for (auto const& root : entry.second) {
-      if (options.stopped()) return std::nullopt;
+      if (options.stopped()) return interrupted();
       if (leads_to(slots[0], root.ptr) || leads_to(slots[1], root.ptr)) continue;
-      if (auto found = try_root(device, options, identity, root.ptr)) return found;
+      auto found = try_root(device, options, identity, root.ptr);
+      if (!found) continue;
+      LCFS_TRY(check_deeply(device, options, *found));
+      ++checked;
+      if (!best || found->errors < best->errors) best = std::move(found);
     }
+    if (best && best->whole) return best;
+    if (best && !newest) newest = std::move(best);
+    if (checked >= kMostChecked) break;
   }
-  return std::nullopt;
+  return newest;
 }
 
 bool tells_whole_uuid(Uuid const& store) {
@@ -157,8 +188,12 @@ std::string time_text(std::int64_t ns) {
 }
 
 std::string FoundTree::text() const {
-  return fmt::format("that of generation {} at byte {:#x}, last changed {}, with {} layers and {} images", superblock.generation,
-                     superblock.store_root.block.get() * kBlockSize, time_text(last_change_ns), superblock.layer_count, superblock.image_count);
+  auto text = fmt::format("that of generation {} at byte {:#x}, with {} layers and {} images", superblock.generation,
+                          superblock.store_root.block.get() * kBlockSize, superblock.layer_count, superblock.image_count);
+  if (last_change_ns != 0) text += ", of which the newest is of " + time_text(last_change_ns);
+  if (errors != 0) text += fmt::format("; it has {} errors that are for the repairs behind this one", errors);
+  for (auto const& uuid : others) text += "; there is also one of another store, " + uuid_text(uuid);
+  return text;
 }
 
 Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots) {
@@ -176,8 +211,7 @@ Result<FoundTree> search_tree(Device& device, Options const& options, Slots cons
       nameless = true;
       continue;
     }
-    auto const whole = newest_whole(device, options, traces, identity_of(store, valid, total), slots);
-    if (options.stopped()) return interrupted();
+    LCFS_TRY_ASSIGN(auto const whole, newest_whole(device, options, traces, identity_of(store, valid, total), slots));
     if (!whole) continue;
     all.push_back(store);
     if (best && best->last_change_ns >= whole->last_change_ns) continue;

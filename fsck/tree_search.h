@@ -6,8 +6,11 @@
 // used again, and those of kept checkpoints are not, so an older tree is mostly there.
 //
 // What was found is only taken if it is whole: every record reached and in agreement with the others, and the root of every layer
-// sound.  Whoever may write files into a store could place blocks in it that look like nodes; so nobody searches unasked.
-// Time: reads the whole store once.  Memory: 100 bytes for each generation that has nodes.
+// sound.  A check tells what else is wrong: blocks of an older state, or of a checkpoint that was never finished, may have been used again.
+// The newest is taken in which nothing is but data; of two that have one generation, which a crash and what was done after it can
+// leave, the one with fewer errors.  If the first few all have damaged trees, the newest of those.  Whoever may write files into a store could place blocks in it that look like nodes; so nobody searches unasked.
+// Time: reads the whole store once, and checks it as fsck --data for each of the first few.  Memory: 100 bytes for each generation that has
+// nodes, and that of a check.
 #pragma once
 
 #include <array>
@@ -23,12 +26,14 @@ namespace lcfs::fsck {
 using Slots = std::array<std::optional<SuperblockInfo>, 2>;
 
 struct FoundTree {
-  SuperblockInfo superblock{};       // made up for it: identity, generation, root and counters; next_inode is not known (1)
+  SuperblockInfo superblock{};       // made up for it: identity, generation, root and counters
+  std::uint64_t errors = 0;          // that a check found in it
+  bool whole = false;                // none of them but in data
   std::uint64_t newest = 0;          // the greatest generation of any node that was met
   std::int64_t last_change_ns = 0;   // the latest time that its records tell
   std::vector<Uuid> others{};        // further stores of which there is a whole tree
 
-  // "that of generation 7, last changed 2026-11-26 10:00:00 UTC, with 3 layers and 1 images"
+  // "that of generation 7 at byte 0x1000, with 3 layers and 1 images, of which the newest is of 2026-11-26 10:00:00 UTC", what is wrong in it
   [[nodiscard]] std::string text() const;
 };
 

@@ -270,3 +270,71 @@ TEST_CASE("search: a file whose blocks look like nodes of a later store tree doe
   CHECK(scene.must_see() == want);
   CHECK(findings_of(*scene.disk) == "");
 }
+
+TEST_CASE("search: kept checkpoints stay, those too that hold a layer which was removed since") {
+  auto const disk = std::shared_ptr<Device>(make_memory_device(std::uint64_t{48} << 20));
+  must(Store::format(*disk, {}));
+  std::vector<std::uint64_t> want;
+  {
+    TestStore store(disk, {});
+    must(store->create_layer("a", 0));
+    auto const b = must(store->create_layer("b", 0));
+    put(*must(store->layer(b)), "file", "content");
+    must(store->remove_layer(b));
+    for (auto const& k : store->history()) want.push_back(k.checkpoint.generation);
+    must(store->close());
+  }
+  wipe(*disk, 0, kReservedBlocks);
+  REQUIRE(mend_by_search(*disk).ok);
+  CHECK(findings_of(*disk) == "");
+  TestStore store(disk, {});
+  std::vector<std::uint64_t> have;
+  for (auto const& k : store->history()) have.push_back(k.checkpoint.generation);
+  CHECK(have == want);
+  must(store->bring_back("b", 0, ""));
+  auto const b = must(store->layer(must(store->find_layer("b")).id));
+  CHECK(content(*b, must(b->lookup(b->root(), "file")).inode) == "content");
+}
+
+TEST_CASE("search: a state that lost nodes gives way to an older one that is whole, one that lost data does not") {
+  for (bool const data : {false, true}) {
+    CAPTURE(data);
+    auto const disk = std::shared_ptr<Device>(make_memory_device(std::uint64_t{48} << 20));
+    must(Store::format(*disk, {}));
+    LayerId late = 0;
+    Contents older;
+    {
+      TestStore store(disk, {});
+      must(store->create_layer("early", 0));
+      must(store->close());
+      older = *contents_of(*disk);
+      store.reopen();
+      late = must(store->create_layer("late", 0));
+      auto const layer = must(store->layer(late));
+      for (int i = 0; i < 400; ++i) put(*layer, "file-" + std::to_string(i), std::string(100, 'x'));
+      put(*layer, "large", std::string(50'000, 'l'));
+      must(store->close());
+    }
+    auto const newest = *contents_of(*disk);
+    auto const total = disk->size() / kBlockSize;
+    std::uint64_t leaf = 0, blocks = 0;
+    AlignedBuffer bytes(kNodeSize);
+    for (std::uint64_t block = kReservedBlocks; block + kNodeBlocks <= total; ++block) {
+      must(disk->read(block * kBlockSize, bytes.span()));
+      auto const& h = NodeReader(bytes.data()).header();
+      if (h.magic.get() == kNodeMagic && h.block.get() == block && h.owner.get() == late && h.level == 0) leaf = block;
+      if (std::all_of(bytes.data(), bytes.data() + kBlockSize, [](std::byte b) { return b == std::byte{'l'}; })) blocks = block;
+    }
+    REQUIRE(leaf != 0);
+    REQUIRE(blocks != 0);
+    wipe(*disk, data ? blocks : leaf, 1);
+    wipe(*disk, 0, kReservedBlocks);
+    auto const m = mend_by_search(*disk);
+    REQUIRE_MESSAGE(m.ok, m.error.text());
+    CAPTURE(m.text);
+    auto const now = *contents_of(*disk);
+    CHECK((m.text.find("it has 1 errors") != std::string::npos) == data);
+    if (data) CHECK(now.size() + 1 == newest.size());  // the file that can't be read was given up
+    else CHECK(now.size() == older.size() + 1);        // "late" as it was made, empty
+  }
+}

@@ -76,6 +76,7 @@ class Repair(support.Case):
         size = os.path.getsize(self.store)
         os.truncate(self.store, 48 << 20)  # where nothing was
         self.fails("fsck", "-y", self.store, words=["the store is cut short", "truncate -s"], code=8)
+        self.fails("fsck", "-y", "--search", self.store, words=["the store is cut short", "truncate -s"], code=8)
         self.fails("ls", "debian:12", "/", words=["the store is cut short"])
         os.truncate(self.store, size)
         self.doc("lcfs fsck -y /srv/images.lcfs")

@@ -229,6 +229,7 @@ class Mounted(support.Case):
     def test_a_file_is_no_place_to_mount(self):
         with open(self.path("file"), "w") as file:
             file.write("mine")
+        self.addCleanup(subprocess.run, ["umount", "-l", self.path("file")], stderr=subprocess.DEVNULL)
         self.fails("mount", self.store, self.path("file"), words=["Not a directory"])
         with open(self.path("file")) as file:
             self.assertEqual(file.read(), "mine")
