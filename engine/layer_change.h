@@ -53,7 +53,7 @@ auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
         return R(std::move(promised).error());
       }
     }
-    if (tries == 2) await_forgotten();
+    if (tries == 2 && urgency != Urgency::kOwnRemoval) await_forgotten();  // forget() is such a removal, and must not wait for itself
     // Unflushed files have generous promises, small ones above all; placing their data turns them into less, at little cost.  At
     // the layer's own limit nothing else helps.
     bool const flush = quota || (tries == 0 && unflushed);

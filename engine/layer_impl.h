@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -188,7 +189,8 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   void unhold(FileState& f) LCFS_REQUIRES(mu_);
   Status let_go(Inode inode, Keeper keeper) LCFS_EXCLUDES(mu_);
   Status let_go_locked(Inode inode, Keeper keeper) LCFS_REQUIRES(mu_);
-  void await_forgotten() const LCFS_EXCLUDES(mu_);  // until nothing is held, or 60 ms pass in which nothing goes
+  void await_forgotten() LCFS_EXCLUDES(mu_);   // until nothing is held, or for some time nothing goes: 0.3 s, then less for a while
+  void forget_left_over() LCFS_EXCLUDES(mu_);  // what forget() had no room to remove
 
   // Names ------------------------------------------------------------------------------------------- layer_names.cc
   Result<std::optional<DirentInfo>> find_entry(Inode directory, std::string_view name, Record& hold) const
@@ -335,6 +337,9 @@ class LayerImpl final : public Layer, public std::enable_shared_from_this<LayerI
   std::uint64_t dirty_pages_ LCFS_GUARDED_BY(mu_) = 0;
   bool holding_ LCFS_GUARDED_BY(mu_) = false;  // hold_unlinked()
   std::atomic<std::uint64_t> held_{0};         // how many files_ are held; changed under mu_
+  std::atomic<std::uint64_t> going_{0};        // calls of forget() that are under way
+  std::atomic<std::chrono::steady_clock::duration> vain_until_{};  // await_forgotten() waits little: since the epoch of that clock
+  std::vector<Inode> left_over_ LCFS_GUARDED_BY(mu_);
 };
 
 }  // namespace lcfs

@@ -77,16 +77,25 @@ Status LayerImpl::let_go(Inode inode, Keeper keeper) {
 
 Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
 
-void LayerImpl::await_forgotten() const {
+void LayerImpl::await_forgotten() {
+  forget_left_over();
   about_to_wait();
-  // A kernel tells when it has nothing more urgent to say.  While files go, more may.
-  constexpr int kPatience = 60;
-  for (int left = kPatience; left > 0; --left) {
+  // A kernel tells when it has nothing more urgent to say.  While files go, more may; a large one takes its time.  Who waited in vain
+  // spares the next ones that: somebody has the files open.
+  constexpr int kPatience = 300, kLittle = 15;  // ms
+  constexpr auto kVain = std::chrono::seconds(1);
+  bool const hopeless = std::chrono::steady_clock::now().time_since_epoch() < vain_until_.load(std::memory_order_relaxed);
+  bool vain = true;
+  for (int left = hopeless ? kLittle : kPatience; left > 0; --left) {
     std::uint64_t const before = held_.load(std::memory_order_acquire);
     if (before == 0) return;
+    bool const going = going_.load(std::memory_order_acquire) != 0;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (held_.load(std::memory_order_acquire) < before) left = kPatience / 4;
+    if (!going && held_.load(std::memory_order_acquire) >= before) continue;
+    vain = false;
+    left = kLittle;
   }
+  if (vain) vain_until_.store((std::chrono::steady_clock::now() + kVain).time_since_epoch(), std::memory_order_relaxed);
 }
 
 Status LayerImpl::forget(Inode inode) {
@@ -96,7 +105,23 @@ Status LayerImpl::forget(Inode inode) {
     auto const* f = peek(inode);
     if (f == nullptr || !f->held) return {};
   }
-  return let_go(inode, Keeper::kHeld);
+  going_.fetch_add(1, std::memory_order_release);
+  auto done = let_go(inode, Keeper::kHeld);
+  if (!done && done.error().code == Errc::kNoSpace) {
+    WriteLock lock(mu_);
+    left_over_.push_back(inode);
+  }
+  going_.fetch_sub(1, std::memory_order_release);
+  return done;
+}
+
+void LayerImpl::forget_left_over() {
+  std::vector<Inode> inodes;
+  {
+    WriteLock lock(mu_);
+    inodes.swap(left_over_);
+  }
+  for (Inode const inode : inodes) static_cast<void>(forget(inode));  // what fails again is left over again
 }
 
 Status LayerImpl::hold_unlinked(bool on) {

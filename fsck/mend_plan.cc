@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <unordered_map>
 
 #include "format/hash.h"
 #include "fsck/mender.h"
@@ -373,10 +374,19 @@ void Mender::count() {
   for (auto const& e : entries_)
     if (!e.drop) add(e.directory, e.child);
   for (auto const& [d, child] : added_) add(d, child);
+  // Names that went for a reason were told with it.
+  std::unordered_map<std::uint64_t, std::uint64_t> gone;
+  for (auto const& e : entries_)
+    if (e.drop) ++gone[e.directory];
   for (auto& n : nodes_) {
     if ((n.flags & kDrop) != 0) continue;
     bool const orphan = (n.flags & kKeepOrphan) != 0;
     if (directory(&n)) {
+      auto const it = gone.find(n.inode);
+      auto const known = n.entries + (it == gone.end() ? 0 : it->second);
+      // Of other names of a file that stays or was told, too.
+      if (!complete_ && (n.flags & kHas) != 0 && known < n.size)
+        c_.lost(fmt::format("{}: {} of the {} names in it {} lost", at(n.inode), n.size - known, n.size, n.size - known == 1 ? "is" : "are"));
       n.size = n.entries;
       n.nlink = orphan ? 0 : 2 + n.subdirectories;
     } else {

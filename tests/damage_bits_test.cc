@@ -43,7 +43,8 @@ void check_all_is_named(Contents const& before, Contents const& after, Mended co
     auto const colon = entry.first.find(':');
     if (colon == std::string::npos) continue;  // an image: a proposal of its own
     bool named = m.text.find(" more inodes, of which no name is left") != std::string::npos || m.text.find("has no name left") != std::string::npos;
-    named = named || by_number || m.text.find(" names is lost") != std::string::npos || m.text.find(" names are lost") != std::string::npos;
+    named = named || by_number || m.text.find(" names is lost") != std::string::npos || m.text.find(" names are lost") != std::string::npos ||
+            m.text.find(" names in it is lost") != std::string::npos || m.text.find(" names in it are lost") != std::string::npos;
     for (auto path = entry.first.substr(colon + 1); !named && path.size() > 1; path.resize(path.rfind('/')))
       named = m.text.find(path + ":") != std::string::npos || m.text.find(path.substr(path.rfind('/')) + ":") != std::string::npos;
     CHECK_MESSAGE(named, entry.first << " is gone");

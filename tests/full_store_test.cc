@@ -82,6 +82,37 @@ TEST_CASE("full: small files fill a store, some go, again and again: it is told 
   }
 }
 
+// A kernel says when it has forgotten a file only when it has nothing more urgent to say.
+TEST_CASE("full: what is still held though it was removed comes back to who needs it, also if its client says so late") {
+  TestStore store(16);
+  auto layer = must(store->layer(must(store->create_layer("w", 0))));
+  must(layer->hold_unlinked(true));
+  Inode const root = layer->root();
+  auto fill = [&](Inode inode) {
+    std::string const data(1 << 20, 'x');
+    for (std::uint64_t at = 0;; at += data.size())
+      if (auto const n = layer->write(inode, at, bytes_of(data)); !n || *n != data.size()) return;
+  };
+  for (int round = 0; round < 3; ++round) {
+    Inode const big = must(layer->create(root, "big", {S_IFREG | 0644})).inode;
+    fill(big);
+    for (int i = 0; layer->create(root, "small" + std::to_string(round) + "." + std::to_string(i), {S_IFREG | 0644}); ++i)
+      REQUIRE(i < 10'000);
+    must(layer->unlink(root, "big"));
+    std::thread client([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(120));
+      must(layer->forget(big));
+    });
+    auto const again = layer->create(root, "again", {S_IFREG | 0644});
+    client.join();
+    CHECK_MESSAGE(again.ok(), again.error().text());
+    if (again) must(layer->unlink(root, "again"));
+    if (again) must(layer->forget(again->inode));
+  }
+  must(layer->hold_unlinked(false));
+  store.check();
+}
+
 // The store tree's nodes are copied by every checkpoint, and a pin keeps what they leave: that must not eat what nothing was promised from.
 TEST_CASE("full: hundreds of layers in a small store, by many threads under pins: it is never read-only, and all can go") {
   constexpr auto kTime = std::chrono::milliseconds(1500);
