@@ -79,7 +79,7 @@ void Mender::make_directories() {
     n->flags = (n->flags | kMade) & ~static_cast<std::uint32_t>(kHas | kLost | kInlineData);
     n->mode = S_IFDIR | (inode == c_.root ? 0755u : 0700u);
     n->found = 0;
-    c_.lost(fmt::format("{}: owner, mode and times of a directory are lost; it is root's, with mode {:#o}", at(inode), n->mode & 07777));
+    c_.lost(fmt::format("{}: owner, mode and times of a directory are lost, perhaps names in it; it is root's, with mode {:#o}", at(inode), n->mode & 07777));
   }
 }
 

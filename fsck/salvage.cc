@@ -117,6 +117,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     return true;
   };
   hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low, Key const& high) {
+    met.insert(ptr.block.get());  // a sound node at that place is not the layer's: what leads to it wants another one
     if (auto const b = ptr.block.get(); b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks) out.nodes.push_back(b);
     lost.push_back({low, high, level != 0});
     if (level != 0) branches_lost.push_back(ptr.block.get());
