@@ -144,6 +144,7 @@ int run_mount_helper(std::vector<std::string> const& args, Context& context) {
   options.store = call.names[0];
   options.directory = call.names[1];
   options.verbose = call.verbose;
+  options.all_flags = true;  // mount(8) has put together what is to be
   if (call.fake) return kMountOk;
   if (!call.space.empty())
     if (auto done = enter_namespace(call.space); !done)

@@ -71,7 +71,7 @@ char const* advice(std::string_view what, Error const& error) {
   switch (error.code) {
     case Errc::kBusy:
       return error.message.starts_with("in use") ? "wait for it to end, or use another store" : "";  // not: a layer is
-    case Errc::kNoSpace: return "free space (lcfs image rm), or use a larger store";
+    case Errc::kNoSpace: return "free space (lcfs image rm), or make the store larger (lcfs grow)";
     case Errc::kCorrupt:
       if (what == "layer apply") return "";  // the changeset, first of all
       return what == "import" && error.path.find(": ") != std::string::npos ? "" : "run lcfs fsck -n";

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/store_arg.h"
 
+#include <fmt/format.h>
 #include <pwd.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "cli/checks.h"
+#include "mount/mount_table.h"
 
 namespace lcfs::cli {
 namespace {
@@ -52,6 +54,20 @@ bool is_served(Context const& context, std::string const& path) {
   return meant && *meant == context.served->identity;
 }
 
+namespace {
+
+// Somebody has the store, and no server answers.  If it is mounted its server listens elsewhere, or not at all.
+Error unreachable(Context const& context, Error busy, std::string const& path) {
+  auto const store = mount::store_identity(path);
+  auto const mounts = store ? mount::mounts_of(*store) : std::vector<mount::MountEntry>{};
+  if (!mounts || mounts->empty()) return busy;
+  busy.message = fmt::format("mounted at {}, {}; no server answers at {}: was it mounted with another LCFS_RUNTIME_DIR, or with control=no?",
+                             mounts->back().directory, busy.message, mount::control_socket_path(*store, context.io.env));
+  return busy;
+}
+
+}  // namespace
+
 Result<StoreUse> open_store(Context& context, std::string const& given, Access access, std::uint64_t at) {
   auto const path = store_path(context.io, given);
   if (is_served(context, path)) return StoreUse{context.served->serving.store};
@@ -62,6 +78,7 @@ Result<StoreUse> open_store(Context& context, std::string const& given, Access a
       return Error{Errc::kBusy, "the store is mounted or in use; --at reads one that is not", error.sys, path, kNoOffset};
     if (error.code == Errc::kBusy) {
       LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
+      if (!context.forwarded) return unreachable(context, std::move(error), path);
     }
     if (error.sys == ENOENT)
       return Error{Errc::kNotFound,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mount/mount_table.h"
 
+#include <fmt/format.h>
 #include <sys/mount.h>
 #include <sys/xattr.h>
 
@@ -100,6 +101,17 @@ Result<std::string> mount_point_path(std::string const& directory) {
   return *above + name;
 }
 
+namespace {
+
+// What a server says of itself; empty: nothing.
+std::string ask(std::string const& directory, char const* what) {
+  std::array<char, 1024> text{};
+  auto const n = ::getxattr(directory.c_str(), what, text.data(), text.size());
+  return n > 0 ? std::string(text.data(), static_cast<std::size_t>(n)) : std::string{};
+}
+
+}  // namespace
+
 Status remount(MountOptions const& options) {
   LCFS_TRY_ASSIGN(auto const directory, mount_point_path(options.directory));
   LCFS_TRY_ASSIGN(auto const mounts, lcfs_mounts());
@@ -108,13 +120,15 @@ Status remount(MountOptions const& options) {
     if (entry.directory == directory) there = &entry;  // the last one hides the others
   if (there == nullptr)
     return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory, kNoOffset};
-  unsigned long const flags = options.vfs.over(there->flags);
-  if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0) {
-    std::array<char, 8> access{};
-    auto const n = ::getxattr(directory.c_str(), kAccessXattr, access.data(), access.size());
-    if (n > 0 && std::string_view(access.data(), static_cast<std::size_t>(n)) == "ro")
-      return Error{Errc::kReadOnly, "its server has the store open read-only; unmount it, and mount it again to write", 0, options.directory, kNoOffset};
-  }
+  MountOptions had;
+  if (!parse_options(ask(directory, kOptionsXattr), true, had)) had = {};
+  if (auto const word = fixed_change(options, had); !word.empty())
+    return Error{Errc::kInvalid, fmt::format("mount option {}: a remount can't change it; unmount it, and mount it again", word), 0,
+                 options.directory, kNoOffset};
+  constexpr unsigned long kAtime = MS_NOATIME | MS_RELATIME | MS_STRICTATIME | MS_NODIRATIME;  // kept if none is named, by the kernel
+  unsigned long const flags = options.vfs.over(options.all_flags ? there->flags & kAtime : there->flags);
+  if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0 && ask(directory, kAccessXattr) == "ro")
+    return Error{Errc::kReadOnly, "its server has the store open read-only; unmount it, and mount it again to write", 0, options.directory, kNoOffset};
   if (::mount(there->source.c_str(), directory.c_str(), nullptr, MS_REMOUNT | flags, nullptr) != 0)
     return io_error(options.directory, kNoOffset, "cannot remount", errno);
   return Ok{};

@@ -38,8 +38,9 @@ struct NewFile {
 };
 Result<Attr> make_file(Node const& directory, NewFile const& file);
 
-// What a change of a file's data by the caller, who is not allowed to keep them, takes from its mode and xattrs.
-Status drop_privileges(fuse_req_t req, Node const& node);
+// Before a change of a file's data: takes from its mode and xattrs what the caller is not allowed to keep.  kernel_says: the request
+// itself says that it is not.
+Status settle_privileges(fuse_req_t req, Node const& node, bool kernel_says);
 
 // ops_names.cc
 void op_lookup(fuse_req_t req, fuse_ino_t parent, char const* name);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mount/acl.h"
+#include "mount/caller.h"
 #include "mount/mount_table.h"
 #include "mount/opcodes.h"
 #include "mount/ops.h"
@@ -65,7 +66,6 @@ void reply_value(fuse_req_t req, std::string_view value, std::size_t size) {
     fuse_reply_buf(req, value.data(), value.size());
   }
 }
-
 
 // After chmod the ACL says the same as the mode.
 Status chmod_acl(Node const& node, std::uint32_t mode) {
@@ -151,8 +151,6 @@ std::uint32_t without_privileges(std::uint32_t mode) {
   return mode & 07777;
 }
 
-}  // namespace
-
 // The engine leaves set-group-ID to files that their group may not execute; strangers to the group lose them that too, as on
 // other file systems (setattr_should_drop_sgid() in the kernel).
 Status drop_privileges(fuse_req_t req, Node const& node) {
@@ -164,6 +162,17 @@ Status drop_privileges(fuse_req_t req, Node const& node) {
   set.permissions = info.mode & 07777 & ~static_cast<std::uint32_t>(S_ISGID);
   LCFS_TRY(node.layer().setattr(node.inode, set));
   return {};
+}
+
+}  // namespace
+
+Status settle_privileges(fuse_req_t req, Node const& node, bool kernel_says) {
+  if (!kernel_says) {
+    LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
+    bool const something = S_ISREG(attr.info.mode) && (attr.info.mode & (S_ISUID | S_ISGID)) != 0;
+    if (!something || keeps_privileges(*current_request().header)) return {};
+  }
+  return drop_privileges(req, node);
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
@@ -194,7 +203,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
 
     auto const* const raw = current_request().body<fuse_setattr_in>();
     bool const chowned = set.uid || set.gid;
-    if (set.size && raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0) LCFS_TRY(drop_privileges(req, node));
+    if (set.size) LCFS_TRY(settle_privileges(req, node, raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0));
     if (chowned && !set.permissions) {
       LCFS_TRY_ASSIGN(Attr const before, layer.getattr(node.inode));
       auto const mode = without_privileges(before.info.mode);
@@ -298,6 +307,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, char const* name, std::size_t s
   Mount& mount = mount_of(req);
   std::string_view const text = name;
   if (text == kAccessXattr && mount.options.pseudo) return reply_value(req, mount.options.read_only() ? "ro" : "rw", size);
+  if (text == kOptionsXattr && mount.options.pseudo) return reply_value(req, own_text(mount.options), size);
   if (mount.is_virtual(ino)) return static_cast<void>(fuse_reply_err(req, ENODATA));
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());

@@ -65,7 +65,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size
   auto const written = [&]() -> Result<std::size_t> {
     LCFS_TRY_ASSIGN(Node const node, mount.node(ino));
     auto const* const raw = current_request().body<fuse_write_in>();
-    if (raw != nullptr && (raw->write_flags & kWriteKillSuidgid) != 0) LCFS_TRY(drop_privileges(req, node));
+    // What the kernel writes for nobody in particular (writeback) it has looked at before.
+    std::uint32_t const flags = raw == nullptr ? 0 : raw->write_flags;
+    if ((flags & FUSE_WRITE_CACHE) == 0) LCFS_TRY(settle_privileges(req, node, (flags & kWriteKillSuidgid) != 0));
     LCFS_TRY_ASSIGN(std::size_t const n,
                     node.layer().write(node.inode, static_cast<std::uint64_t>(offset), std::as_bytes(std::span{data, size})));
     node.served->counters().add_written(n);
@@ -103,10 +105,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
     case FALLOC_FL_INSERT_RANGE: how = Allocate::kInsert; break;
     default: return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   }
-  // The kernel asks for a write's loss of privileges (KILLPRIV_V2) with no flag of its own here; root's is kept as write(2) does.
-  if (fuse_req_ctx(req)->uid != 0) {
-    if (auto cleared = drop_privileges(req, *node); !cleared) return reply_error(req, mount, cleared.error());
-  }
+  // The kernel asks for a write's loss of privileges (KILLPRIV_V2) with no flag of its own here.
+  if (auto settled = settle_privileges(req, *node, fuse_req_ctx(req)->uid != 0); !settled) return reply_error(req, mount, settled.error());
   reply_status(req, mount, node->layer().allocate(node->inode, how, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)));
 }
 
@@ -120,7 +120,7 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
     LCFS_TRY_ASSIGN(Node const source, mount.node(from));
     LCFS_TRY_ASSIGN(Node const target, mount.node(to));
     // As for fallocate: no flag of the request says that this is a write which takes privileges away.
-    if (fuse_req_ctx(req)->uid != 0) LCFS_TRY(drop_privileges(req, target));
+    LCFS_TRY(settle_privileges(req, target, fuse_req_ctx(req)->uid != 0));
     auto const at = static_cast<std::uint64_t>(from_offset), into = static_cast<std::uint64_t>(to_offset);
     std::uint64_t const most = std::min<std::uint64_t>(length, 1u << 30);  // the answer has 32 bits
     if (source.served == target.served) return target.layer().copy_range(source.inode, at, target.inode, into, most);

@@ -177,6 +177,8 @@ bool set_flag(std::string_view word, MountOptions& options) {
     options.pseudo = false;
   else if (word == "no_verify")
     options.verify_data = false;
+  else if (word == "no_killpriv_v2")
+    options.killpriv_v2 = false;
   else if (word == "allow_other")
     options.allow_other = true;
   else if (word == "remount")
@@ -215,6 +217,44 @@ Status parse_options(std::string_view list, bool sloppy, MountOptions& options) 
   }
   options = std::move(parsed);
   return Ok{};
+}
+
+std::string own_text(MountOptions const& options) {
+  std::string text;
+  auto const say = [&](std::string const& word) { text += (text.empty() ? "" : ",") + word; };
+  if (!options.layer.empty()) say("layer=" + options.layer);
+  if (options.at != 0) say(fmt::format("at={}", options.at));
+  if (options.transport != TransportKind::kAuto) say(options.transport == TransportKind::kDev ? "transport=dev" : "transport=uring");
+  if (options.threads != 0) say(fmt::format("threads={}", options.threads));
+  if (options.clone_fd) say(*options.clone_fd ? "clone_fd" : "no_clone_fd");
+  if (options.writeback) say(*options.writeback ? "writeback" : "no_writeback");
+  if (options.node_cache) say(fmt::format("node_cache={}", *options.node_cache));
+  if (options.dirty_data) say(fmt::format("dirty={}", *options.dirty_data));
+  if (options.checkpoint) say(fmt::format("checkpoint={}", *options.checkpoint));
+  if (!options.pseudo) say("no_pseudo");
+  if (!options.verify_data) say("no_verify");
+  if (!options.killpriv_v2) say("no_killpriv_v2");
+  if (!options.control) say("control=no");
+  return text;
+}
+
+std::string fixed_change(MountOptions const& asked, MountOptions const& had) {
+  auto const other = [](auto const& wanted, auto const& is) { return wanted && wanted != is; };
+  auto const flag = [](std::optional<bool> wanted, std::optional<bool> is) { return wanted && *wanted != is.value_or(false); };
+  if (!asked.layer.empty() && asked.layer != had.layer) return "layer";
+  if (asked.at != 0 && asked.at != had.at) return "at";
+  if (asked.transport != TransportKind::kAuto && asked.transport != had.transport) return "transport";
+  if (asked.threads != 0 && asked.threads != had.threads) return "threads";
+  if (flag(asked.clone_fd, had.clone_fd)) return "clone_fd";
+  if (flag(asked.writeback, had.writeback)) return "writeback";
+  if (other(asked.node_cache, had.node_cache)) return "node_cache";
+  if (other(asked.dirty_data, had.dirty_data)) return "dirty";
+  if (other(asked.checkpoint, had.checkpoint)) return "checkpoint";
+  if (!asked.pseudo && had.pseudo) return "no_pseudo";
+  if (!asked.verify_data && had.verify_data) return "no_verify";
+  if (!asked.killpriv_v2 && had.killpriv_v2) return "no_killpriv_v2";
+  if (!asked.control && had.control) return "control";
+  return {};
 }
 
 std::string vfs_text(MountOptions const& options) {

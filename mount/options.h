@@ -11,9 +11,10 @@
 //   node_cache=SIZE, dirty=SIZE    memory for clean nodes, for data not yet written
 //   checkpoint=SECONDS  between two checkpoints, 1..3600
 //   no_pseudo           without the pseudo files
+//   no_killpriv_v2      the kernel asks before each write what it takes away of a file's privileges: for uppers of overlayfs
 //   no_verify           data checksums aren't checked on read
 //   control=yes|no      the control socket
-//   remount             only the VFS' flags of a mount that is there are changed
+//   remount             only the VFS' flags of a mount that is there are changed; to ask for others than it has is an error
 // Of two that contradict each other the later counts.  What fstab(5) holds for others (_netdev, nofail, auto, user, x-*,
 // comment=...) is skipped; anything else is an error, unless mount(8) said -s.
 #pragma once
@@ -65,7 +66,9 @@ struct MountOptions {
   std::optional<unsigned> checkpoint{};     // seconds; none: the server's choice
   bool pseudo = true;
   bool verify_data = true;
+  bool killpriv_v2 = true;
   bool remount = false;
+  bool all_flags = false;  // remount: flags of the VFS that weren't named are off, as mount(8) means it; else they stay as they are
 
   bool control = true;
   std::string control_socket{};  // where the control socket goes (control_socket_path()); empty: none
@@ -76,6 +79,11 @@ struct MountOptions {
 // Adds what the comma list says to `options`.  `sloppy`: what nobody knows is skipped.  Errors: kInvalid, and nothing has
 // changed.
 Status parse_options(std::string_view list, bool sloppy, MountOptions& options);
+
+// What the server of a mount was asked for beyond the VFS' flags, for parse_options().
+std::string own_text(MountOptions const& options);
+// A remount asks for `asked` of a server that has `had`: the name of an option that would have to change; empty: none.
+std::string fixed_change(MountOptions const& asked, MountOptions const& had);
 
 // The VFS' part as libfuse and mount(8) spell it: "rw,suid,dev" and what was named.  suid and dev are said unless
 // their opposites were, for libfuse would leave them out.

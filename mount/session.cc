@@ -171,7 +171,7 @@ ssize_t Session::answer_init(iovec* iov, int count) {
     std::uint32_t flags = 0, flags2 = 0;
     std::memcpy(&flags, body + 12, sizeof flags);
     std::memcpy(&flags2, body + 32, sizeof flags2);
-    flags |= in->flags & (kInitKillprivV2 | kInitSetxattrExt);
+    flags |= in->flags & (mount_.options.killpriv_v2 ? kInitKillprivV2 | kInitSetxattrExt : kInitSetxattrExt);
     if ((in->flags & kInitExt) != 0) {
       flags |= kInitExt;
       if (transport_->over_io_uring()) flags2 |= kInitOverIoUring;

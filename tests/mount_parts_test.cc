@@ -2,11 +2,14 @@
 // The parts of the FUSE server that need no kernel: node ids, lookup counts, ACLs, statistics.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <map>
 #include <random>
 #include <string>
 
 #include "mount/acl.h"
+#include "mount/caller.h"
 #include "mount/lookups.h"
 #include "mount/node_id.h"
 #include "mount/stats.h"
@@ -135,4 +138,17 @@ TEST_CASE("statistics: counts, errors and times add up, and clearing forgets exa
   CHECK(all.ops[static_cast<std::size_t>(Op::kRead)].buckets[kBuckets - 1] == 1);
   CHECK(all.read_bytes == 100);
   CHECK(counters.take(false).ops[static_cast<std::size_t>(Op::kLookup)].count == 0);
+}
+
+TEST_CASE("a caller keeps set-user-ID with CAP_FSETID only, as /proc/PID/status tells") {
+  CHECK(status_keeps_privileges("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000010\nCapBnd:\t0000000000000000\n"));
+  CHECK(status_keeps_privileges("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+  CHECK_FALSE(status_keeps_privileges("Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffef\n"));
+  CHECK_FALSE(status_keeps_privileges("Name:\tCapEff:\t000001ffffffffff\nCapEff:\t0000000000000000\n"));
+  for (auto const* text : {"", "CapEff", "\nCapEff:\t", "\nCapEff:\tzz", "\nCapEff:\t1f\n"}) CHECK_FALSE(status_keeps_privileges(text));
+  fuse_in_header nobody{};
+  CHECK_FALSE(keeps_privileges(nobody));  // a thread that can't be seen
+  nobody.pid = static_cast<std::uint32_t>(getpid());
+  nobody.uid = 1000;
+  CHECK_FALSE(keeps_privileges(nobody));
 }

@@ -277,6 +277,31 @@ class Mounted(support.Case):
         self.assertIn("rw", self.options())
         self.assertNotIn("noexec", self.options())
 
+    def test_a_remount_by_mount_8_says_all_that_is_to_be(self):
+        helper = self.path("mount.lcfs")
+        os.symlink(support.LCFS, helper)
+        self.mount("-o", "nosuid,nodev,noexec")
+        for words, left in [("rw,noexec,remount", {"noexec"}), ("rw,nosuid,nodev,remount", {"nosuid", "nodev"}), ("rw,remount", set())]:
+            done = subprocess.run([helper, self.store, self.mnt, "-o", words], env=self.environment(), stderr=subprocess.PIPE, timeout=support.LONG)
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual(left, {word for word in self.options() if word.startswith("no")}, words)
+
+    def test_a_remount_changes_nothing_of_the_server(self):
+        self.mount("-o", "threads=3,no_verify")
+        self.lcfs("mount", "-o", "remount,threads=3,no_verify,nosuid,no_writeback", self.store, self.mnt)
+        self.assertIn("nosuid", self.options())
+        for word, name in [("writeback", "writeback"), ("threads=4", "threads"), ("layer=work", "layer"), ("control=no", "control")]:
+            self.fails("mount", "-o", "remount,suid," + word, self.store, self.mnt, words=[f"mount option {name}: a remount can't change it"])
+        self.assertIn("nosuid", self.options())
+
+    def test_a_server_that_listens_elsewhere_is_told_of(self):
+        self.mount()
+        elsewhere = dict(self.environment(), LCFS_RUNTIME_DIR=self.path("elsewhere"))
+        done = subprocess.run([support.LCFS, "layer", "ls", "--store", self.store], env=elsewhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        for word in [f"mounted at {self.mnt}", "in use by pid", self.path("elsewhere"), "LCFS_RUNTIME_DIR"]:
+            self.assertIn(word.encode(), done.stderr)
+
 
 if __name__ == "__main__":
     support.need("umoci", "skopeo")
