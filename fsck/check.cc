@@ -232,13 +232,22 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
 Result<Report> check(Device& device, Options const& options) {
   LCFS_TRY_ASSIGN(auto survey, inspect(device, options, {}));
   auto& report = survey.report;
-  if (!options.search || (survey.scan && survey.scan->complete()) || std::any_of(report.slots.begin(), report.slots.end(), cut_short))
-    return std::move(report);
-  auto const found = search_tree(device, options, survey.slots);
+  if (!options.search || std::any_of(report.slots.begin(), report.slots.end(), cut_short)) return std::move(report);
+  // Which one repairs would go on from, if either can be read.
+  std::optional<std::uint64_t> whole;
+  if (report.in_force && survey.scan->complete()) whole = survey.superblock.generation;
+  else if (report.in_force && survey.slots[1 - *report.in_force]) {
+    LCFS_TRY_ASSIGN(auto const older, inspect(device, options, {1 - *report.in_force, nullptr}));
+    if (older.scan->complete()) whole = older.superblock.generation;
+  }
+  auto const found = search_tree(device, options, survey.slots, whole ? last_without_superblock(*whole) : 0);
   if (!found && found.error().code == Errc::kInterrupted) return found.error();
+  if (!found && whole) return std::move(report);
   Findings more(1);
-  say(more, Code::kSuperblock, Severity::kNote, found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
-      found ? "a whole store tree was found: " + found->text() : found.error().message);
+  say(more, Code::kSuperblock, whole ? Severity::kError : Severity::kNote, found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
+      !found ? found.error().message
+             : (whole ? "the superblocks are older than a whole store tree that was found: " : "a whole store tree was found: ") + found->text());
+  report.errors += more.errors();
   report.notes += more.notes();
   for (auto& f : more.take()) report.findings.push_back(std::move(f));
   return std::move(report);

@@ -45,9 +45,9 @@ class Run {
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {}));
     done_.before = survey_.report;
     if (options_.found) options_.found(survey_.report);
-    if (survey_.report.clean()) return std::move(done_);
+    if (survey_.report.clean() && !how.search) return std::move(done_);
     LCFS_TRY_ASSIGN(bool const chosen, choose_state(how));
-    if (!chosen) return std::move(done_);
+    if (!chosen || (survey_.report.clean() && !found_ && !older_)) return std::move(done_);
     if (options_.check.stopped()) return interrupted();
     bool const slot = slot_is_wrong();
     bool const store_asked = store_tree_damaged() && !found_;
@@ -81,12 +81,13 @@ class Run {
         return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};
       base_ = *survey_.report.in_force;
       LCFS_TRY(go_to_other_slot(how));
-      if (survey_.scan->complete()) return true;
+      if (survey_.scan->complete() && !how.search) return true;
     }
     auto const& slots = survey_.report.slots;
     if (how.search && std::none_of(slots.begin(), slots.end(), cut_short)) {
       LCFS_TRY_ASSIGN(bool const went, go_to_found(how));
       if (went || !survey_.report.in_force) return went;
+      if (survey_.scan->complete()) return true;
     }
     if (!survey_.report.in_force) return Error{Errc::kCorrupt, no_superblock(), 0, device_.name(), 0};
     if (survey_.scan->layers().empty() && survey_.scan->images() == 0 && survey_.superblock.layer_count + survey_.superblock.image_count != 0)
@@ -105,15 +106,19 @@ class Run {
 
   // A tree that no superblock leads to.  False: no to it.
   Result<bool> go_to_found(Options const& how) {
-    auto found = search_tree(device_, how, survey_.slots);
+    bool const whole = survey_.report.in_force && survey_.scan->complete();
+    auto found = search_tree(device_, how, survey_.slots, whole ? last_without_superblock(survey_.superblock.generation) : 0);
     if (!found) {
       if (found.error().code == Errc::kInterrupted || !survey_.report.in_force) return std::move(found).error();
       return false;  // what is left of the newest may be something yet
     }
     Proposal p;
     p.step = Step::kFound;
-    p.text = fmt::format("no store tree that a superblock leads to can be read; a whole one was found, {}: go back to it, without what changed since",
-                         found->text());
+    p.text = whole ? fmt::format("the superblocks lead to generation {}, {}, and are older than a whole store tree that was found, {}: go on to it",
+                                 survey_.superblock.generation, time_text(survey_.superblock.written_ns), found->text())
+                   : fmt::format("no store tree that a superblock leads to can be read; a whole one was found, {}: go back to it, without what "
+                                 "changed since",
+                                 found->text());
     if (!ask(p)) return false;
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {std::nullopt, &found->superblock}));
     newest_ = found->newest;

@@ -152,11 +152,12 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::
 
 // The one of one store's trees that is taken.
 Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity,
-                                              Slots const& slots) {
+                                              Slots const& slots, std::uint64_t after) {
   constexpr int kMostChecked = 4;
   int checked = 0;
   std::optional<FoundTree> newest;
   for (auto const& entry : traces.roots) {
+    if (entry.first <= after) break;
     std::optional<FoundTree> best;  // of this generation
     for (auto const& root : entry.second) {
       if (options.stopped()) return interrupted();
@@ -168,7 +169,7 @@ Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& opt
       if (!best || found->errors < best->errors) best = std::move(found);
     }
     if (best && best->whole) return best;
-    if (best && !newest) newest = std::move(best);
+    if (best && !newest && after == 0) newest = std::move(best);  // better than nothing; not better than what there is
     if (checked >= kMostChecked) break;
   }
   return newest;
@@ -196,7 +197,7 @@ std::string FoundTree::text() const {
   return text;
 }
 
-Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots) {
+Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots, std::uint64_t after) {
   SuperblockInfo const* valid = nullptr;
   for (auto const& s : slots)
     if (s && (valid == nullptr || s->generation > valid->generation)) valid = &*s;
@@ -211,7 +212,7 @@ Result<FoundTree> search_tree(Device& device, Options const& options, Slots cons
       nameless = true;
       continue;
     }
-    LCFS_TRY_ASSIGN(auto const whole, newest_whole(device, options, traces, identity_of(store, valid, total), slots));
+    LCFS_TRY_ASSIGN(auto const whole, newest_whole(device, options, traces, identity_of(store, valid, total), slots, after));
     if (!whole) continue;
     all.push_back(store);
     if (best && best->last_change_ns >= whole->last_change_ns) continue;

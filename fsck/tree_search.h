@@ -38,8 +38,13 @@ struct FoundTree {
 };
 
 // The newest whole tree.  `slots`: if one is valid, only its store is looked for, and not the trees that the slots lead to.
-// Errors: kCorrupt if there is none, kInterrupted.
-Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots);
+// `after`: only trees of later generations.  Errors: kCorrupt if there is none, kInterrupted.
+Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots, std::uint64_t after = 0);
+
+// A whole tree later than this is no proof of damage if the superblock of `generation` is the newest: a process that opened the store since
+// may have been killed in its first checkpoint (Store numbers that generation + 2).  Of a later one a superblock was written once, so an old
+// copy of the superblocks was put back.
+constexpr std::uint64_t last_without_superblock(std::uint64_t generation) { return generation + 2; }
 
 // "2026-11-26 10:00:00 UTC"
 [[nodiscard]] std::string time_text(std::int64_t ns);

@@ -201,6 +201,44 @@ TEST_CASE("search: nothing is written before the answer, and no to it leaves eve
   }
 }
 
+TEST_CASE("search: an old copy of the first 64 KiB is put right, though what it leads to is whole; of a store as it should be nothing is said") {
+  std::shared_ptr<Device> const disk = make_memory_device(std::uint64_t{64} << 20);
+  must(Store::format(*disk, {}));
+  AlignedBuffer old(kReservedBlocks * kBlockSize);
+  Contents before;
+  {
+    TestStore store(disk, {});
+    put(*must(store->layer(must(store->create_layer("first", 0)))), "file", "first");
+    must(store->close());
+    before = *contents_of(*disk);
+    must(disk->read(0, old.span()));
+  }
+  for (int i = 0; i < 4; ++i) {
+    TestStore store(disk, {});
+    put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file", "later");
+    must(store->close());
+  }
+  auto const want = *contents_of(*disk);
+  REQUIRE(mend_by_search(*disk).asked.empty());
+
+  must(disk->write(0, std::span<std::byte const>(old.span())));
+  REQUIRE(*contents_of(*disk) == before);  // as if nothing was wrong
+  fsck::Options how;
+  how.search = true;
+  auto const told = fsck::check(*disk, how);
+  REQUIRE(told);
+  CHECK(told->errors == 1);
+  auto const no = mend_by_search(*disk, [](fsck::Proposal const&) { return true; });
+  CHECK(steps(no) == "found ");
+  CHECK(*contents_of(*disk) == before);
+  auto const m = mend_by_search(*disk);
+  REQUIRE_MESSAGE(m.ok, m.error.text());
+  CHECK(steps(m) == "found ");
+  CHECK(findings_of(*disk) == "");
+  CHECK(*contents_of(*disk) == want);
+  CHECK(mend_by_search(*disk).asked.empty());
+}
+
 TEST_CASE("search: of two stores that a device held the one that was used last is taken, and the other one told") {
   Scene const scene(3);
   auto const old = scene.superblock(0).uuid;

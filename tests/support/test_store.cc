@@ -7,8 +7,10 @@
 
 namespace lcfs::test {
 
-std::string fsck_findings(Device& device) {
-  auto report = fsck::check(device, {});
+std::string fsck_findings(Device& device, bool search) {
+  fsck::Options options;
+  options.search = search;
+  auto report = fsck::check(device, options);
   if (!report) return report.error().text();
   std::string out;
   for (auto const& f : report->findings) {

@@ -56,7 +56,7 @@ class TestStore {
 };
 
 // Every finding as text; empty: clean.
-std::string fsck_findings(Device& device);
+std::string fsck_findings(Device& device, bool search = false);
 
 // Fails the test with the error's text.
 template <class T>
