@@ -284,7 +284,13 @@ Status StoreImpl::confirm() {
   return device.write(kSlotBlock[super.slot] * kBlockSize, slot.span());
 }
 
-Status StoreImpl::make_room() {
+Status StoreImpl::make_room(Urgency urgency) {
+  auto after = space.standing();
+  {
+    ReadLock lock(mu);
+    Lock room(room_mu);
+    if (urgency == Urgency::kOrdinary && kept.empty() && room_made == after) return {};
+  }
   LCFS_TRY(make_ready(Urgency::kEmergency));
   {
     WriteLock lock(mu);
@@ -300,7 +306,11 @@ Status StoreImpl::make_room() {
       LCFS_TRY(end_structure_change(drop(), before));
     }
   }
-  return settle();
+  LCFS_TRY(settle());
+  after.promised = space.standing().promised;  // what was released meanwhile may have come too late
+  Lock room(room_mu);
+  room_made = after;
+  return {};
 }
 
 Status StoreImpl::make_slack(std::uint64_t blocks) {

@@ -57,7 +57,7 @@ auto LayerImpl::change(std::uint64_t blocks, Urgency urgency, Op const& op) {
     // Unflushed files have generous promises, small ones above all; placing their data turns them into less, at little cost.  At
     // the layer's own limit nothing else helps.
     bool const flush = quota || (tries == 0 && unflushed);
-    if (auto ok = flush ? flush_now(std::nullopt) : store_.make_room(); !ok) return R(std::move(ok).error());
+    if (auto ok = flush ? flush_now(std::nullopt) : store_.make_room(urgency); !ok) return R(std::move(ok).error());
   }
 }
 

@@ -112,6 +112,7 @@ class OwnerSpace {
   // Blocks that this owner owns and no longer uses.
   void free(Extent e) {
     freed_.push_back(e);
+    if (owner_ != 0) space_->note_release();  // the store tree's are what each checkpoint copies
     net_ -= static_cast<std::int64_t>(e.count);
   }
   // The same for blocks allocated a short while ago that were never written: back into a chunk or the map at once.

@@ -90,7 +90,7 @@ Status SpaceMap::back(std::uint64_t blocks) {
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
   bool const ordinary = urgency == Urgency::kOrdinary;
-  std::uint64_t const rest = ordinary ? 0 : for_checkpoints() + (urgency == Urgency::kEmergency ? for_own_removals() : 0);
+  std::uint64_t const rest = ordinary ? 0 : urgency == Urgency::kOwnRemoval ? least_for_checkpoints() : for_checkpoints() + for_own_removals();
   if (available(urgency) < n + rest) return no_space(n);
   LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, std::max(kBackedMost, three_trees(store_tree_))) : 0)));
   promised_ += n;
@@ -103,6 +103,10 @@ std::uint64_t SpaceMap::for_own_removals() const {
 }
 
 std::uint64_t SpaceMap::for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_)); }
+
+// Two copies come and go for ever.  The third is for growth of the tree since that was last counted, which must not end the removals that
+// give something back.
+std::uint64_t SpaceMap::least_for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_) / 3 * 2); }
 
 void SpaceMap::set_store_tree(std::uint64_t blocks) {
   Lock lock(mu_);
@@ -231,6 +235,7 @@ void SpaceMap::pin(std::uint64_t generation) {
 
 void SpaceMap::unpin(std::uint64_t generation) {
   Lock lock(mu_);
+  note_release();
   if (auto it = pins_.find(generation); it != pins_.end()) pins_.erase(it);
 }
 
@@ -277,6 +282,7 @@ void SpaceMap::keep(std::uint64_t generation) {
 
 void SpaceMap::drop(std::uint64_t generation, std::uint64_t next, std::uint64_t building) {
   Lock lock(mu_);
+  note_release();
   if (next == 0) {
     newest_kept_ = 0;
     ages_[kDurable].clear();
@@ -295,6 +301,7 @@ void SpaceMap::drop(std::uint64_t generation, std::uint64_t next, std::uint64_t 
 
 void SpaceMap::set_history(std::uint64_t newest, std::vector<Aged> const& history, std::vector<Aged> const& used) {
   Lock lock(mu_);
+  note_release();
   newest_kept_ = newest;
   history_.clear();
   recent_history_.clear();
@@ -402,6 +409,11 @@ void SpaceMap::trim() {
     if (!device_.release(e.start * kBlockSize, e.count * kBlockSize)) continue;
     for (auto const& part : backed_.take_overlap(e)) bare_.add(part);
   }
+}
+
+SpaceMap::Standing SpaceMap::standing() const {
+  Lock lock(mu_);
+  return {releases_.load(), promised_};
 }
 
 SpaceMap::Counts SpaceMap::counts() const {

@@ -110,6 +110,16 @@ class SpaceMap {
   // Gives the backing of all free space back to the device, promises excepted.
   void trim() LCFS_EXCLUDES(mu_);
 
+  // Something goes that a later checkpoint will make room of.
+  void note_release() { releases_.fetch_add(1); }
+  // Equal: checkpoints made no more room since, and would make none now: nothing was released, and nothing is promised that placing
+  // could turn into less.
+  struct Standing {
+    std::uint64_t releases = 0, promised = 0;
+    bool operator==(Standing const&) const = default;
+  };
+  [[nodiscard]] Standing standing() const LCFS_EXCLUDES(mu_);
+
   struct Counts {
     std::uint64_t free = 0, pending = 0, history = 0, promised = 0, emergency = 0;
     std::uint64_t usable = 0;  // of `free`, for promises
@@ -123,12 +133,14 @@ class SpaceMap {
   [[nodiscard]] std::uint64_t usable() const LCFS_REQUIRES(mu_) { return backed_.node_blocks() + bare_.node_blocks(); }
   [[nodiscard]] std::uint64_t available(Urgency urgency) const LCFS_REQUIRES(mu_);
   [[nodiscard]] std::uint64_t for_checkpoints() const LCFS_REQUIRES(mu_);  // of the emergency reserve
+  [[nodiscard]] std::uint64_t least_for_checkpoints() const LCFS_REQUIRES(mu_);
   [[nodiscard]] std::uint64_t for_own_removals() const LCFS_REQUIRES(mu_);  // beyond that, and beyond what one of them promises
   Error no_space(std::uint64_t wanted) const LCFS_REQUIRES(mu_);
   std::vector<Aged> take_ages(Extent e) LCFS_REQUIRES(mu_);
 
   Device& device_;
   std::atomic<std::uint64_t> total_;  // grows only
+  std::atomic<std::uint64_t> releases_{0};
   mutable Mutex mu_;
   std::uint64_t store_tree_ LCFS_GUARDED_BY(mu_) = 0;
   std::uint64_t emergency_ LCFS_GUARDED_BY(mu_);

@@ -415,6 +415,7 @@ Status StoreImpl::begin_structure_change(Urgency urgency, std::uint64_t blocks) 
     LCFS_TRY_ASSIGN(structure_promise, Reservation::make(space, blocks, urgency));
   }
   store_space.set_payer(&structure_promise);
+  space.note_release();  // perhaps a layer's
   Lock lock(dirty_mu);
   tree.set_generation(generation);
   structure_dirty = true;

@@ -129,6 +129,9 @@ struct StoreImpl {
   std::uint64_t cp_done LCFS_GUARDED_BY(cp_mu) = 0;
   Status cp_result LCFS_GUARDED_BY(cp_mu);
 
+  Mutex room_mu;
+  std::optional<SpaceMap::Standing> room_made LCFS_GUARDED_BY(room_mu);  // after the last make_room()
+
   mutable Mutex super_mu;
   SuperblockInfo super LCFS_GUARDED_BY(super_mu);          // newest durable
   std::optional<Error> failure LCFS_GUARDED_BY(super_mu);  // why `failed`
@@ -136,8 +139,9 @@ struct StoreImpl {
   // checkpoint.cc ---------------------------------------------------------------------------------------------
   Status checkpoint(bool force);
   // Frees what can be freed for somebody who met kNoSpace: gives up history, as much as is worth it, places dirty data (its
-  // promises are generous) and turns pending blocks into free ones.
-  Status make_room();
+  // promises are generous) and turns pending blocks into free ones.  For ordinary work nothing is done if that would be in vain, as it was
+  // just before: writers of a full store would keep the device busy with checkpoints.
+  Status make_room(Urgency urgency = Urgency::kEmergency);
   Status settle();  // the latter two alone
   // History goes before it is in the way of `blocks` blocks.
   Status make_slack(std::uint64_t blocks);

@@ -133,6 +133,8 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* fi) {
   static_cast<void>(fi);
   Mount& mount = mount_of(req);
+  // Data that the kernel has not handed over yet would be holes to us.  It does not ask again, and takes all of a file for data.
+  if (mount.options.writeback.value_or(false)) return static_cast<void>(fuse_reply_err(req, ENOSYS));
   if (mount.is_virtual(ino) || (whence != SEEK_DATA && whence != SEEK_HOLE)) return static_cast<void>(fuse_reply_err(req, EINVAL));
   if (offset < 0) return static_cast<void>(fuse_reply_err(req, ENXIO));
   auto const node = mount.node(ino);

@@ -82,6 +82,51 @@ TEST_CASE("full: small files fill a store, some go, again and again: it is told 
   }
 }
 
+namespace {
+class CountingDevice final : public SharedDevice {
+ public:
+  using SharedDevice::SharedDevice;
+  Status flush() override {
+    ++flushes;
+    return below_->flush();
+  }
+  std::atomic<int> flushes{0};
+};
+}  // namespace
+
+TEST_CASE("full: who goes on writing is refused without a flush of the device for each, and is served as soon as something goes") {
+  auto const device = std::make_shared<CountingDevice>(make_memory_device(16 << 20));
+  must(Store::format(*device, {}));
+  TestStore store(device, {});
+  auto layer = must(store->layer(must(store->create_layer("w", 0))));
+  Inode const root = layer->root();
+  std::string const data(1 << 20, 'x');
+  Inode const big = must(layer->create(root, "big", {S_IFREG | 0644})).inode;
+  for (std::uint64_t at = 0;; at += data.size())
+    if (auto const n = layer->write(big, at, bytes_of(data)); !n || *n != data.size()) break;
+  int made = 0;
+  while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  for (int round = 0; round < 4; ++round) {
+    int const before = device->flushes;
+    for (int i = 0; i < 200; ++i) {
+      auto const refused = layer->create(root, "more", {S_IFREG | 0644});
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().to_errno() == ENOSPC);
+      auto const n = layer->write(big, data.size() * 100, bytes_of(data));
+      REQUIRE_FALSE(n);
+      CHECK(n.error().to_errno() == ENOSPC);
+    }
+    CHECK(device->flushes - before < 20);
+    // Something goes, and the next one finds the room.
+    SetAttr set;
+    set.size = must(layer->getattr(big)).info.size - data.size();
+    must(layer->setattr(big, set));
+    CHECK(must(layer->write(big, *set.size, bytes_of(std::string(data.size() / 2, 'y')))) == data.size() / 2);
+    while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  }
+  store.check();
+}
+
 // A kernel says when it has forgotten a file only when it has nothing more urgent to say.
 TEST_CASE("full: what is still held though it was removed comes back to who needs it, also if its client says so late") {
   TestStore store(16);
