@@ -289,7 +289,7 @@ Status StoreImpl::make_room(Urgency urgency) {
   {
     ReadLock lock(mu);
     Lock room(room_mu);
-    if (urgency == Urgency::kOrdinary && kept.empty() && room_made == after) return {};
+    if (urgency == Urgency::kOrdinary && kept.empty() && dying.empty() && room_made == after) return {};
   }
   LCFS_TRY(make_ready(Urgency::kEmergency));
   {

@@ -45,7 +45,7 @@ class Run {
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {}));
     done_.before = survey_.report;
     if (options_.found) options_.found(survey_.report);
-    if (survey_.report.clean() && !how.search) return std::move(done_);
+    if (survey_.report.clean() && (!how.search || survey_.superblock.read_only_features())) return std::move(done_);
     LCFS_TRY_ASSIGN(bool const chosen, choose_state(how));
     if (!chosen || (survey_.report.clean() && !found_ && !older_)) return std::move(done_);
     if (options_.check.stopped()) return interrupted();
