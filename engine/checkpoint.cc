@@ -163,6 +163,7 @@ Status StoreImpl::do_checkpoint(bool force) {
         if (live) taken.push_back(std::move(h));
       }
       LCFS_TRY(reclaim(freed));
+      if (!freed.empty()) space.note_release();  // whoever looked before did not have these
       space.pend(std::exchange(freed, {}), building);
       return bound_history(building);
     };

@@ -163,6 +163,12 @@ Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& opt
       if (options.stopped()) return interrupted();
       if (leads_to(slots[0], root.ptr) || leads_to(slots[1], root.ptr)) continue;
       auto found = try_root(device, options, identity, root.ptr);
+      // The superblock may be from before the store grew.
+      if (auto const all = device.size() / kBlockSize; !found && all > identity.total_blocks) {
+        auto grown = identity;
+        grown.total_blocks = all;
+        found = try_root(device, options, std::move(grown), root.ptr);
+      }
       if (!found) continue;
       LCFS_TRY(check_deeply(device, options, *found));
       ++checked;

@@ -235,6 +235,7 @@ std::string own_text(MountOptions const& options) {
   if (!options.verify_data) say("no_verify");
   if (!options.killpriv_v2) say("no_killpriv_v2");
   if (!options.control) say("control=no");
+  if (options.atime != Atime::kNever) say(options.atime == Atime::kRelative ? "relatime" : "strictatime");
   return text;
 }
 
@@ -254,6 +255,10 @@ std::string fixed_change(MountOptions const& asked, MountOptions const& had) {
   if (!asked.verify_data && had.verify_data) return "no_verify";
   if (!asked.killpriv_v2 && had.killpriv_v2) return "no_killpriv_v2";
   if (!asked.control && had.control) return "control";
+  // mount(8) gives back what the kernel shows of every mount.
+  if (asked.all_flags || asked.atime == had.atime) return {};
+  if (asked.atime != Atime::kNever) return asked.atime == Atime::kRelative ? "relatime" : "strictatime";
+  if (asked.vfs.has(MS_NOATIME)) return "noatime";
   return {};
 }
 

@@ -127,6 +127,23 @@ TEST_CASE("full: who goes on writing is refused without a flush of the device fo
   store.check();
 }
 
+TEST_CASE("full: what a removed layer had is there for the next writer when its last file is closed, though others were refused until then") {
+  TestStore store(16);
+  LayerId const id = must(store->create_layer("victim", 0));
+  auto victim = must(store->layer(id));
+  put(*victim, "big", std::string(2 << 20, 'v'));
+  auto layer = must(store->layer(must(store->create_layer("w", 0))));
+  int made = 0;
+  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  must(store->remove_layer(id));
+  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  victim.reset();
+  must(store->checkpoint());  // gives its blocks back, but they are not free yet
+  auto const after = layer->create(layer->root(), "after", {S_IFREG | 0644});
+  CHECK_MESSAGE(after.ok(), after.error().text());
+  store.check();
+}
+
 // A kernel says when it has forgotten a file only when it has nothing more urgent to say.
 TEST_CASE("full: what is still held though it was removed comes back to who needs it, also if its client says so late") {
   TestStore store(16);

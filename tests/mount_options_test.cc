@@ -111,13 +111,13 @@ TEST_CASE("mount options: anything else is an error that names it, and nothing c
 
 TEST_CASE("mount options: what a server was asked for as text, and back; a remount that wants something else is told of it") {
   for (std::string const list : {"", "layer=debian:12,transport=uring,threads=4,clone_fd,no_writeback,node_cache=8388608,dirty=1024,checkpoint=30,no_pseudo,no_verify,no_killpriv_v2,control=no",
-                                 "at=7,transport=dev,no_clone_fd,writeback"})
+                                 "at=7,transport=dev,no_clone_fd,writeback,relatime", "strictatime"})
     CHECK(own_text(parsed(list)) == list);
-  auto const had = parsed("layer=a,threads=4,writeback,checkpoint=30");
-  for (std::string const same : {"", "layer=a", "threads=4,writeback", "no_clone_fd", "transport=auto", "checkpoint=30,ro,noexec,strictatime", "control=yes"})
+  auto const had = parsed("layer=a,threads=4,writeback,checkpoint=30,relatime");
+  for (std::string const same : {"", "layer=a", "threads=4,writeback", "no_clone_fd", "transport=auto", "checkpoint=30,ro,noexec,relatime", "control=yes"})
     CHECK_MESSAGE(fixed_change(parsed(same), had).empty(), same);
   for (std::string const other : {"layer=b", "at=3", "transport=dev", "threads=5", "clone_fd", "no_writeback", "node_cache=8M", "dirty=8M", "checkpoint=31",
-                                  "no_pseudo", "no_verify", "no_killpriv_v2", "control=no"}) {
+                                  "no_pseudo", "no_verify", "no_killpriv_v2", "control=no", "noatime", "strictatime"}) {
     auto const name = other == "no_writeback" ? "writeback" : other.substr(0, other.find('='));
     CHECK(fixed_change(parsed(other), had) == name);
   }

@@ -239,6 +239,34 @@ TEST_CASE("search: an old copy of the first 64 KiB is put right, though what it 
   CHECK(mend_by_search(*disk).asked.empty());
 }
 
+TEST_CASE("search: an old copy of the first 64 KiB from before the store grew") {
+  std::shared_ptr<Device> const disk = make_memory_device(std::uint64_t{32} << 20);
+  must(Store::format(*disk, {}));
+  AlignedBuffer old(kReservedBlocks * kBlockSize);
+  {
+    TestStore store(disk, {});
+    put(*must(store->layer(must(store->create_layer("first", 0)))), "file", "first");
+    must(store->close());
+    must(disk->read(0, old.span()));
+  }
+  {
+    TestStore store(disk, {});
+    must(store->grow(std::uint64_t{64} << 20));
+    for (int i = 0; i < 4; ++i) {
+      put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file", std::string(10'000'000, static_cast<char>('a' + i)));
+      must(store->checkpoint());
+    }
+    must(store->close());
+  }
+  auto const want = *contents_of(*disk);
+  must(disk->write(0, std::span<std::byte const>(old.span())));
+  auto const m = mend_by_search(*disk);
+  REQUIRE_MESSAGE(m.ok, m.error.text());
+  CHECK(steps(m) == "found ");
+  CHECK(findings_of(*disk) == "");
+  CHECK(*contents_of(*disk) == want);
+}
+
 TEST_CASE("search: of two stores that a device held the one that was used last is taken, and the other one told") {
   Scene const scene(3);
   auto const old = scene.superblock(0).uuid;
