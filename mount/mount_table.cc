@@ -103,11 +103,12 @@ Result<std::string> mount_point_path(std::string const& directory) {
 
 namespace {
 
-// What a server says of itself; empty: nothing.
-std::string ask(std::string const& directory, char const* what) {
+// What a server says of itself; nothing: with no_pseudo, or if it is older.
+std::optional<std::string> ask(std::string const& directory, char const* what) {
   std::array<char, 1024> text{};
   auto const n = ::getxattr(directory.c_str(), what, text.data(), text.size());
-  return n > 0 ? std::string(text.data(), static_cast<std::size_t>(n)) : std::string{};
+  if (n < 0) return std::nullopt;
+  return std::string(text.data(), static_cast<std::size_t>(n));
 }
 
 }  // namespace
@@ -121,8 +122,9 @@ Status remount(MountOptions const& options) {
   if (there == nullptr)
     return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory, kNoOffset};
   MountOptions had;
-  if (!parse_options(ask(directory, kOptionsXattr), true, had)) had = {};
-  if (auto const word = fixed_change(options, had); !word.empty())
+  auto const said = ask(directory, kOptionsXattr);
+  bool const known = said && parse_options(*said, true, had).ok();
+  if (auto const word = known ? fixed_change(options, had) : std::string{}; !word.empty())
     return Error{Errc::kInvalid, fmt::format("mount option {}: a remount can't change it; unmount it, and mount it again", word), 0,
                  options.directory, kNoOffset};
   constexpr unsigned long kAtime = MS_NOATIME | MS_RELATIME | MS_STRICTATIME | MS_NODIRATIME;  // kept if none is named, by the kernel

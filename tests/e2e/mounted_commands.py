@@ -293,6 +293,10 @@ class Mounted(support.Case):
         for word, name in [("writeback", "writeback"), ("threads=4", "threads"), ("layer=work", "layer"), ("control=no", "control")]:
             self.fails("mount", "-o", "remount,suid," + word, self.store, self.mnt, words=[f"mount option {name}: a remount can't change it"])
         self.assertIn("nosuid", self.options())
+        self.lcfs("umount", self.mnt)
+        self.mount("-o", "no_pseudo")  # then it does not tell what it was asked for, and fstab(5) says it again
+        self.lcfs("mount", "-o", "remount,no_pseudo,ro", self.store, self.mnt)
+        self.assertIn("ro", self.options())
 
     def test_a_server_that_listens_elsewhere_is_told_of(self):
         self.mount()
