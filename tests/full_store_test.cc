@@ -175,6 +175,39 @@ TEST_CASE("full: what is still held though it was removed comes back to who need
   store.check();
 }
 
+TEST_CASE("full: a removal that found no room when the client forgot the file is made up for when somebody needs its blocks") {
+  TestStore store(16);
+  auto layer = must(store->layer(must(store->create_layer("w", 0))));
+  must(layer->hold_unlinked(true));
+  Inode const root = layer->root();
+  constexpr int kSmall = 2000;
+  for (int i = 0; i < kSmall; ++i) must(layer->create(root, "small" + std::to_string(i), {S_IFREG | 0644}));
+  Inode const big = must(layer->create(root, "big", {S_IFREG | 0644})).inode;
+  std::string const data(1 << 20, 'x');
+  for (std::uint64_t at = 0;; at += data.size())
+    if (auto const n = layer->write(big, at, bytes_of(data)); !n || *n != data.size()) break;
+  must(layer->unlink(root, "big"));
+  {
+    auto const pin = store->pin();  // keeps what each removal and checkpoint leaves, until no removal is possible
+    int gone = 0;
+    while (gone < kSmall && layer->unlink(root, "small" + std::to_string(gone))) {
+      ++gone;
+      must(store->checkpoint());
+    }
+    REQUIRE(gone < kSmall);
+    auto const refused = layer->forget(big);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Errc::kNoSpace);
+  }
+  CHECK(layer->getattr(big).ok());
+  std::string const some(4 << 20, 's');
+  Inode const next = must(layer->create(root, "next", {S_IFREG | 0644})).inode;
+  CHECK(must(layer->write(next, 0, bytes_of(some))) == some.size());
+  CHECK_FALSE(layer->getattr(big));
+  must(layer->hold_unlinked(false));
+  store.check();
+}
+
 // The store tree's nodes are copied by every checkpoint, and a pin keeps what they leave: that must not eat what nothing was promised from.
 TEST_CASE("full: hundreds of layers in a small store, by many threads under pins: it is never read-only, and all can go") {
   constexpr auto kTime = std::chrono::milliseconds(1500);
