@@ -18,10 +18,12 @@ struct Options {
   std::vector<std::string> paths{};
 };
 
-Status copy_out(Layer& layer, std::string const& path, std::vector<std::byte>& buffer, std::ostream& out) {
+Status copy_out(Layer& layer, std::string const& path, std::vector<std::byte>& buffer,
+                std::ostream& out) {
   LCFS_TRY_ASSIGN(auto const attr, resolve_path(layer, path, LastLink::kFollow));
   if (S_ISDIR(attr.info.mode)) return fs_error(EISDIR);
-  if (!S_ISREG(attr.info.mode)) return Error{Errc::kInvalid, "is no regular file", 0, {}, kNoOffset};
+  if (!S_ISREG(attr.info.mode))
+    return Error{Errc::kInvalid, "is no regular file", 0, {}, kNoOffset};
   for (std::uint64_t at = 0; at < attr.info.size && out;) {
     LCFS_TRY_ASSIGN(auto const got, layer.read(attr.inode, at, buffer));
     if (got == 0) break;
@@ -53,10 +55,12 @@ void add_cat(CLI::App& app, Context& context) {
   add_store_option(*cmd, options->store);
   add_at_option(*cmd, options->at);
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("PATH", options->paths, "Paths in the layer; symlinks are followed inside it")->required();
+  cmd->add_option("PATH", options->paths, "Paths in the layer; symlinks are followed inside it")
+      ->required();
   cmd->footer("Example:\n  lcfs cat debian:12 /etc/os-release");
   cmd->callback([options, &context] {
-    if (auto done = run_cat(*options, context); !done) context.exit = fail(context, "cat", done.error());
+    if (auto done = run_cat(*options, context); !done)
+      context.exit = fail(context, "cat", done.error());
   });
 }
 

@@ -13,7 +13,8 @@ namespace lcfs::cli {
 // `stop` ends it with kInterrupted.
 class ChangesetSink final : public exporter::TarSink {
  public:
-  ChangesetSink(LayerSnapshot& layer, std::ostream& out, std::atomic<bool> const& stop) : layer_(layer), out_(out), stop_(stop) {}
+  ChangesetSink(LayerSnapshot& layer, std::ostream& out, std::atomic<bool> const& stop)
+      : layer_(layer), out_(out), stop_(stop) {}
   Status bytes(std::span<std::byte const> bytes) override;
   Status body(Inode inode, std::uint64_t offset, std::uint64_t length) override;
 

@@ -30,7 +30,8 @@ CLI::Validator size_check() { return check_by("size", parse_size); }
 CLI::Validator positive_check() {
   return {[](std::string const& text) -> std::string {
             std::uint64_t number = 0;
-            auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+            auto const [end, error] =
+                std::from_chars(text.data(), text.data() + text.size(), number);
             if (error == std::errc{} && end == text.data() + text.size() && number > 0) return {};
             return "'" + text + "' is no whole number of 1 or more";
           },
@@ -39,6 +40,8 @@ CLI::Validator positive_check() {
 CLI::Validator layer_name_check() { return check_by("layer name", Store::check_layer_name); }
 CLI::Validator image_name_check() { return check_by("image name", importer::full_image_name); }
 CLI::Validator platform_check() { return check_by("platform", importer::parse_platform); }
-CLI::Validator config_change_check() { return check_by("config change", importer::parse_config_change); }
+CLI::Validator config_change_check() {
+  return check_by("config change", importer::parse_config_change);
+}
 
 }  // namespace lcfs::cli

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an argument must look like, whatever is in the store: anything else is wrong usage, told before anything is opened.
+// What an argument must look like, whatever is in the store: anything else is wrong usage, told
+// before anything is opened.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One function a subcommand: it adds flags to the parser, and a callback that makes the engine call, prints the answer
-// and sets the exit code.
+// One function a subcommand: it adds flags to the parser, and a callback that makes the engine
+// call, prints the answer and sets the exit code.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -26,7 +26,7 @@ struct Context {
   int exit = kOk;                       // set by the callback that ran
   std::vector<std::string> args{};      // the whole command line
   ServedStore const* served = nullptr;  // we are in a server
-  bool forwarded = false;               // a server has run the command; `exit` is its answer, and all was said
+  bool forwarded = false;  // a server has run the command; `exit` is its answer, and all was said
 };
 
 void add_mkfs(CLI::App& app, Context& context);

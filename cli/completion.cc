@@ -15,7 +15,7 @@ struct Typed {
   CLI::App* command = nullptr;
   CLI::Option* value_of = nullptr;  // the word being typed is its value
   std::size_t positionals = 0;
-  bool only_positionals = false;    // behind "--"
+  bool only_positionals = false;  // behind "--"
   std::string store{};
 };
 
@@ -33,10 +33,13 @@ Typed read_words(CLI::App& app, std::vector<std::string> const& words) {
       if (option == nullptr || !takes_value(*option)) continue;
       bool const last = equals == std::string::npos && i + 2 == words.size();
       if (last) typed.value_of = option;
-      auto const value = equals != std::string::npos ? word.substr(equals + 1) : last ? std::string{} : words[++i];
+      auto const value = equals != std::string::npos ? word.substr(equals + 1)
+                         : last                      ? std::string{}
+                                                     : words[++i];
       if (option->check_lname("store")) typed.store = value;
     } else {
-      auto const inner = typed.command->get_subcommands([&word](CLI::App* sub) { return sub->get_name() == word; });
+      auto const inner = typed.command->get_subcommands(
+          [&word](CLI::App* sub) { return sub->get_name() == word; });
       if (inner.empty() || typed.positionals != 0) {
         ++typed.positionals;
       } else {
@@ -48,19 +51,25 @@ Typed read_words(CLI::App& app, std::vector<std::string> const& words) {
 }
 
 // The names of a store; none if it can't be opened.
-void add_names(Context& context, std::string const& path, bool layers, std::vector<Completion>& out) {
+void add_names(Context& context, std::string const& path, bool layers,
+               std::vector<Completion>& out) {
   auto store = open_store(context, path, Access::kReadOnly);
   if (!store) return;
   if (layers) {
-    (void)(*store)->for_each_layer([&out](LayerInfo const& layer) {
-      if (!layer.anonymous) out.push_back({layer.name, layer.state == LayerState::kOpen ? "open layer" : "layer"});
-      return true;
-    }).ok();
+    (void)(*store)
+        ->for_each_layer([&out](LayerInfo const& layer) {
+          if (!layer.anonymous)
+            out.push_back({layer.name, layer.state == LayerState::kOpen ? "open layer" : "layer"});
+          return true;
+        })
+        .ok();
   }
-  (void)(*store)->for_each_image([&out](ImageDetails const& image) {
-    for (auto const& name : image.names) out.push_back({name, "image"});
-    return true;
-  }).ok();
+  (void)(*store)
+      ->for_each_image([&out](ImageDetails const& image) {
+        for (auto const& name : image.names) out.push_back({name, "image"});
+        return true;
+      })
+      .ok();
 }
 
 // "WHEN:{auto,always,never}" names all there is.
@@ -76,10 +85,12 @@ bool add_choices(std::string const& type, std::vector<Completion>& out) {
   return true;
 }
 
-void add_values(CLI::Option const& option, Context& context, std::string const& store, std::vector<Completion>& out) {
+void add_values(CLI::Option const& option, Context& context, std::string const& store,
+                std::vector<Completion>& out) {
   auto const type = option.get_type_name();
   if (add_choices(type, out)) return;
-  auto const kind = option.get_positional() ? option.get_name(true) : type.substr(0, type.find(':'));
+  auto const kind =
+      option.get_positional() ? option.get_name(true) : type.substr(0, type.find(':'));
   static constexpr char const* kLayers[] = {"LAYER", "A", "B", "OLD", "PARENT"};
   bool const layers = std::find(std::begin(kLayers), std::end(kLayers), kind) != std::end(kLayers);
   if (layers || kind == "IMAGE") add_names(context, store, layers, out);
@@ -87,7 +98,8 @@ void add_values(CLI::Option const& option, Context& context, std::string const& 
 
 void add_options(CLI::App const& command, std::vector<Completion>& out) {
   for (auto const* option : command.get_options())
-    for (auto const& name : option->get_lnames()) out.push_back({"--" + name, option->get_description()});
+    for (auto const& name : option->get_lnames())
+      out.push_back({"--" + name, option->get_description()});
 }
 
 // The one that the next word is for.
@@ -100,7 +112,8 @@ CLI::Option const* positional(CLI::App const& command, std::size_t index) {
 }
 
 constexpr char kBash[] =
-    "# bash completion for lcfs: source it, or put it into /usr/share/bash-completion/completions/lcfs.\n"
+    "# bash completion for lcfs: source it, or put it into "
+    "/usr/share/bash-completion/completions/lcfs.\n"
     "_lcfs() {\n"
     "  # Not COMP_WORDS: bash splits names at \":\", which images have.\n"
     "  local line=${COMP_LINE:0:COMP_POINT} words\n"
@@ -117,7 +130,8 @@ constexpr char kBash[] =
 
 constexpr char kZsh[] =
     "#compdef lcfs\n"
-    "# zsh completion for lcfs: put it into a directory of $fpath as _lcfs, or source it after compinit.\n"
+    "# zsh completion for lcfs: put it into a directory of $fpath as _lcfs, or source it after "
+    "compinit.\n"
     "_lcfs() {\n"
     "  local -a found\n"
     "  found=(\"${(@f)$(\"${words[1]}\" __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)}\")\n"
@@ -145,7 +159,8 @@ constexpr char kFish[] =
 
 }  // namespace
 
-std::vector<Completion> complete(CLI::App& app, Context& context, std::vector<std::string> const& words) {
+std::vector<Completion> complete(CLI::App& app, Context& context,
+                                 std::vector<std::string> const& words) {
   std::vector<Completion> all;
   std::string const typing = words.empty() ? std::string{} : words.back();
   auto const typed = read_words(app, words);
@@ -153,7 +168,8 @@ std::vector<Completion> complete(CLI::App& app, Context& context, std::vector<st
   if (typed.value_of != nullptr) {
     add_values(*typed.value_of, context, typed.store, all);
   } else if (!typed.only_positionals && typing.starts_with("--") && equals != std::string::npos) {
-    if (auto const* option = typed.command->get_option_no_throw(typing.substr(0, equals)); option != nullptr) {
+    if (auto const* option = typed.command->get_option_no_throw(typing.substr(0, equals));
+        option != nullptr) {
       add_values(*option, context, typed.store, all);
       for (auto& one : all) one.word.insert(0, typing.substr(0, equals + 1));
     }
@@ -161,7 +177,8 @@ std::vector<Completion> complete(CLI::App& app, Context& context, std::vector<st
     add_options(*typed.command, all);
   } else if (auto const inner = typed.command->get_subcommands({}); !inner.empty()) {
     for (auto const* sub : inner) all.push_back({sub->get_name(), sub->get_description()});
-  } else if (auto const* option = positional(*typed.command, typed.positionals); option != nullptr) {
+  } else if (auto const* option = positional(*typed.command, typed.positionals);
+             option != nullptr) {
     add_values(*option, context, typed.store, all);
   }
   std::erase_if(all, [&typing](Completion const& one) { return !one.word.starts_with(typing); });
@@ -182,10 +199,15 @@ int run_complete(std::vector<std::string> const& args, Context& context) {
 
 void add_completion(CLI::App& app, Context& context) {
   auto shell = std::make_shared<std::string>();
-  auto* cmd = app.add_subcommand("completion", "Print what a shell needs to complete commands and names");
-  cmd->add_option("SHELL", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  auto* cmd =
+      app.add_subcommand("completion", "Print what a shell needs to complete commands and names");
+  cmd->add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   cmd->footer("Example:\n  source <(lcfs completion bash)");
-  cmd->callback([shell, &context] { context.io.out << (*shell == "bash" ? kBash : *shell == "zsh" ? kZsh : kFish); });
+  cmd->callback([shell, &context] {
+    context.io.out << (*shell == "bash" ? kBash : *shell == "zsh" ? kZsh : kFish);
+  });
 }
 
 }  // namespace lcfs::cli

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may stand next on a command line: asked by the shells' completion scripts, answered by the parser itself.
+// What may stand next on a command line: asked by the shells' completion scripts, answered by the
+// parser itself.
 #pragma once
 
 #include <string>
@@ -16,9 +17,10 @@ struct Completion {
   std::string word{}, help{};
 };
 
-// `words`: the command line without the program's name, up to the one that is being typed, which may be empty.  Only what
-// begins with that.  Empty: nothing, or names of files.
-std::vector<Completion> complete(CLI::App& app, Context& context, std::vector<std::string> const& words);
+// `words`: the command line without the program's name, up to the one that is being typed, which
+// may be empty.  Only what begins with that.  Empty: nothing, or names of files.
+std::vector<Completion> complete(CLI::App& app, Context& context,
+                                 std::vector<std::string> const& words);
 
 // Answers "lcfs __complete WORD...": one a line, with its help behind a tab.
 int run_complete(std::vector<std::string> const& args, Context& context);

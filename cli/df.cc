@@ -27,17 +27,20 @@ struct Sums {
 
 Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   Sums sums;
-  sums.parts = space.reserved + space.store_tree + space.layers + space.history + space.pending + space.free;
+  sums.parts =
+      space.reserved + space.store_tree + space.layers + space.history + space.pending + space.free;
   for (auto const& layer : layers) sums.layers += layer.own_blocks;
   sums.right = sums.parts == space.total && sums.layers <= space.layers;
   return sums;
 }
 
 // What removing the layer would give back now; nothing where it would be refused.
-std::uint64_t frees(LayerInfo const& layer) { return layer.children == 0 && layer.images == 0 ? layer.own_blocks : 0; }
+std::uint64_t frees(LayerInfo const& layer) {
+  return layer.children == 0 && layer.images == 0 ? layer.own_blocks : 0;
+}
 
-void print_as_json(Store const& store, SpaceReport const& space, std::vector<LayerInfo> const& layers, Sums const& sums,
-                   Io const& io) {
+void print_as_json(Store const& store, SpaceReport const& space,
+                   std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
     print_json(io.out, {{"layer", layer.name},
@@ -63,15 +66,16 @@ void print_as_json(Store const& store, SpaceReport const& space, std::vector<Lay
   print_json(io.out, object);
 }
 
-void print_as_text(Options const& options, SpaceReport const& space, std::vector<LayerInfo> const& layers,
-                   Sums const& sums, Io const& io) {
+void print_as_text(Options const& options, SpaceReport const& space,
+                   std::vector<LayerInfo> const& layers, Sums const& sums, Io const& io) {
   auto const size = [&options](std::uint64_t blocks) {
     return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
   };
   Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED", "RM FREES"}, "lrrrrr");
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
-    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared), size(sizes.inherited),
+    table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared),
+               size(sizes.inherited),
                layer.children == 0 && layer.images == 0 ? size(layer.own_blocks) : "-"});
   }
   table.print(io.out);
@@ -80,13 +84,15 @@ void print_as_text(Options const& options, SpaceReport const& space, std::vector
   store.add({"reserved", size(space.reserved)});
   store.add({"store tree", size(space.store_tree)});
   store.add({"layers", size(sums.layers)});
-  if (space.layers != sums.layers) store.add({"layers being removed", size(space.layers - sums.layers)});
+  if (space.layers != sums.layers)
+    store.add({"layers being removed", size(space.layers - sums.layers)});
   store.add({"history", size(space.history)});
   store.add({"pending", size(space.pending)});
   store.add({"free", size(space.free)});
   store.add({"total", size(space.total)});
   store.print(io.out);
-  if (sums.right) io.out << fmt::format("\nthe sum is right: {} blocks of {} bytes\n", space.total, kBlockSize);
+  if (sums.right)
+    io.out << fmt::format("\nthe sum is right: {} blocks of {} bytes\n", space.total, kBlockSize);
 }
 
 Status run_df(Options const& options, Context& context) {
@@ -99,24 +105,26 @@ Status run_df(Options const& options, Context& context) {
   else
     print_as_text(options, space, layers, sums, context.io);
   if (sums.right) return Ok{};
-  return Error{
-      Errc::kCorrupt,
-      fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers have {}, their runs {}",
-                  sums.parts, space.total, sums.layers, space.layers),
-      0, store->device().name(), kNoOffset};
+  return Error{Errc::kCorrupt,
+               fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers "
+                           "have {}, their runs {}",
+                           sums.parts, space.total, sums.layers, space.layers),
+               0, store->device().name(), kNoOffset};
 }
 
 }  // namespace
 
 void add_df(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("df", "Show what the space of the store is used for, and check the sum");
+  auto* cmd =
+      app.add_subcommand("df", "Show what the space of the store is used for, and check the sum");
   add_store_option(*cmd, options->store);
   cmd->add_flag("--bytes", options->bytes, "Print sizes in bytes");
   cmd->add_flag("--json", options->json, "Print one JSON object a layer, then one for the store");
   cmd->footer("Example:\n  lcfs df --bytes");
   cmd->callback([options, &context] {
-    if (auto done = run_df(*options, context); !done) context.exit = fail(context, "df", done.error());
+    if (auto done = run_df(*options, context); !done)
+      context.exit = fail(context, "df", done.error());
   });
 }
 

@@ -48,7 +48,9 @@ std::string clean_path(std::string_view path) {
   return out.empty() ? "/" : out;
 }
 
-std::string parent_of(std::string const& path) { return path.substr(0, std::max<std::size_t>(path.rfind('/'), 1)); }
+std::string parent_of(std::string const& path) {
+  return path.substr(0, std::max<std::size_t>(path.rfind('/'), 1));
+}
 
 std::uint64_t changed_bytes(DiffEntry const& entry) {
   std::uint64_t bytes = 0;
@@ -63,10 +65,12 @@ std::string line_of(DiffEntry const& entry) {
   switch (entry.kind) {
     case DiffKind::kDeleted: return "D " + escape(entry.path);
     case DiffKind::kModified: return "C " + escape(entry.path);
-    case DiffKind::kRenamed: return fmt::format("R {} -> {}", escape(entry.from), escape(entry.path));
+    case DiffKind::kRenamed:
+      return fmt::format("R {} -> {}", escape(entry.from), escape(entry.path));
     default: break;
   }
-  return "A " + escape(entry.path) + (entry.link_to.empty() ? "" : " link to " + escape(entry.link_to));
+  return "A " + escape(entry.path) +
+         (entry.link_to.empty() ? "" : " link to " + escape(entry.link_to));
 }
 
 void print_lines(std::vector<DiffEntry> const& entries, std::ostream& out) {
@@ -86,7 +90,8 @@ void print_summary(std::vector<DiffEntry> const& entries, std::ostream& out) {
   for (auto const& entry : entries) {  // a directory stands before what is in it
     if (auto const top = top_of(entry); top != folded.end()) {
       ++top->second;
-    } else if (S_ISDIR(entry.mode) && (entry.kind == DiffKind::kAdded || entry.kind == DiffKind::kDeleted)) {
+    } else if (S_ISDIR(entry.mode) &&
+               (entry.kind == DiffKind::kAdded || entry.kind == DiffKind::kDeleted)) {
       folded.emplace(std::pair{entry.kind, entry.path}, 0);
     }
   }
@@ -111,7 +116,8 @@ char const* kind_text(DiffKind kind) {
   }
 }
 
-constexpr char const* kChanges[] = {"type", "content", "mode", "owner", "times", "xattrs", "rdev", "target", "links"};
+constexpr char const* kChanges[] = {"type",   "content", "mode",   "owner", "times",
+                                    "xattrs", "rdev",    "target", "links"};
 
 // "C /etc: mode, times".
 std::string words_of(DiffEntry const& entry) {
@@ -138,7 +144,8 @@ void print_objects(std::vector<DiffEntry> const& entries, std::ostream& out) {
       if ((entry.changes >> i & 1) != 0) object["changes"].push_back(kChanges[i]);
     }
     object["extents"] = Json::array();
-    for (auto const& range : entry.content) object["extents"].push_back({{"offset", range.offset}, {"bytes", range.length}});
+    for (auto const& range : entry.content)
+      object["extents"].push_back({{"offset", range.offset}, {"bytes", range.length}});
     object["xattrs"] = Json::array();
     for (auto const& name : entry.xattrs) {
       Json xattr;
@@ -183,19 +190,26 @@ void print_totals(std::vector<DiffEntry> const& entries, bool json, std::ostream
     directories[parent_of(entry.path)].count(entry);
     all.count(entry);
   }
-  Table table({"DIRECTORY", "ADDED", "CHANGED", "DELETED", "RENAMED", "BYTES ADDED", "CHANGED", "DELETED"}, "lrrrrrrr");
+  Table table(
+      {"DIRECTORY", "ADDED", "CHANGED", "DELETED", "RENAMED", "BYTES ADDED", "CHANGED", "DELETED"},
+      "lrrrrrrr");
   auto const add = [&](std::string const* directory, Totals const& t) {
     if (!json) {
-      table.add({directory != nullptr ? escape(*directory) : "total", std::to_string(t.added), std::to_string(t.changed),
-                 std::to_string(t.deleted), std::to_string(t.renamed), size_text(t.added_bytes), size_text(t.changed_bytes),
-                 size_text(t.deleted_bytes)});
+      table.add({directory != nullptr ? escape(*directory) : "total", std::to_string(t.added),
+                 std::to_string(t.changed), std::to_string(t.deleted), std::to_string(t.renamed),
+                 size_text(t.added_bytes), size_text(t.changed_bytes), size_text(t.deleted_bytes)});
       return;
     }
     Json object;
     object["directory"] = nullptr;
     if (directory != nullptr) put_bytes(object, "directory", *directory);
-    object.update({{"added", t.added}, {"changed", t.changed}, {"deleted", t.deleted}, {"renamed", t.renamed},
-                   {"added_bytes", t.added_bytes}, {"changed_bytes", t.changed_bytes}, {"deleted_bytes", t.deleted_bytes}});
+    object.update({{"added", t.added},
+                   {"changed", t.changed},
+                   {"deleted", t.deleted},
+                   {"renamed", t.renamed},
+                   {"added_bytes", t.added_bytes},
+                   {"changed_bytes", t.changed_bytes},
+                   {"deleted_bytes", t.deleted_bytes}});
     print_json(out, object);
   };
   for (auto const& [directory, totals] : directories) add(&directory, totals);
@@ -206,11 +220,14 @@ void print_totals(std::vector<DiffEntry> const& entries, bool json, std::ostream
 // ---------------------------------------------------------------------------------------------------------------
 // A changeset
 
-Error file_error(std::string const& path, char const* what) { return {Errc::kIo, what, errno, path, kNoOffset}; }
+Error file_error(std::string const& path, char const* what) {
+  return {Errc::kIo, what, errno, path, kNoOffset};
+}
 
 // A file that has its name only when it is whole.  What is no regular file is written to as it is.
 template <class Write>
-Status write_whole_file(std::string const& path, std::atomic<bool> const& stop, Write const& write) {
+Status write_whole_file(std::string const& path, std::atomic<bool> const& stop,
+                        Write const& write) {
   struct stat there {};
   bool const direct = stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode);
   auto const name = direct ? path : path + ".partial";
@@ -229,22 +246,29 @@ Status write_whole_file(std::string const& path, std::atomic<bool> const& stop, 
   }
   if (close(fd) != 0 && done) done = file_error(name, "cannot be written");
   if (direct) return done;
-  if (done && std::rename(name.c_str(), path.c_str()) != 0) done = file_error(path, "cannot be made");
+  if (done && std::rename(name.c_str(), path.c_str()) != 0)
+    done = file_error(path, "cannot be made");
   if (!done) (void)unlink(name.c_str());
   return done;
 }
 
-Status write_changeset(Options const& options, Context& context, LayerDiff& diff, std::vector<DiffEntry> const& entries) {
+Status write_changeset(Options const& options, Context& context, LayerDiff& diff,
+                       std::vector<DiffEntry> const& entries) {
   LCFS_TRY_ASSIGN(auto const latest, source_date_epoch(context.io));
   LCFS_TRY_ASSIGN(auto const items, changeset_of(diff, entries));
   StopOnSignal const signals(context.io);
   auto const write = [&](std::ostream& out) {
     ChangesetSink sink(diff.b(), out, signals.stop());
-    return exporter::ChangesetTar(diff.b(), sink, latest, [&context](std::string const& path) {
-             warn(context, "diff", fmt::format("{}: a socket, which a tar can't hold; left out", escape(path)));
-           }).write(items);
+    return exporter::ChangesetTar(
+               diff.b(), sink, latest,
+               [&context](std::string const& path) {
+                 warn(context, "diff",
+                      fmt::format("{}: a socket, which a tar can't hold; left out", escape(path)));
+               })
+        .write(items);
   };
-  return options.oci == "-" ? write(context.io.out) : write_whole_file(options.oci, signals.stop(), write);
+  return options.oci == "-" ? write(context.io.out)
+                            : write_whole_file(options.oci, signals.stop(), write);
 }
 
 // A path leads where it leads in each of the layers.
@@ -256,14 +280,16 @@ Status add_filter(LayerDiff& diff, std::string const& path, std::vector<std::str
     there = there || inode != 0;
     below.push_back(real);
   }
-  return there ? Status{} : Error{Errc::kNotFound, "neither of the layers has it", 0, path, kNoOffset};
+  return there ? Status{}
+               : Error{Errc::kNotFound, "neither of the layers has it", 0, path, kNoOffset};
 }
 
 constexpr std::uint64_t kNodeCache = std::uint64_t{128} << 20;  // bytes, if so much differs
 
 Status run_diff(Options const& options, Context& context) {
   if (options.oci == "-" && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
-    return Error{Errc::kInvalid, "standard output is a terminal; a changeset is no text", 0, {}, kNoOffset};
+    return Error{
+        Errc::kInvalid, "standard output is a terminal; a changeset is no text", 0, {}, kNoOffset};
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   // What differs is looked at more than once.  A server's cache is the server's.
   if (!store.mounted()) store->set_node_cache_limit(kNodeCache);
@@ -306,11 +332,14 @@ void add_diff(CLI::App& app, Context& context) {
   add_at_option(*cmd, options->at);
   auto* json = cmd->add_flag("--json", options->json, "Print one JSON object a difference");
   auto* stat = cmd->add_flag("--stat", options->stat, "Print totals for each directory");
-  auto* summary = cmd->add_flag("--summary", options->summary, "One line for a directory that came or went as a whole");
-  auto* oci = cmd->add_option("--oci", options->oci, "Write an OCI layer (tar) that makes A into B; -: to standard output");
+  auto* summary = cmd->add_flag("--summary", options->summary,
+                                "One line for a directory that came or went as a whole");
+  auto* oci = cmd->add_option(
+      "--oci", options->oci, "Write an OCI layer (tar) that makes A into B; -: to standard output");
   oci->type_name("FILE")->excludes(json)->excludes(stat)->excludes(summary);
   summary->excludes(json)->excludes(stat);
-  cmd->add_flag("-p,--patch", options->patch, "Print a patch of text files, as git diff does; what it can't say is a comment")
+  cmd->add_flag("-p,--patch", options->patch,
+                "Print a patch of text files, as git diff does; what it can't say is a comment")
       ->excludes(json)
       ->excludes(stat)
       ->excludes(summary)

@@ -15,7 +15,9 @@ namespace {
 
 // As git quotes names that would break a line or a word.
 std::string quoted(std::string const& name) {
-  bool const plain = std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' || c == 0x7f; });
+  bool const plain = std::none_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' || c == 0x7f;
+  });
   if (plain) return name;
   std::string out = "\"";
   for (char const c : name) {
@@ -32,7 +34,9 @@ std::string quoted(std::string const& name) {
 
 bool has_content(std::uint32_t mode) { return S_ISREG(mode) || S_ISLNK(mode); }
 
-char const* git_mode(std::uint32_t mode) { return S_ISLNK(mode) ? "120000" : (mode & 0100) != 0 ? "100755" : "100644"; }
+char const* git_mode(std::uint32_t mode) {
+  return S_ISLNK(mode) ? "120000" : (mode & 0100) != 0 ? "100755" : "100644";
+}
 
 // One side of a file.
 struct Side {
@@ -43,11 +47,13 @@ struct Side {
 
 class Patch {
  public:
-  Patch(LayerDiff& diff, std::ostream& out, std::atomic<bool> const& stop) : diff_(diff), out_(out), stop_(stop) {}
+  Patch(LayerDiff& diff, std::ostream& out, std::atomic<bool> const& stop)
+      : diff_(diff), out_(out), stop_(stop) {}
 
   // False: there is nothing of it that a patch can say.
   Result<bool> write(DiffEntry const& e) {
-    if (stop_.load(std::memory_order_relaxed)) return Error{Errc::kInterrupted, "interrupted", 0, {}, kNoOffset};
+    if (stop_.load(std::memory_order_relaxed))
+      return Error{Errc::kInterrupted, "interrupted", 0, {}, kNoOffset};
     std::optional<Side> a, b;
     if (e.kind != DiffKind::kAdded) LCFS_TRY(load(diff_.a(), e.a, a));
     if (e.kind != DiffKind::kDeleted) LCFS_TRY(load(diff_.b(), e.b, b));
@@ -60,7 +66,8 @@ class Patch {
       return true;
     }
     bool const changed = !a || !b || (e.changes & (kDiffContent | kDiffTarget)) != 0;
-    bool const says_something = changed || e.kind == DiffKind::kRenamed || git_mode(a->mode) != git_mode(b->mode);
+    bool const says_something =
+        changed || e.kind == DiffKind::kRenamed || git_mode(a->mode) != git_mode(b->mode);
     if (says_something) print(a ? &*a : nullptr, b ? &*b : nullptr, old_path, path, changed);
     return says_something;
   }
@@ -70,7 +77,8 @@ class Patch {
   Result<std::string> new_path(DiffEntry const& e) {
     if (e.kind != DiffKind::kModified) return e.path;
     LCFS_TRY_ASSIGN(auto const before, diff_.a().paths(e.a));
-    bool const same = before.empty() || std::find(before.begin(), before.end(), e.path) != before.end();
+    bool const same =
+        before.empty() || std::find(before.begin(), before.end(), e.path) != before.end();
     return same ? e.path : before.front();
   }
 
@@ -97,14 +105,17 @@ class Patch {
     return Ok{};
   }
 
-  void print(Side const* a, Side const* b, std::string const& old_path, std::string const& path, bool changed = true) {
+  void print(Side const* a, Side const* b, std::string const& old_path, std::string const& path,
+             bool changed = true) {
     auto const from = quoted("a" + old_path), to = quoted("b" + path);
     auto const left = a == nullptr ? "/dev/null" : from, right = b == nullptr ? "/dev/null" : to;
     if (changed && ((a != nullptr && !a->text) || (b != nullptr && !b->text))) {
       // A comment: without its content git refuses the whole patch.
       std::uint64_t const size = std::max(a == nullptr ? 0 : a->size, b == nullptr ? 0 : b->size);
-      out_ << (size > kMaxPatchFile ? fmt::format("# Files {} and {} differ ({}: too large for a patch)\n", left, right, size_text(size))
-                                    : fmt::format("# Binary files {} and {} differ\n", left, right));
+      out_ << (size > kMaxPatchFile
+                   ? fmt::format("# Files {} and {} differ ({}: too large for a patch)\n", left,
+                                 right, size_text(size))
+                   : fmt::format("# Binary files {} and {} differ\n", left, right));
       return;
     }
     out_ << fmt::format("diff --git {} {}\n", from, to);
@@ -112,12 +123,16 @@ class Patch {
     if (b == nullptr) out_ << fmt::format("deleted file mode {}\n", git_mode(a->mode));
     if (a != nullptr && b != nullptr && git_mode(a->mode) != git_mode(b->mode))
       out_ << fmt::format("old mode {}\nnew mode {}\n", git_mode(a->mode), git_mode(b->mode));
-    if (old_path != path) out_ << fmt::format("rename from {}\nrename to {}\n", quoted(old_path.substr(1)), quoted(path.substr(1)));
+    if (old_path != path)
+      out_ << fmt::format("rename from {}\nrename to {}\n", quoted(old_path.substr(1)),
+                          quoted(path.substr(1)));
     if (!changed) return;
     std::string const none;
     auto const &before = a == nullptr ? none : *a->text, &after = b == nullptr ? none : *b->text;
     if (before == after) return;
-    auto const end = [](std::string const& name) { return name.find(' ') == std::string::npos ? "" : "\t"; };  // as git ends names with blanks
+    auto const end = [](std::string const& name) {
+      return name.find(' ') == std::string::npos ? "" : "\t";
+    };  // as git ends names with blanks
     out_ << fmt::format("--- {}{}\n+++ {}{}\n", left, end(left), right, end(right));
     print_hunks(before, after, out_);
   }
@@ -131,13 +146,17 @@ class Patch {
 
 Status write_patch(LayerDiff& diff, std::vector<DiffEntry> const& entries, std::ostream& out,
                    std::function<std::string(DiffEntry const&)> const& words,
-                   std::function<void(DiffEntry const&, Error const&)> const& unreadable, std::atomic<bool> const& stop) {
+                   std::function<void(DiffEntry const&, Error const&)> const& unreadable,
+                   std::atomic<bool> const& stop) {
   Patch patch(diff, out, stop);
   for (auto const& entry : entries) {
     auto const said = patch.write(entry);
-    if (!said && said.error().code != Errc::kCorrupt && said.error().code != Errc::kIo) return said.error();
-    if (!said) unreadable(entry, said.error());
-    else if (!*said) out << "# " << words(entry) << '\n';
+    if (!said && said.error().code != Errc::kCorrupt && said.error().code != Errc::kIo)
+      return said.error();
+    if (!said)
+      unreadable(entry, said.error());
+    else if (!*said)
+      out << "# " << words(entry) << '\n';
   }
   return Ok{};
 }

@@ -33,10 +33,12 @@ class StreamSink final : public exporter::ByteSink {
  public:
   explicit StreamSink(std::ostream& out) : out_(out) {}
   Status write(std::span<std::byte const> bytes) override {
-    out_.write(reinterpret_cast<char const*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    out_.write(reinterpret_cast<char const*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
     if (out_) return Ok{};
     auto const* fd = dynamic_cast<FdStream*>(&out_);
-    return Error{Errc::kIo, "cannot be written", fd != nullptr ? fd->error() : 0, "standard output", kNoOffset};
+    return Error{Errc::kIo, "cannot be written", fd != nullptr ? fd->error() : 0, "standard output",
+                 kNoOffset};
   }
 
  private:
@@ -56,8 +58,11 @@ void print_report(Options const& options, exporter::ExportReport const& report, 
       line["manifest"] = digest_or_null(options.format == "oci", image.manifest_digest);
       line["layers"] = Json::array();
       for (auto const& layer : image.layers)
-        line["layers"].push_back({{"id", layer.name}, {"diff_id", digest_text(layer.diff_id)}, {"digest", digest_text(layer.digest)},
-                                  {"bytes", layer.plain_bytes}, {"size", layer.size},
+        line["layers"].push_back({{"id", layer.name},
+                                  {"diff_id", digest_text(layer.diff_id)},
+                                  {"digest", digest_text(layer.digest)},
+                                  {"bytes", layer.plain_bytes},
+                                  {"size", layer.size},
                                   {"identical", exporter::identical_text(layer.identical)}});
       object["images"].push_back(std::move(line));
     }
@@ -68,12 +73,14 @@ void print_report(Options const& options, exporter::ExportReport const& report, 
   }
   if (options.quiet) return;
   for (auto const& image : report.images) {
-    out << fmt::format("{}  {}\n", image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
-                       digest_text(image.config_digest));
+    out << fmt::format(
+        "{}  {}\n",
+        image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
+        digest_text(image.config_digest));
     Table table({"LAYER", "DIGEST", "BYTES", "SIZE", "IDENTICAL"}, "llrrl");
     for (auto const& layer : image.layers)
-      table.add({layer.name, digest_hex(layer.digest).substr(0, 12), size_text(layer.plain_bytes), size_text(layer.size),
-                 exporter::identical_text(layer.identical)});
+      table.add({layer.name, digest_hex(layer.digest).substr(0, 12), size_text(layer.plain_bytes),
+                 size_text(layer.size), exporter::identical_text(layer.identical)});
     table.print(out);
   }
 }
@@ -87,11 +94,15 @@ bool is_stream(std::string const& path) {
 Status run_export(Options const& options, Context& context) {
   bool const to_stdout = options.output == "-";
   if (to_stdout && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
-    return Error{Errc::kInvalid, "standard output is a terminal; name a file with -o, or redirect it", 0, {}, kNoOffset};
+    return Error{Errc::kInvalid,
+                 "standard output is a terminal; name a file with -o, or redirect it",
+                 0,
+                 {},
+                 kNoOffset};
   LCFS_TRY_ASSIGN(auto const latest, source_date_epoch(context.io));
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   StopOnSignal const signals(context.io);
-  Progress progress(context.io, options.quiet ? Progress::Mode::kNone
+  Progress progress(context.io, options.quiet                 ? Progress::Mode::kNone
                                 : options.progress == "plain" ? Progress::Mode::kPlain
                                 : options.progress == "none"  ? Progress::Mode::kNone
                                                               : Progress::Mode::kAuto);
@@ -104,11 +115,15 @@ Status run_export(Options const& options, Context& context) {
                                               : exporter::Compress::kOriginal;
   how.latest = latest;
   how.stop = &signals.stop();
-  how.progress = [&progress](std::uint64_t done, std::uint64_t total, std::string const& layer) { progress.bytes(done, total, layer); };
-  how.skipped = [&context](std::string const& layer, std::string const& path) {
-    warn(context, "export", fmt::format("{}: {}: a socket, which a tar can't hold; left out", layer, escape(path)));
+  how.progress = [&progress](std::uint64_t done, std::uint64_t total, std::string const& layer) {
+    progress.bytes(done, total, layer);
   };
-  if (auto const directory = context.io.env ? context.io.env("TMPDIR") : std::nullopt; directory && !directory->empty())
+  how.skipped = [&context](std::string const& layer, std::string const& path) {
+    warn(context, "export",
+         fmt::format("{}: {}: a socket, which a tar can't hold; left out", layer, escape(path)));
+  };
+  if (auto const directory = context.io.env ? context.io.env("TMPDIR") : std::nullopt;
+      directory && !directory->empty())
     how.spool = *directory;
   Result<exporter::ExportReport> report = Error{};
   if (to_stdout) {
@@ -122,7 +137,8 @@ Status run_export(Options const& options, Context& context) {
     StreamSink sink(out);
     how.stream = &sink;
     report = exporter::export_archive(*store, how);
-    if (report && !out.flush()) report = Error{Errc::kIo, "cannot be written", out.error(), options.output, kNoOffset};
+    if (report && !out.flush())
+      report = Error{Errc::kIo, "cannot be written", out.error(), options.output, kNoOffset};
   } else {
     how.path = options.output;
     report = exporter::export_archive(*store, how);
@@ -140,12 +156,14 @@ void add_export(CLI::App& app, Context& context) {
   auto* cmd = app.add_subcommand("export", "Write images or layers into an archive");
   add_store_option(*cmd, options->store);
   cmd->add_option("-o,--output", options->output,
-                  "File to write; a directory, or a name ending in a slash: an OCI layout; - (default): standard output")
+                  "File to write; a directory, or a name ending in a slash: an OCI layout; - "
+                  "(default): standard output")
       ->type_name("FILE");
   cmd->add_option("--format", options->format, "oci (an oci-archive) or docker (a docker-archive)")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"oci", "docker"}));
-  cmd->add_option("--compress", options->compress, "How layers are compressed: original (as they came), gzip, zstd or none")
+  cmd->add_option("--compress", options->compress,
+                  "How layers are compressed: original (as they came), gzip, zstd or none")
       ->type_name("HOW")
       ->check(CLI::IsMember({"original", "gzip", "zstd", "none"}));
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");
@@ -153,10 +171,12 @@ void add_export(CLI::App& app, Context& context) {
   cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "plain", "none"}));
-  cmd->add_option("IMAGE", options->names, "Images or layers, by name, digest or unique prefix")->required();
+  cmd->add_option("IMAGE", options->names, "Images or layers, by name, digest or unique prefix")
+      ->required();
   cmd->footer("Example:\n  lcfs export -o debian.tar debian:12");
   cmd->callback([options, &context] {
-    if (auto done = run_export(*options, context); !done) context.exit = fail(context, "export", done.error());
+    if (auto done = run_export(*options, context); !done)
+      context.exit = fail(context, "export", done.error());
   });
 }
 

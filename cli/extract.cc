@@ -33,10 +33,12 @@ Status run_extract(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const done, extract_tree(*layer, layer->root(), options.directory, how));
   if (done.problems != 0) context.exit = kFailed;
   if (options.json)
-    print_json(context.io.out, {{"entries", done.entries}, {"bytes", done.bytes}, {"problems", done.problems}});
+    print_json(context.io.out,
+               {{"entries", done.entries}, {"bytes", done.bytes}, {"problems", done.problems}});
   else if (!options.quiet)
-    context.io.err << fmt::format("lcfs: extract: {} entries, {} bytes{}\n", done.entries, done.bytes,
-                                  done.problems == 0 ? "" : fmt::format(", {} problems", done.problems));
+    context.io.err << fmt::format(
+        "lcfs: extract: {} entries, {} bytes{}\n", done.entries, done.bytes,
+        done.problems == 0 ? "" : fmt::format(", {} problems", done.problems));
   return Ok{};
 }
 
@@ -47,17 +49,20 @@ void add_extract(CLI::App& app, Context& context) {
   auto* cmd = app.add_subcommand("extract", "Write a layer's files into a directory");
   add_store_option(*cmd, options->store);
   add_at_option(*cmd, options->at);
-  cmd->add_flag("--force", options->force, "The directory may hold files; what is in the way is replaced");
+  cmd->add_flag("--force", options->force,
+                "The directory may hold files; what is in the way is replaced");
   cmd->add_flag("--no-same-owner", options->no_same_owner, "Leave the owners as they come");
   cmd->add_flag("--rootless", options->rootless,
-                "What an ordinary user can make: no owners, no device nodes, no extended attributes but user.*");
+                "What an ordinary user can make: no owners, no device nodes, no extended "
+                "attributes but user.*");
   cmd->add_flag("-q,--quiet", options->quiet, "No summary on standard error");
   cmd->add_flag("--json", options->json, "Print the summary as one JSON object");
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
   cmd->add_option("DIR", options->directory, "Directory, empty or not there yet")->required();
   cmd->footer("Example:\n  lcfs extract debian:12 /srv/debian");
   cmd->callback([options, &context] {
-    if (auto done = run_extract(*options, context); !done) context.exit = fail(context, "extract", done.error());
+    if (auto done = run_extract(*options, context); !done)
+      context.exit = fail(context, "extract", done.error());
   });
 }
 

@@ -49,8 +49,8 @@ std::streamsize FdBuffer::xsputn(char const* bytes, std::streamsize count) {
 bool FdBuffer::write_all(char const* bytes, std::size_t count) {
   while (count != 0) {
     if (error_ != 0 || !wait()) return false;
-    // POLLOUT promises room for that much in a pipe; more would wait for the reader.  We may not make it non-blocking:
-    // the client, and whoever else has it, would see that.
+    // POLLOUT promises room for that much in a pipe; more would wait for the reader.  We may not
+    // make it non-blocking: the client, and whoever else has it, would see that.
     std::size_t const part = regular_ ? count : std::min<std::size_t>(count, PIPE_BUF);
     ssize_t const n = ::write(fd_, bytes, part);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
@@ -78,7 +78,8 @@ bool FdBuffer::wait() {
   }
 }
 
-FdStream::FdStream(int fd, std::atomic<bool> const* stop) : std::ostream(nullptr), buffer_(fd, stop) {
+FdStream::FdStream(int fd, std::atomic<bool> const* stop)
+    : std::ostream(nullptr), buffer_(fd, stop) {
   rdbuf(&buffer_);
 }
 

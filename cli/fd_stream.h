@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An output stream on a file descriptor, for commands that a server runs with their client's descriptors: a broken pipe
-// is an error of the stream, and a reader that doesn't read holds nothing up once the command shall stop.
+// An output stream on a file descriptor, for commands that a server runs with their client's
+// descriptors: a broken pipe is an error of the stream, and a reader that doesn't read holds
+// nothing up once the command shall stop.
 #pragma once
 
 #include <array>
@@ -33,12 +34,15 @@ class FdBuffer final : public std::streambuf {
 
 class FdStream final : public std::ostream {
  public:
-  // `fd` stays the caller's.  `stop` may be null.  Flush before the end: errors of the destructor are not seen.
+  // `fd` stays the caller's.  `stop` may be null.  Flush before the end: errors of the destructor
+  // are not seen.
   FdStream(int fd, std::atomic<bool> const* stop);
   ~FdStream() override { flush(); }
   FdStream(FdStream const&) = delete;
   FdStream& operator=(FdStream const&) = delete;
-  [[nodiscard]] int error() const { return buffer_.error(); }  // errno of the first write that failed; 0: none
+  [[nodiscard]] int error() const {
+    return buffer_.error();
+  }  // errno of the first write that failed; 0: none
 
  private:
   FdBuffer buffer_;

@@ -42,7 +42,9 @@ char const* type_text(std::uint32_t mode) {
   }
 }
 
-std::string rdev_text(std::uint64_t rdev) { return fmt::format("{}, {}", rdev >> 32, rdev & 0xffffffff); }
+std::string rdev_text(std::uint64_t rdev) {
+  return fmt::format("{}, {}", rdev >> 32, rdev & 0xffffffff);
+}
 
 Result<Json> file_json(Layer& layer, std::string const& path, Attr const& attr) {
   auto const& info = attr.info;

@@ -16,8 +16,8 @@ char const* type_text(std::uint32_t mode);
 // "8, 1"
 std::string rdev_text(std::uint64_t rdev);
 
-// {"path","type","mode","inode","nlink","uid","gid","size","blocks","mtime"}, and "target" or "rdev" where there is
-// one. Errors are those of reading the target.
+// {"path","type","mode","inode","nlink","uid","gid","size","blocks","mtime"}, and "target" or
+// "rdev" where there is one. Errors are those of reading the target.
 Result<Json> file_json(Layer& layer, std::string const& path, Attr const& attr);
 
 }  // namespace lcfs::cli

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on a store that a server has: the client's side asks for them, the server's side runs them.
+// Commands on a store that a server has: the client's side asks for them, the server's side runs
+// them.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,17 +18,21 @@ namespace lcfs::cli {
 namespace {
 
 // What a command may ask of its environment, LCFS_STORE aside.
-constexpr char const* kForwarded[] = {"LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "TMPDIR", "NO_COLOR", "TERM", "COLUMNS", "LC_ALL", "LC_CTYPE", "LANG"};
+constexpr char const* kForwarded[] = {
+    "LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "TMPDIR", "NO_COLOR", "TERM", "COLUMNS",
+    "LC_ALL",           "LC_CTYPE",          "LANG"};
 
 // Read, where umask(2) would have to change it.
 mode_t current_umask() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
-    if (line.starts_with("Umask:")) return static_cast<mode_t>(std::strtoul(line.c_str() + 6, nullptr, 8));
+    if (line.starts_with("Umask:"))
+      return static_cast<mode_t>(std::strtoul(line.c_str() + 6, nullptr, 8));
   return 022;
 }
 
-mount::ControlCommand command_for(Context const& context, std::string const& path, std::vector<std::string> args) {
+mount::ControlCommand command_for(Context const& context, std::string const& path,
+                                  std::vector<std::string> args) {
   mount::ControlCommand command;
   command.args = std::move(args);
   command.umask = current_umask();
@@ -35,13 +40,16 @@ mount::ControlCommand command_for(Context const& context, std::string const& pat
   command.variables.emplace_back("LCFS_STORE", path);
   if (context.io.env)
     for (char const* name : kForwarded)
-      if (auto value = context.io.env(name)) command.variables.emplace_back(name, *std::move(value));
+      if (auto value = context.io.env(name))
+        command.variables.emplace_back(name, *std::move(value));
   return command;
 }
 
 }  // namespace
 
-Result<bool> forward(Context& context, std::string const& path) { return forward(context, path, context.args); }
+Result<bool> forward(Context& context, std::string const& path) {
+  return forward(context, path, context.args);
+}
 
 Result<bool> forward(Context& context, std::string const& path, std::vector<std::string> args) {
   auto const& io = context.io;
@@ -50,9 +58,9 @@ Result<bool> forward(Context& context, std::string const& path, std::vector<std:
   io.out.flush();
   io.err.flush();
   // A command that doesn't wait for signals just dies of them, and the server sees that.
-  auto const answer =
-      mount::control_call(mount::control_socket_paths(store, io.env), store.owner, command_for(context, path, std::move(args)),
-                          {io.in_fd, io.out_fd, io.err_fd}, StopOnSignal::active());
+  auto const answer = mount::control_call(mount::control_socket_paths(store, io.env), store.owner,
+                                          command_for(context, path, std::move(args)),
+                                          {io.in_fd, io.out_fd, io.err_fd}, StopOnSignal::active());
   if (!answer) {
     auto error = answer.error();
     if (error.path.empty()) error.path = path;
@@ -68,7 +76,8 @@ int run_for_client(mount::ControlRequest& request, mount::Serving const& serving
   FdStream out(request.out.get(), &request.stop);
   FdStream err(request.err.get(), &request.stop);
   err << std::unitbuf;
-  Io io{out, err, isatty(request.err.get()) == 1, [&request](char const* name) { return request.variable(name); }};
+  Io io{out, err, isatty(request.err.get()) == 1,
+        [&request](char const* name) { return request.variable(name); }};
   io.in_fd = request.in.get();
   io.out_fd = request.out.get();
   io.err_fd = request.err.get();
@@ -76,7 +85,8 @@ int run_for_client(mount::ControlRequest& request, mount::Serving const& serving
   ServedStore const served{serving, identity};
   try {
     return run(request.command.args, io, &served);
-  } catch (std::exception const& error) {  // no memory: the client's trouble, not that of all mounts
+  } catch (
+      std::exception const& error) {  // no memory: the client's trouble, not that of all mounts
     err << fmt::format("lcfs: {}\n", error.what());
     return kFailed;
   }

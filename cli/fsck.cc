@@ -23,7 +23,8 @@ namespace {
 
 struct Options {
   std::string store{}, positional{}, heal_from{};
-  bool no_write = false, preen = false, automatic = false, yes = false, force = false, remove_unreadable = false, search = false;
+  bool no_write = false, preen = false, automatic = false, yes = false, force = false,
+       remove_unreadable = false, search = false;
   bool progress = false;
   int progress_fd = 0;
   FsckStyle style{};
@@ -42,8 +43,8 @@ Error mounted(std::string const& path, std::optional<pid_t> pid) {
       for (auto const& entry : *mounts) places.push_back(entry.directory);
   return Error{Errc::kBusy,
                fmt::format("mounted by {}{}{}; lcfs umount ends that, and lcfs fsck -n only looks",
-                           pid ? fmt::format("pid {}", *pid) : "another process", places.empty() ? "" : " at ",
-                           fmt::join(places, ", ")),
+                           pid ? fmt::format("pid {}", *pid) : "another process",
+                           places.empty() ? "" : " at ", fmt::join(places, ", ")),
                0, path, kNoOffset};
 }
 
@@ -68,8 +69,10 @@ Result<Subject> open_subject(Context& context, std::string const& path) {
   Subject subject;
   if (is_served(context, path)) {
     auto& store = context.served->serving.store;
-    // So that what is checked is what is there.  A store that can't be written is checked as it is on the device.
-    if (auto done = store.checkpoint(); !done && done.error().code != Errc::kReadOnly) return std::move(done).error();
+    // So that what is checked is what is there.  A store that can't be written is checked as it is
+    // on the device.
+    if (auto done = store.checkpoint(); !done && done.error().code != Errc::kReadOnly)
+      return std::move(done).error();
     subject.pin = store.pin();
     LCFS_TRY_ASSIGN(subject.device, open_device(path, Access::kReadOnlyNoLock));
     return subject;
@@ -87,19 +90,21 @@ Result<Subject> open_subject(Context& context, std::string const& path) {
   return subject;
 }
 
-// The bar of -C, or lines for the program that called us: "pass done all what" on a descriptor of its own, as e2fsck writes them.
+// The bar of -C, or lines for the program that called us: "pass done all what" on a descriptor of
+// its own, as e2fsck writes them.
 class Show {
  public:
   Show(Options const& options, Io const& io)
       : options_(options),
         progress_(io, options.style.quiet && !options.progress ? Progress::Mode::kNone
-                      : options.progress && !io.err_is_tty       ? Progress::Mode::kPlain
-                                                                 : Progress::Mode::kAuto) {}
+                      : options.progress && !io.err_is_tty     ? Progress::Mode::kPlain
+                                                               : Progress::Mode::kAuto) {}
 
   void layers(std::string_view layer, std::uint64_t done, std::uint64_t of) {
     if (options_.progress && options_.progress_fd > 0) {
       auto const line = fmt::format("1 {} {} {}\n", done, of, escape(layer));
-      [[maybe_unused]] auto const n = ::write(options_.progress_fd, line.data(), line.size());  // nobody need read it
+      [[maybe_unused]] auto const n =
+          ::write(options_.progress_fd, line.data(), line.size());  // nobody need read it
       return;
     }
     progress_.layers(layer, done, of);
@@ -117,7 +122,9 @@ fsck::Options check_options(Options const& options, Show& show, StopOnSignal con
   how.walk_all = options.force;
   how.search = options.search;
   how.stop = &signals.stop();
-  how.progress = [&show](std::string_view layer, std::uint64_t done, std::uint64_t of) { show.layers(layer, done, of); };
+  how.progress = [&show](std::string_view layer, std::uint64_t done, std::uint64_t of) {
+    show.layers(layer, done, of);
+  };
   return how;
 }
 
@@ -134,8 +141,9 @@ int check_only(Options const& options, Context& context, std::string const& path
   print_summary(options.style, path, *report, false, 0, context.io);
   if (report->clean()) return kFsckClean;
   if (!subject->in_use) return kFsckDamage;
-  return operational(context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only", 0,
-                                    path, kNoOffset});
+  return operational(
+      context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only",
+                     0, path, kNoOffset});
 }
 
 // Answers for one run: those of the options, or of whoever sits at the terminal.
@@ -152,7 +160,8 @@ class Answers {
  private:
   bool decide(fsck::Proposal const& proposal) {
     // To lose a file's sound part as well is never meant by a mere yes to all.
-    if (proposal.step == fsck::Step::kFiles && (options_.remove_unreadable || options_.yes || options_.preen))
+    if (proposal.step == fsck::Step::kFiles &&
+        (options_.remove_unreadable || options_.yes || options_.preen))
       return options_.remove_unreadable && !options_.preen;
     if (options_.preen) return proposal.safe;
     if (all_) return true;
@@ -174,26 +183,34 @@ class Answers {
   bool all_;
 };
 
-Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device, fsck::Options const& how) {
+Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device,
+                           fsck::Options const& how) {
   LCFS_TRY_ASSIGN(auto const healer, fsck::Healer::look(device, how));
   // Also where there is nothing to heal a wrong name is told.
   if (options.heal_from != "-" && ::access(options.heal_from.c_str(), R_OK) != 0)
-    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno, options.heal_from, kNoOffset};
+    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno,
+                 options.heal_from, kNoOffset};
   if (healer->damaged() == 0) return std::uint64_t{0};
   LCFS_TRY(importer::offer_archive(*healer, options.heal_from, context.io.in_fd));
   LCFS_TRY(healer->finish());
   if (healer->healed() == 0)
-    warn(context, "fsck", fmt::format("{}: has none of the {} damaged blocks", escape(options.heal_from), healer->damaged()));
+    warn(context, "fsck",
+         fmt::format("{}: has none of the {} damaged blocks", escape(options.heal_from),
+                     healer->damaged()));
   return healer->healed();
 }
 
 int mend(Options const& options, Context& context, std::string const& path) {
   auto const& io = context.io;
-  if (auto const free = refuse_mounted(context, path); !free) return operational(context, free.error());
+  if (auto const free = refuse_mounted(context, path); !free)
+    return operational(context, free.error());
   auto const device = open_device(path, Access::kReadWrite);
   if (!device) return operational(context, device.error());
-  if (!options.preen && !options.yes && (isatty(io.in_fd) == 0 || io.out_fd < 0 || isatty(io.out_fd) == 0)) {
-    fail(context, "fsck", Error{Errc::kInvalid, "a terminal is needed to ask what to repair; -n, -p or -y say it before", 0, path});
+  if (!options.preen && !options.yes &&
+      (isatty(io.in_fd) == 0 || io.out_fd < 0 || isatty(io.out_fd) == 0)) {
+    fail(context, "fsck",
+         Error{Errc::kInvalid,
+               "a terminal is needed to ask what to repair; -n, -p or -y say it before", 0, path});
     return kFsckOperation;
   }
   Show show(options, io);
@@ -221,14 +238,17 @@ int mend(Options const& options, Context& context, std::string const& path) {
   print_summary(options.style, path, done->after, changed, healed, io);
   if (options.preen && !done->after.clean())
     warn(context, "fsck", path + ": what is left is not for -p; run lcfs fsck by hand, without it");
-  return (changed ? int{kFsckCorrected} : int{kFsckClean}) | (done->after.clean() ? int{kFsckClean} : int{kFsckDamage});
+  return (changed ? int{kFsckCorrected} : int{kFsckClean}) |
+         (done->after.clean() ? int{kFsckClean} : int{kFsckDamage});
 }
 
 int run_fsck(Options& options, Context& context) {
-  auto const path = options.positional.empty() ? store_path(context.io, options.store) : options.positional;
+  auto const path =
+      options.positional.empty() ? store_path(context.io, options.store) : options.positional;
   options.preen = options.preen || options.automatic;
   if (int{options.no_write} + int{options.preen} + int{options.yes} > 1) {
-    context.io.err << "lcfs: fsck: only one of -n, -p (or -a) and -y can be given; see lcfs fsck --help\n";
+    context.io.err
+        << "lcfs: fsck: only one of -n, -p (or -a) and -y can be given; see lcfs fsck --help\n";
     return kFsckUsage;
   }
   if (options.no_write && (options.remove_unreadable || !options.heal_from.empty())) {
@@ -236,10 +256,12 @@ int run_fsck(Options& options, Context& context) {
     return kFsckUsage;
   }
   if (options.preen && options.remove_unreadable) {
-    context.io.err << "lcfs: fsck: -p only makes repairs that lose nothing; --remove-unreadable needs -y, or an answer; see lcfs fsck --help\n";
+    context.io.err << "lcfs: fsck: -p only makes repairs that lose nothing; --remove-unreadable "
+                      "needs -y, or an answer; see lcfs fsck --help\n";
     return kFsckUsage;
   }
-  options.style.data = options.style.data || options.remove_unreadable || !options.heal_from.empty();
+  options.style.data =
+      options.style.data || options.remove_unreadable || !options.heal_from.empty();
   return options.no_write ? check_only(options, context, path) : mend(options, context, path);
 }
 
@@ -250,25 +272,37 @@ void add_fsck(CLI::App& app, Context& context) {
   auto* cmd = app.add_subcommand("fsck", "Check and mend a store");
   auto* store = add_store_option(*cmd, options->store);
   cmd->add_flag("-n", options->no_write, "Only report, write nothing");
-  cmd->add_flag("-p", options->preen, "Without questions, but only repairs that can't lose anything");
+  cmd->add_flag("-p", options->preen,
+                "Without questions, but only repairs that can't lose anything");
   cmd->add_flag("-a", options->automatic, "The same as -p");
   cmd->add_flag("-y", options->yes, "Yes to all repairs");
-  cmd->add_flag("-f", options->force, "Walk the whole tree of each layer, also where what it changed of its parent would do");
-  cmd->add_flag("-v,--verbose", options->style.verbose, "Print what was read, and where the blocks are");
-  cmd->add_option("-C", options->progress_fd, "Show progress; FD other than 0: as lines for a program, on that descriptor")
+  cmd->add_flag(
+      "-f", options->force,
+      "Walk the whole tree of each layer, also where what it changed of its parent would do");
+  cmd->add_flag("-v,--verbose", options->style.verbose,
+                "Print what was read, and where the blocks are");
+  cmd->add_option("-C", options->progress_fd,
+                  "Show progress; FD other than 0: as lines for a program, on that descriptor")
       ->type_name("FD");
   cmd->add_flag("--data", options->style.data, "Check the checksums of all file data too");
   cmd->add_option("--heal-from", options->heal_from,
-                  "Look in this archive (a file, a directory, or - for standard input) for data that is damaged")
+                  "Look in this archive (a file, a directory, or - for standard input) for data "
+                  "that is damaged")
       ->type_name("ARCHIVE");
-  cmd->add_flag("--remove-unreadable", options->remove_unreadable, "Remove files whose data can't be read");
-  cmd->add_flag("--search", options->search, "If no store tree can be read, look for an older one all over the store");
+  cmd->add_flag("--remove-unreadable", options->remove_unreadable,
+                "Remove files whose data can't be read");
+  cmd->add_flag("--search", options->search,
+                "If no store tree can be read, look for an older one all over the store");
   cmd->add_flag("-q,--quiet", options->style.quiet, "Print nothing if the store is clean");
-  cmd->add_flag("--json", options->style.json, "Print one JSON object a finding and repair, then one for the store");
-  cmd->add_option("STORE", options->positional, "File or block device (default: the store that --store would mean)")
+  cmd->add_flag("--json", options->style.json,
+                "Print one JSON object a finding and repair, then one for the store");
+  cmd->add_option("STORE", options->positional,
+                  "File or block device (default: the store that --store would mean)")
       ->excludes(store);
   cmd->set_version_flag("-V,--version", version_text(), "Print the version");
-  cmd->footer("Example:\n  lcfs fsck -n --data /srv/images.lcfs\n  lcfs fsck -y --heal-from debian.tar /srv/images.lcfs");
+  cmd->footer(
+      "Example:\n  lcfs fsck -n --data /srv/images.lcfs\n  lcfs fsck -y --heal-from debian.tar "
+      "/srv/images.lcfs");
   auto* progress = cmd->get_option("-C");
   cmd->callback([options, progress, &context] {
     options->progress = progress->count() != 0;

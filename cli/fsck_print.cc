@@ -21,7 +21,8 @@ char const* slot_text(fsck::Slot const& slot) {
 
 // Is the second one about the next block of the same file?
 bool goes_on(fsck::Finding const& a, fsck::Finding const& b) {
-  return a.code == fsck::Code::kData && b.code == a.code && b.layer == a.layer && b.inode == a.inode && b.inode != 0 && b.offset == a.offset + kBlockSize;
+  return a.code == fsck::Code::kData && b.code == a.code && b.layer == a.layer &&
+         b.inode == a.inode && b.inode != 0 && b.offset == a.offset + kBlockSize;
 }
 
 Json finding_json(fsck::Finding const& finding) {
@@ -39,7 +40,8 @@ Json finding_json(fsck::Finding const& finding) {
   return object;
 }
 
-Json summary_json(std::string const& path, fsck::Report const& report, bool changed, std::uint64_t healed) {
+Json summary_json(std::string const& path, fsck::Report const& report, bool changed,
+                  std::uint64_t healed) {
   Json object;
   put_bytes(object, "store", path);
   object["clean"] = report.clean();
@@ -74,21 +76,23 @@ void print_findings(FsckStyle const& style, fsck::Report const& report, Io const
     return;
   }
   for (auto it = report.findings.begin(); it != report.findings.end();) {
-    io.out << fmt::format("{}: {}: {}", it->severity == fsck::Severity::kError ? "error" : "note", fsck::code_name(it->code),
-                          escape_controls(it->line()));
+    io.out << fmt::format("{}: {}: {}", it->severity == fsck::Severity::kError ? "error" : "note",
+                          fsck::code_name(it->code), escape_controls(it->line()));
     auto last = it;
     while (last + 1 != report.findings.end() && goes_on(*last, *(last + 1))) ++last;
     if (last != it) io.out << fmt::format("; so have the {} blocks behind it", last - it);
     io.out << '\n';
     it = last + 1;
   }
-  if (report.left_out != 0) io.out << fmt::format("{} more findings are not shown\n", report.left_out);
+  if (report.left_out != 0)
+    io.out << fmt::format("{} more findings are not shown\n", report.left_out);
 }
 
 std::string proposal_text(fsck::Proposal const& proposal) {
-  auto text = fmt::format("{}: {}{}", fsck::step_name(proposal.step),
-                          proposal.layer_name.empty() ? "" : fmt::format("layer {}: ", escape(proposal.layer_name)),
-                          escape_controls(proposal.text));
+  auto text = fmt::format(
+      "{}: {}{}", fsck::step_name(proposal.step),
+      proposal.layer_name.empty() ? "" : fmt::format("layer {}: ", escape(proposal.layer_name)),
+      escape_controls(proposal.text));
   for (auto const& detail : proposal.details) text += "\n    " + escape_controls(detail);
   return text;
 }
@@ -108,20 +112,24 @@ void print_repair(FsckStyle const& style, fsck::Proposal const& proposal, bool d
   print_json(io.out, object);
 }
 
-void print_summary(FsckStyle const& style, std::string const& path, fsck::Report const& report, bool changed,
-                   std::uint64_t healed, Io const& io) {
+void print_summary(FsckStyle const& style, std::string const& path, fsck::Report const& report,
+                   bool changed, std::uint64_t healed, Io const& io) {
   if (style.json) return print_json(io.out, summary_json(path, report, changed, healed));
   if (style.quiet && report.clean() && !changed) return;
   auto const& c = report.counters;
   if (style.verbose)
     io.out << fmt::format(
-        "blocks: {} reserved, {} store tree, {} metadata and {} data of layers, {} of removed layers, {} free\n"
+        "blocks: {} reserved, {} store tree, {} metadata and {} data of layers, {} of removed "
+        "layers, {} free\n"
         "read: {} nodes, {} blocks of data\n",
-        c.reserved, c.store_tree, c.layer_nodes, c.layer_data, c.dying, c.free, c.nodes_read, c.data_checked);
+        c.reserved, c.store_tree, c.layer_nodes, c.layer_data, c.dying, c.free, c.nodes_read,
+        c.data_checked);
   if (healed != 0) io.out << fmt::format("{} blocks of data were healed\n", healed);
-  io.out << fmt::format("{}: {}{}, {} layers, {} images, {} inodes, {}/{} blocks free{}\n", escape(path),
-                        changed ? "changed; " : "", report.clean() ? "clean" : fmt::format("{} errors", report.errors), c.layers,
-                        c.images, c.inodes, c.free, c.total, style.data ? "" : ", data not checked");
+  io.out << fmt::format("{}: {}{}, {} layers, {} images, {} inodes, {}/{} blocks free{}\n",
+                        escape(path), changed ? "changed; " : "",
+                        report.clean() ? "clean" : fmt::format("{} errors", report.errors),
+                        c.layers, c.images, c.inodes, c.free, c.total,
+                        style.data ? "" : ", data not checked");
 }
 
 }  // namespace lcfs::cli

@@ -18,7 +18,7 @@ void print_findings(FsckStyle const& style, fsck::Report const& report, Io const
 void print_repair(FsckStyle const& style, fsck::Proposal const& proposal, bool done, Io const& io);
 // "layer base: tree: mend its tree", and its details, as a question shows them.
 std::string proposal_text(fsck::Proposal const& proposal);
-void print_summary(FsckStyle const& style, std::string const& path, fsck::Report const& report, bool changed,
-                   std::uint64_t healed, Io const& io);
+void print_summary(FsckStyle const& style, std::string const& path, fsck::Report const& report,
+                   bool changed, std::uint64_t healed, Io const& io);
 
 }  // namespace lcfs::cli

@@ -29,7 +29,8 @@ Status run_grow(Options const& options, Context& context) {
   else if (!options.quiet && before == after)
     out << fmt::format("{} ({} bytes) already\n", size_text(after), after);
   else if (!options.quiet)
-    out << fmt::format("{} ({} bytes), before {} ({} bytes)\n", size_text(after), after, size_text(before), before);
+    out << fmt::format("{} ({} bytes), before {} ({} bytes)\n", size_text(after), after,
+                       size_text(before), before);
   return Ok{};
 }
 
@@ -41,11 +42,13 @@ void add_grow(CLI::App& app, Context& context) {
   add_store_option(*cmd, options->store);
   cmd->add_flag("-q,--quiet", options->quiet, "Print nothing");
   cmd->add_flag("--json", options->json, "Print one JSON object");
-  cmd->add_option("SIZE", options->size, "Its new size; a file is made that large first (default: what the device has)")
+  cmd->add_option("SIZE", options->size,
+                  "Its new size; a file is made that large first (default: what the device has)")
       ->check(size_check());
   cmd->footer("Example:\n  lcfs grow 20G");
   cmd->callback([options, &context] {
-    if (auto done = run_grow(*options, context); !done) context.exit = fail(context, "grow", done.error());
+    if (auto done = run_grow(*options, context); !done)
+      context.exit = fail(context, "grow", done.error());
   });
 }
 

@@ -62,8 +62,9 @@ Status list_images(Options const& options, Context& context) {
     if (names.empty()) names.emplace_back("-");
     auto const& info = image.details.info;
     for (auto const& name : names)
-      table.add({escape(name), digest_hex(info.config_digest).substr(0, 12), std::to_string(info.layer_count),
-                 size_text(size_of(image)), time_text(info.imported_ns)});
+      table.add({escape(name), digest_hex(info.config_digest).substr(0, 12),
+                 std::to_string(info.layer_count), size_text(size_of(image)),
+                 time_text(info.imported_ns)});
   }
   if (options.json)
     print_json(context.io.out, object);
@@ -75,9 +76,9 @@ Status list_images(Options const& options, Context& context) {
 Status show_image(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_image(options.name));
-  for (auto const& [wanted, kind] :
-       {std::pair{options.config, BlobKind::kConfig}, std::pair{options.manifest, BlobKind::kManifest},
-        std::pair{options.index, BlobKind::kIndex}}) {
+  for (auto const& [wanted, kind] : {std::pair{options.config, BlobKind::kConfig},
+                                     std::pair{options.manifest, BlobKind::kManifest},
+                                     std::pair{options.index, BlobKind::kIndex}}) {
     if (!wanted) continue;
     LCFS_TRY_ASSIGN(auto const raw, store->image_document(id, kind));
     context.io.out << raw;
@@ -97,10 +98,11 @@ Status show_image(Options const& options, Context& context) {
   auto& out = context.io.out;
   for (auto const& name : image.details.names) out << fmt::format("name      {}\n", escape(name));
   out << fmt::format("id        {}\nmanifest  {}\nimported  {}\nsize      {} ({} bytes)\n",
-                     digest_text(info.config_digest), digest_text(info.manifest_digest), time_text(info.imported_ns),
-                     size_text(size_of(image)), size_of(image));
+                     digest_text(info.config_digest), digest_text(info.manifest_digest),
+                     time_text(info.imported_ns), size_text(size_of(image)), size_of(image));
   for (auto const& layer : image.layers)
-    out << fmt::format("layer     {}  {}  {}\n", layer.name, layer.has_digests ? digest_text(layer.diff_id) : "-",
+    out << fmt::format("layer     {}  {}  {}\n", layer.name,
+                       layer.has_digests ? digest_text(layer.diff_id) : "-",
                        size_text(layer.own_blocks * kBlockSize));
   return Ok{};
 }
@@ -114,8 +116,9 @@ void add_image(CLI::App& app, Context& context) {
   group->footer("Example:\n  lcfs image ls");
   auto* ls = add_verb(*group, context, options, "ls", "List all images", "ls --json", list_images);
   ls->add_flag("--json", options->json, "Print one JSON object, like import's");
-  auto* show = add_verb(*group, context, options, "show", "Show one image, or one of its documents as it was imported",
-                   "show --config debian:12", show_image);
+  auto* show = add_verb(*group, context, options, "show",
+                        "Show one image, or one of its documents as it was imported",
+                        "show --config debian:12", show_image);
   auto* json = show->add_flag("--json", options->json, "Print one JSON object");
   auto* config = show->add_flag("--config", options->config, "Print the raw OCI config");
   auto* manifest = show->add_flag("--manifest", options->manifest, "Print the raw manifest");

@@ -15,16 +15,20 @@ struct Options {
   bool dry_run = false, json = false;
 };
 
-// Which of the image's names was meant: itself, or one that means the same.  "" if it was called by its digest: then
-// all of them.
+// Which of the image's names was meant: itself, or one that means the same.  "" if it was called by
+// its digest: then all of them.
 Result<std::string> meant_name(std::vector<std::string> const& names, std::string const& given) {
   for (auto const& name : names)
     if (name == given) return name;
   for (auto const& name : names)
-    if (importer::same_image_name(name, given) || importer::same_image_name(name, "localhost/" + given)) return name;
-  if (given.starts_with("sha256:") || given.find_first_not_of("0123456789abcdef") == std::string::npos)
+    if (importer::same_image_name(name, given) ||
+        importer::same_image_name(name, "localhost/" + given))
+      return name;
+  if (given.starts_with("sha256:") ||
+      given.find_first_not_of("0123456789abcdef") == std::string::npos)
     return std::string{};
-  return Error{Errc::kInvalid, fmt::format("is another name for {}; give that", fmt::join(names, ", ")), 0, given,
+  return Error{Errc::kInvalid,
+               fmt::format("is another name for {}; give that", fmt::join(names, ", ")), 0, given,
                kNoOffset};
 }
 
@@ -42,7 +46,8 @@ Status tag_image(Options const& options, Context& context) {
 
 // Each name on its own: one that fails does not keep the others from it.
 Status remove_images(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, options.dry_run ? Access::kReadOnly : Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         options.dry_run ? Access::kReadOnly : Access::kReadWrite));
   RemovalPlan plan(*store);
   for (auto const& given : options.names) {
     auto const remove = [&]() -> Status {
@@ -62,14 +67,16 @@ Status remove_images(Options const& options, Context& context) {
 }
 
 Status prune_images(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, options.dry_run ? Access::kReadOnly : Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         options.dry_run ? Access::kReadOnly : Access::kReadWrite));
   std::vector<ImageId> nameless;
   LCFS_TRY(store->for_each_image([&nameless](ImageDetails const& image) {
     if (image.names.empty()) nameless.push_back(image.info.id);
     return true;
   }));
   RemovalPlan plan(*store);
-  for (auto const id : nameless) LCFS_TRY(options.dry_run ? plan.image(id, {}) : store->remove_image(id, {}));
+  for (auto const id : nameless)
+    LCFS_TRY(options.dry_run ? plan.image(id, {}) : store->remove_image(id, {}));
   if (!options.dry_run) return store.close();
   plan.print(options.json, context.io.out);
   return Ok{};
@@ -79,23 +86,29 @@ Status prune_images(Options const& options, Context& context) {
 
 void add_image_changes(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* tag = add_verb(group, context, options, "tag", "Give an image more names", "tag debian:12 my/base:1", tag_image);
+  auto* tag = add_verb(group, context, options, "tag", "Give an image more names",
+                       "tag debian:12 my/base:1", tag_image);
   tag->add_option("IMAGE", options->name, "Name, id or unique prefix")->required();
-  tag->add_option("NAME", options->names, "Names (REPO[:TAG]); one that another image has moves to this one")
+  tag->add_option("NAME", options->names,
+                  "Names (REPO[:TAG]); one that another image has moves to this one")
       ->required()
       ->check(image_name_check());
 
   auto const dry_run = [&options](CLI::App* cmd) {
     cmd->add_flag("-n,--dry-run", options->dry_run, "Remove nothing; tell what would be freed");
-    cmd->add_flag("--json", options->json, "With --dry-run, print one JSON object a line")->needs("--dry-run");
+    cmd->add_flag("--json", options->json, "With --dry-run, print one JSON object a line")
+        ->needs("--dry-run");
   };
-  auto* rm = add_verb(group, context, options, "rm", "Take names away; with an image's last name go the image and its layers",
+  auto* rm = add_verb(group, context, options, "rm",
+                      "Take names away; with an image's last name go the image and its layers",
                       "rm debian:12", remove_images);
   dry_run(rm);
-  rm->add_option("IMAGE", options->names, "Names, ids or unique prefixes; by its id an image goes with all its names")
+  rm->add_option("IMAGE", options->names,
+                 "Names, ids or unique prefixes; by its id an image goes with all its names")
       ->required();
 
-  dry_run(add_verb(group, context, options, "prune", "Remove images that have no name any more", "prune --dry-run", prune_images));
+  dry_run(add_verb(group, context, options, "prune", "Remove images that have no name any more",
+                   "prune --dry-run", prune_images));
 }
 
 }  // namespace lcfs::cli

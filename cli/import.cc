@@ -29,7 +29,9 @@ struct Options {
 };
 
 Progress::Mode progress_mode(std::string const& text) {
-  return text == "plain" ? Progress::Mode::kPlain : text == "none" ? Progress::Mode::kNone : Progress::Mode::kAuto;
+  return text == "plain"  ? Progress::Mode::kPlain
+         : text == "none" ? Progress::Mode::kNone
+                          : Progress::Mode::kAuto;
 }
 
 void print_report(Options const& options, importer::ImportReport const& report, Io const& io) {
@@ -53,14 +55,15 @@ void print_report(Options const& options, importer::ImportReport const& report, 
   }
   if (options.quiet) return;
   if (options.healed)
-    io.out << fmt::format("{} layers were there and are verified; {} damaged blocks, {} healed\n", options.healed->layers,
-                          options.healed->damaged, options.healed->healed);
+    io.out << fmt::format("{} layers were there and are verified; {} damaged blocks, {} healed\n",
+                          options.healed->layers, options.healed->damaged, options.healed->healed);
   for (auto const& image : report.images) {
     std::size_t fresh = 0;
     for (auto const& layer : image.layers) fresh += layer.is_new ? 1u : 0u;
-    io.out << fmt::format("{}  {}  {} layers, {} new\n",
-                          image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
-                          digest_text(image.config_digest), image.layers.size(), fresh);
+    io.out << fmt::format(
+        "{}  {}  {} layers, {} new\n",
+        image.names.empty() ? "-" : escape(fmt::format("{}", fmt::join(image.names, ", "))),
+        digest_text(image.config_digest), image.layers.size(), fresh);
   }
 }
 
@@ -81,8 +84,9 @@ Status list_images(Options const& options, Context& context) {
     auto names = image.names;
     if (names.empty()) names.emplace_back("-");
     for (auto const& name : names)
-      table.add({escape(name), escape(image.platform), digest_hex(image.config_digest).substr(0, 12),
-                 std::to_string(image.layers), std::to_string(image.bytes)});
+      table.add({escape(name), escape(image.platform),
+                 digest_hex(image.config_digest).substr(0, 12), std::to_string(image.layers),
+                 std::to_string(image.bytes)});
   }
   if (options.json)
     print_json(context.io.out, object);
@@ -96,12 +100,16 @@ Result<importer::ImportReport> import_into(Store& store, Options& options, Conte
   if (options.heal) {
     LCFS_TRY_ASSIGN(options.healed, importer::heal_from_archive(store, options.import));
   }
-  Progress progress(context.io, options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
+  Progress progress(context.io,
+                    options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
   auto how = options.import;
   how.progress = [&progress](importer::Progress const& now) {
-    auto const layers =
-        now.layers == 0 ? "" : fmt::format("layer {} of {}  ", std::min(now.layers_done + 1, now.layers), now.layers);
-    auto const blob = now.layer.substr(now.layer.rfind('/') + 1).substr(0, 12);  // a digest's first digits say enough
+    auto const layers = now.layers == 0
+                            ? ""
+                            : fmt::format("layer {} of {}  ",
+                                          std::min(now.layers_done + 1, now.layers), now.layers);
+    auto const blob = now.layer.substr(now.layer.rfind('/') + 1)
+                          .substr(0, 12);  // a digest's first digits say enough
     progress.bytes(now.bytes, now.total, layers + blob);
   };
   return importer::import_archive(store, how);
@@ -117,9 +125,11 @@ Result<importer::ImportReport> import_images(Options& options, Context& context)
     LCFS_TRY(store.close());
     return report;
   }
-  LCFS_TRY_ASSIGN(auto made, ProvisionalStore::make(path, options.size.empty() ? 0 : *parse_size(options.size)));
+  LCFS_TRY_ASSIGN(auto made, ProvisionalStore::make(
+                                 path, options.size.empty() ? 0 : *parse_size(options.size)));
   if (!options.quiet)
-    warn(context, "import", fmt::format("{}: made a store that may grow to {}", path, size_text(made.limit())));
+    warn(context, "import",
+         fmt::format("{}: made a store that may grow to {}", path, size_text(made.limit())));
   LCFS_TRY_ASSIGN(auto report, import_into(made.store(), options, context));
   LCFS_TRY(made.store().close());
   made.keep();
@@ -134,7 +144,8 @@ Status run_import(Options& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const report, import_images(options, context));
   print_report(options, report, context.io);
   if (options.healed && options.healed->healed < options.healed->damaged)
-    return Error{Errc::kCorrupt, fmt::format("{} damaged blocks could not be healed", options.healed->damaged - options.healed->healed)};
+    return Error{Errc::kCorrupt, fmt::format("{} damaged blocks could not be healed",
+                                             options.healed->damaged - options.healed->healed)};
   return Ok{};
 }
 
@@ -144,23 +155,27 @@ void add_import(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("import", "Bring container images into a store");
   add_store_option(*cmd, options->store);
-  cmd->add_option("--image", options->import.names, "Only the image of that name; may be given several times")
+  cmd->add_option("--image", options->import.names,
+                  "Only the image of that name; may be given several times")
       ->type_name("NAME")
       ->expected(1)
       ->take_all();
-  cmd->add_option("--platform", options->import.platform,
-                  "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
+  cmd->add_option(
+         "--platform", options->import.platform,
+         "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
       ->type_name("OS/ARCH")
       ->check(platform_check());
   cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
-  cmd->add_flag("--heal", options->heal, "Verify layers that are there, and write damaged blocks of them anew");
+  cmd->add_flag("--heal", options->heal,
+                "Verify layers that are there, and write damaged blocks of them anew");
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");
   cmd->add_flag("-q,--quiet", options->quiet, "Print neither result nor progress");
   cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "plain", "none"}));
   cmd->add_option("--size", options->size,
-                  "How large a store that this import makes may become (default: 64G, or the filesystem's size)")
+                  "How large a store that this import makes may become (default: 64G, or the "
+                  "filesystem's size)")
       ->type_name("SIZE")
       ->check(size_check());
   cmd->add_option("ARCHIVE", options->import.source,
@@ -168,7 +183,8 @@ void add_import(CLI::App& app, Context& context) {
       ->required();
   cmd->footer("Example:\n  docker save debian:12 | lcfs import -");
   cmd->callback([options, &context] {
-    if (auto done = run_import(*options, context); !done) context.exit = fail(context, "import", done.error());
+    if (auto done = run_import(*options, context); !done)
+      context.exit = fail(context, "import", done.error());
   });
 }
 

@@ -24,7 +24,9 @@ Json time_json_or_null(std::int64_t ns) { return ns == 0 ? Json(nullptr) : Json(
 
 Json timestamp_json(Timestamp const& time) { return {{"sec", time.sec}, {"nsec", time.nsec}}; }
 
-Json digest_or_null(bool have, Digest const& digest) { return have ? Json(digest_text(digest)) : Json(nullptr); }
+Json digest_or_null(bool have, Digest const& digest) {
+  return have ? Json(digest_text(digest)) : Json(nullptr);
+}
 
 Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent) {
   auto const sizes = sizes_of(layer);
@@ -37,7 +39,8 @@ Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent
   object["exclusive_bytes"] = sizes.exclusive * kBlockSize;
   object["shared_bytes"] = sizes.shared * kBlockSize;
   object["inherited_bytes"] = sizes.inherited * kBlockSize;
-  object["quota_bytes"] = layer.quota_blocks == 0 ? Json(nullptr) : Json(layer.quota_blocks * kBlockSize);
+  object["quota_bytes"] =
+      layer.quota_blocks == 0 ? Json(nullptr) : Json(layer.quota_blocks * kBlockSize);
   object["inodes"] = layer.inodes;
   object["children"] = layer.children;
   object["images"] = layer.images;
@@ -49,7 +52,8 @@ Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent
   return object;
 }
 
-Json image_json(std::vector<std::string> const& names, Digest const& id, std::vector<ImageLayerLine> const& layers) {
+Json image_json(std::vector<std::string> const& names, Digest const& id,
+                std::vector<ImageLayerLine> const& layers) {
   Json object;
   object["names"] = names;
   object["id"] = digest_text(id);

@@ -34,6 +34,7 @@ struct ImageLayerLine {
   std::uint64_t bytes = 0;
   bool is_new = false;
 };
-Json image_json(std::vector<std::string> const& names, Digest const& id, std::vector<ImageLayerLine> const& layers);
+Json image_json(std::vector<std::string> const& names, Digest const& id,
+                std::vector<ImageLayerLine> const& layers);
 
 }  // namespace lcfs::cli

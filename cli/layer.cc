@@ -20,7 +20,9 @@ struct Options {
 };
 using OptionsPtr = std::shared_ptr<Options>;
 
-char const* state_text(LayerInfo const& layer) { return layer.state == LayerState::kOpen ? "open" : "frozen"; }
+char const* state_text(LayerInfo const& layer) {
+  return layer.state == LayerState::kOpen ? "open" : "frozen";
+}
 
 // All layers, and the names of their parents.
 class Layers {
@@ -56,15 +58,17 @@ Status list_layers(Options const& options, Context& context) {
       continue;
     }
     auto const sizes = sizes_of(layer);
-    table.add({layer.name, state_text(layer), parent.value_or("-"), size_text(sizes.own * kBlockSize),
-               size_text(sizes.inherited * kBlockSize), std::to_string(layer.inodes), time_text(layer.created_ns)});
+    table.add({layer.name, state_text(layer), parent.value_or("-"),
+               size_text(sizes.own * kBlockSize), size_text(sizes.inherited * kBlockSize),
+               std::to_string(layer.inodes), time_text(layer.created_ns)});
   }
   if (!options.json) table.print(context.io.out);
   return Ok{};
 }
 
 // Of its tree: what is recorded, or if that is wanted computed.
-Result<std::optional<Digest>> digest_of(Store& store, LayerId id, bool compute, Context const& context) {
+Result<std::optional<Digest>> digest_of(Store& store, LayerId id, bool compute,
+                                        Context const& context) {
   if (!compute) return store.tree_digest(id);
   StopOnSignal const stop(context.io);
   LCFS_TRY_ASSIGN(auto const digest, tree_digest(store, id, {2, &stop.stop(), {}}));
@@ -117,7 +121,8 @@ Status show_layer(Options const& options, Context& context) {
 
 void add_layer(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* group = app.add_subcommand("layer", "List, show, create, commit, squash, freeze, rename, limit and remove layers");
+  auto* group = app.add_subcommand(
+      "layer", "List, show, create, commit, squash, freeze, rename, limit and remove layers");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs layer tree");
   auto const json = [&options](CLI::App* cmd) {
@@ -125,9 +130,12 @@ void add_layer(CLI::App& app, Context& context) {
   };
 
   json(add_verb(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
-  auto* show = add_verb(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
+  auto* show =
+      add_verb(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
   json(show);
-  show->add_flag("--digest", options->digest, "Compute the digest of its tree if none is recorded; all content is read for that");
+  show->add_flag(
+      "--digest", options->digest,
+      "Compute the digest of its tree if none is recorded; all content is read for that");
   show->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
   add_layer_tree(*group, context);
   add_layer_history(*group, context);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lcfs layer create, freeze, rename, quota.  Other files have commit, rm, squash and apply.
-#include <unistd.h>
-
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/checks.h"
 #include "cli/commands.h"
@@ -45,7 +44,9 @@ Status create_layer(Options const& options, Context& context) {
     LCFS_TRY(tell_freezing(*store, parent, context, "layer create"));
   }
   // A base of somebody who is not root must be writable for them.
-  LCFS_TRY(store->create_layer(options.name, parent, {.quota_blocks = quota_blocks(options.quota), .root = {geteuid(), getegid()}}));
+  LCFS_TRY(store->create_layer(
+      options.name, parent,
+      {.quota_blocks = quota_blocks(options.quota), .root = {geteuid(), getegid()}}));
   return store.close();
 }
 
@@ -65,7 +66,8 @@ Status set_quota(Options const& options, Context& context) {
 
 // Each name on its own: one that fails does not keep the others from it.
 template <class Change>
-void for_each_name(Options const& options, Context& context, Store& store, char const* what, Change const& change) {
+void for_each_name(Options const& options, Context& context, Store& store, char const* what,
+                   Change const& change) {
   for (auto const& name : options.names) {
     auto const id = store.resolve_layer(name);
     auto done = id ? change(*id) : Status{id.error()};
@@ -77,7 +79,8 @@ void for_each_name(Options const& options, Context& context, Store& store, char 
 
 Status freeze_layers(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
-  for_each_name(options, context, *store, "layer freeze", [&store](LayerId id) { return store->freeze_layer(id); });
+  for_each_name(options, context, *store, "layer freeze",
+                [&store](LayerId id) { return store->freeze_layer(id); });
   return store.close();
 }
 
@@ -85,26 +88,40 @@ Status freeze_layers(Options const& options, Context& context) {
 
 void add_layer_changes(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* create = add_verb(group, context, options, "create", "Create a writable layer, empty or a clone",
-                     "create work --parent debian:12", create_layer);
-  create->add_option("--parent", options->parent, "Layer, image, digest or unique prefix to clone; an open layer is frozen by it")
-      ->check([](std::string const& text) { return text.empty() ? std::string("it is empty") : std::string(); })
+  auto* create =
+      add_verb(group, context, options, "create", "Create a writable layer, empty or a clone",
+               "create work --parent debian:12", create_layer);
+  create
+      ->add_option("--parent", options->parent,
+                   "Layer, image, digest or unique prefix to clone; an open layer is frozen by it")
+      ->check([](std::string const& text) {
+        return text.empty() ? std::string("it is empty") : std::string();
+      })
       ->type_name("LAYER");
-  create->add_option("--quota", options->quota, "The most it may own")->type_name("SIZE")->check(quota_check());
-  create->add_option("NAME", options->name, "Name of the new layer")->required()->check(layer_name_check());
+  create->add_option("--quota", options->quota, "The most it may own")
+      ->type_name("SIZE")
+      ->check(quota_check());
+  create->add_option("NAME", options->name, "Name of the new layer")
+      ->required()
+      ->check(layer_name_check());
 
-  auto* freeze =
-      add_verb(group, context, options, "freeze", "Make layers immutable, for ever", "freeze work", freeze_layers);
+  auto* freeze = add_verb(group, context, options, "freeze", "Make layers immutable, for ever",
+                          "freeze work", freeze_layers);
   freeze->add_option("LAYER", options->names, "Layers")->required();
 
-  auto* rename = add_verb(group, context, options, "rename", "Give a layer another name", "rename work tried", rename_layer);
+  auto* rename = add_verb(group, context, options, "rename", "Give a layer another name",
+                          "rename work tried", rename_layer);
   rename->add_option("OLD", options->name, "Layer, image, digest or unique prefix")->required();
-  rename->add_option("NEW", options->other, "Its name from now on")->required()->check(layer_name_check());
+  rename->add_option("NEW", options->other, "Its name from now on")
+      ->required()
+      ->check(layer_name_check());
 
-  auto* quota =
-      add_verb(group, context, options, "quota", "Limit what a writable layer may own", "quota work 2G", set_quota);
+  auto* quota = add_verb(group, context, options, "quota", "Limit what a writable layer may own",
+                         "quota work 2G", set_quota);
   quota->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
-  quota->add_option("SIZE", options->quota, "The most it may own, or \"none\"")->required()->check(quota_check());
+  quota->add_option("SIZE", options->quota, "The most it may own, or \"none\"")
+      ->required()
+      ->check(quota_check());
 }
 
 }  // namespace lcfs::cli

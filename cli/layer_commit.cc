@@ -42,18 +42,21 @@ class HashBuffer final : public std::streambuf {
   std::uint64_t bytes_ = 0;
 };
 
-// What `lcfs diff --oci` would write of the layer and its parent: times are as they are, so that it is the same whenever it is made.
-Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below, Context const& context, std::atomic<bool> const& stop,
-                 LayerDigests& digests) {
+// What `lcfs diff --oci` would write of the layer and its parent: times are as they are, so that it
+// is the same whenever it is made.
+Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below,
+                 Context const& context, std::atomic<bool> const& stop, LayerDigests& digests) {
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(store, layer.parent, layer.id));
   LCFS_TRY_ASSIGN(auto const entries, diff->run({}));
   LCFS_TRY_ASSIGN(auto const items, changeset_of(*diff, entries));
   HashBuffer buffer;
   std::ostream out(&buffer);
   ChangesetSink sink(diff->b(), out, stop);
-  LCFS_TRY(exporter::ChangesetTar(diff->b(), sink, std::nullopt, [&context](std::string const& path) {
-             warn(context, "layer commit", fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
-           }).write(items));
+  LCFS_TRY(
+      exporter::ChangesetTar(diff->b(), sink, std::nullopt, [&context](std::string const& path) {
+        warn(context, "layer commit",
+             fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
+      }).write(items));
   digests.layer = layer.id;
   digests.diff_bytes = buffer.bytes();
   digests.diff_id = buffer.finish();
@@ -62,7 +65,8 @@ Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below
 }
 
 // The image of a frozen layer, with the digests that its layers lack.
-Result<CommittedImage> describe_image(Store& store, Options const& options, LayerId top, bool named_here, Context const& context) {
+Result<CommittedImage> describe_image(Store& store, Options const& options, LayerId top,
+                                      bool named_here, Context const& context) {
   StopOnSignal const signals(context.io);
   importer::ImagePlan plan;
   for (auto const& change : options.changes) {
@@ -79,9 +83,11 @@ Result<CommittedImage> describe_image(Store& store, Options const& options, Laye
   CommittedImage out;
   Digest chain_id{};
   for (std::size_t i = 0; i < chain.size(); ++i) {
-    LayerDigests digests{chain[i].id, chain[i].diff_id, chain[i].chain_id, chain[i].diff_bytes, false};
+    LayerDigests digests{chain[i].id, chain[i].diff_id, chain[i].chain_id, chain[i].diff_bytes,
+                         false};
     if (!chain[i].has_digests) {
-      LCFS_TRY(digest_of(store, chain[i], i == 0 ? nullptr : &chain_id, context, signals.stop(), digests));
+      LCFS_TRY(digest_of(store, chain[i], i == 0 ? nullptr : &chain_id, context, signals.stop(),
+                         digests));
       digests.name_by_chain = named_here && i + 1 == chain.size();
       out.digests.push_back(digests);
     }
@@ -129,7 +135,8 @@ Status commit_layer(Options const& options, Context& context) {
   bool is_frozen = false;  // by this, so that it stays whatever becomes of the image
   auto const describe = [&]() -> Result<CommittedImage> {
     is_frozen = !only_image;
-    auto described = describe_image(*store, options, id, is_frozen && options.frozen.empty(), context);
+    auto described =
+        describe_image(*store, options, id, is_frozen && options.frozen.empty(), context);
     if (described) made = described->image.config_digest;
     return described;
   };
@@ -138,12 +145,15 @@ Status commit_layer(Options const& options, Context& context) {
       LCFS_TRY_ASSIGN(auto const described, describe());
       return store->make_image(described.image, described.digests);
     }
-    LCFS_TRY(image ? store->commit_layer(id, frozen, describe) : store->commit_layer(id, frozen));  // the frozen one keeps the id
+    LCFS_TRY(image ? store->commit_layer(id, frozen, describe)
+                   : store->commit_layer(id, frozen));  // the frozen one keeps the id
     return Ok{};
   };
   if (auto done = commit(); !done) {
     auto error = done.error();
-    if (is_frozen) error.message += fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
+    if (is_frozen)
+      error.message +=
+          fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
     return error;
   }
   if (image) context.io.out << digest_text(made) << '\n';
@@ -154,22 +164,35 @@ Status commit_layer(Options const& options, Context& context) {
 
 void add_layer_commit(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* commit = add_verb(group, context, options, "commit", "Freeze what is in a layer now, which itself goes on",
+  auto* commit = add_verb(group, context, options, "commit",
+                          "Freeze what is in a layer now, which itself goes on",
                           "commit work --as work-monday", commit_layer);
-  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")->type_name("FROZEN")->check(layer_name_check());
-  auto* image = commit->add_option("--image", options->image, "Make an image of it; its id is printed")
-                    ->type_name("REPO[:TAG]")
-                    ->check(image_name_check());
-  commit->add_option("--config-change", options->changes, "Of the image: CMD=..., ENTRYPOINT=, ENV=, LABEL=, USER=, WORKDIR=, EXPOSE=, VOLUME=, STOPSIGNAL=")
+  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")
+                 ->type_name("FROZEN")
+                 ->check(layer_name_check());
+  auto* image =
+      commit->add_option("--image", options->image, "Make an image of it; its id is printed")
+          ->type_name("REPO[:TAG]")
+          ->check(image_name_check());
+  commit
+      ->add_option("--config-change", options->changes,
+                   "Of the image: CMD=..., ENTRYPOINT=, ENV=, LABEL=, USER=, WORKDIR=, EXPOSE=, "
+                   "VOLUME=, STOPSIGNAL=")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all()
       ->check(config_change_check())
       ->needs(image);
-  commit->add_option("--comment", options->comment, "A comment for the image's history")->type_name("TEXT")->needs(image);
-  commit->add_option("LAYER", options->name, "The layer that goes on; with --image alone, it may be frozen")->required();
+  commit->add_option("--comment", options->comment, "A comment for the image's history")
+      ->type_name("TEXT")
+      ->needs(image);
+  commit
+      ->add_option("LAYER", options->name,
+                   "The layer that goes on; with --image alone, it may be frozen")
+      ->required();
   commit->parse_complete_callback([as, image] {
-    if (as->count() == 0 && image->count() == 0) throw CLI::RequiredError("--as FROZEN or --image REPO[:TAG]");
+    if (as->count() == 0 && image->count() == 0)
+      throw CLI::RequiredError("--as FROZEN or --image REPO[:TAG]");
   });
 }
 

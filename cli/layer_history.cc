@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer history: what made a layer, step by step: those of its image's config, and the layers made here.
+// lcfs layer history: what made a layer, step by step: those of its image's config, and the layers
+// made here.
 #include <algorithm>
 
 #include "cli/image_lookup.h"
@@ -30,9 +31,12 @@ Result<std::vector<Step>> steps_of(Store const& store, std::vector<LayerInfo> co
     std::size_t const layers = std::min<std::size_t>(image->info.layer_count, chain.size());
     LCFS_TRY_ASSIGN(auto const config, store.image_document(image->info.id, BlobKind::kConfig));
     LCFS_TRY_ASSIGN(auto const history, importer::config_history(config));
-    auto const told = static_cast<std::size_t>(std::count_if(history.begin(), history.end(), [](auto const& l) { return !l.empty_layer; }));
-    for (; next + told < image->info.layer_count && next < layers; ++next) steps.push_back({{}, chain[next]});  // without history
-    bool const whole = layers == image->info.layer_count;  // else: steps above the layer are not its own
+    auto const told = static_cast<std::size_t>(std::count_if(
+        history.begin(), history.end(), [](auto const& l) { return !l.empty_layer; }));
+    for (; next + told < image->info.layer_count && next < layers; ++next)
+      steps.push_back({{}, chain[next]});  // without history
+    bool const whole =
+        layers == image->info.layer_count;  // else: steps above the layer are not its own
     for (auto const& line : history) {
       if (next == layers && (!whole || !line.empty_layer)) break;
       Step step{line, {}};
@@ -71,9 +75,11 @@ Status print_history(Options const& options, Context& context) {
       print_json(context.io.out, object);
       continue;
     }
-    auto const created = line.created.empty() ? time_text(made_ns) : escape(line.created.substr(0, 19));
+    auto const created =
+        line.created.empty() ? time_text(made_ns) : escape(line.created.substr(0, 19));
     auto const by = line.created_by.empty() ? "-" : shortened(line.created_by, options.whole);
-    table.add({layer ? layer->name : "-", created, layer ? size_text(layer->own_blocks * kBlockSize) : "0", by});
+    table.add({layer ? layer->name : "-", created,
+               layer ? size_text(layer->own_blocks * kBlockSize) : "0", by});
   }
   if (!options.json) table.print(context.io.out);
   return Ok{};
@@ -83,7 +89,9 @@ Status print_history(Options const& options, Context& context) {
 
 void add_layer_history(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* history = add_verb(group, context, options, "history", "Show what made a layer, the last step first", "history debian:12", print_history);
+  auto* history =
+      add_verb(group, context, options, "history", "Show what made a layer, the last step first",
+               "history debian:12", print_history);
   history->add_flag("--json", options->json, "Print one JSON object a step");
   history->add_flag("--no-trunc", options->whole, "Print commands whole");
   history->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();

@@ -19,8 +19,8 @@ struct Meant {
   std::string given{};
 };
 
-// Those that stand on others first, whatever the order of the names: a child's id is the greater one.  A name that means nothing
-// does not keep the others from it.
+// Those that stand on others first, whatever the order of the names: a child's id is the greater
+// one.  A name that means nothing does not keep the others from it.
 std::vector<Meant> layers_meant(Options const& options, Store const& store, Context& context) {
   std::vector<Meant> all;
   for (auto const& name : options.names) {
@@ -31,13 +31,17 @@ std::vector<Meant> layers_meant(Options const& options, Store const& store, Cont
       context.exit = fail(context, "layer rm", id.error());
     }
   }
-  std::stable_sort(all.begin(), all.end(), [](Meant const& x, Meant const& y) { return x.id > y.id; });
-  all.erase(std::unique(all.begin(), all.end(), [](Meant const& x, Meant const& y) { return x.id == y.id; }), all.end());
+  std::stable_sort(all.begin(), all.end(),
+                   [](Meant const& x, Meant const& y) { return x.id > y.id; });
+  all.erase(std::unique(all.begin(), all.end(),
+                        [](Meant const& x, Meant const& y) { return x.id == y.id; }),
+            all.end());
   return all;
 }
 
 Status remove_layers(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, options.dry_run ? Access::kReadOnly : Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         options.dry_run ? Access::kReadOnly : Access::kReadWrite));
   auto const how = options.lazy ? Remove::kLazy : Remove::kUnused;
   RemovalPlan plan(*store);
   for (auto const& [id, given] : layers_meant(options, *store, context)) {
@@ -48,7 +52,9 @@ Status remove_layers(Options const& options, Context& context) {
       error.path = given;
       context.exit = fail(context, "layer rm", error);
     } else if (!options.dry_run && before && before->children + before->images != 0) {
-      warn(context, "layer rm", fmt::format("{}: goes with the last that needs it: {}", given, in_the_way(*store, *before)));
+      warn(context, "layer rm",
+           fmt::format("{}: goes with the last that needs it: {}", given,
+                       in_the_way(*store, *before)));
     }
   }
   if (!options.dry_run) return store.close();
@@ -60,10 +66,13 @@ Status remove_layers(Options const& options, Context& context) {
 
 void add_layer_rm(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* rm = add_verb(group, context, options, "rm", "Remove layers that nothing stands on", "rm --dry-run work", remove_layers);
-  rm->add_flag("--lazy", options->lazy, "One that something stands on loses its name now and goes with the last of those");
+  auto* rm = add_verb(group, context, options, "rm", "Remove layers that nothing stands on",
+                      "rm --dry-run work", remove_layers);
+  rm->add_flag("--lazy", options->lazy,
+               "One that something stands on loses its name now and goes with the last of those");
   rm->add_flag("-n,--dry-run", options->dry_run, "Remove nothing; tell what would be freed");
-  rm->add_flag("--json", options->json, "With --dry-run, print one JSON object a layer")->needs("--dry-run");
+  rm->add_flag("--json", options->json, "With --dry-run, print one JSON object a layer")
+      ->needs("--dry-run");
   rm->add_option("LAYER", options->names, "Layers")->required();
 }
 

@@ -27,14 +27,21 @@ Strokes strokes_for(Io const& io) {
   auto locale = variable("LC_ALL");
   if (locale.empty()) locale = variable("LC_CTYPE");
   if (locale.empty()) locale = variable("LANG");
-  std::transform(locale.begin(), locale.end(), locale.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  bool const utf8 = locale.find("utf-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  std::transform(locale.begin(), locale.end(), locale.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  bool const utf8 =
+      locale.find("utf-8") != std::string::npos || locale.find("utf8") != std::string::npos;
   return utf8 ? Strokes{"├─ ", "└─ ", "│  ", "   "} : Strokes{"|- ", "`- ", "|  ", "   "};
 }
 
 class Picture {
  public:
-  Picture(Options const& options, Context& context) : options_(options), out_(context.io.out), paint_(context.io, options.color), strokes_(strokes_for(context.io)) {}
+  Picture(Options const& options, Context& context)
+      : options_(options),
+        out_(context.io.out),
+        paint_(context.io, options.color),
+        strokes_(strokes_for(context.io)) {}
 
   Status load(Store const& store) {
     LCFS_TRY(store.for_each_layer([this](LayerInfo const& layer) {
@@ -61,7 +68,8 @@ class Picture {
     auto const push = [&](LayerId parent, std::size_t depth, std::string const& prefix) {
       auto const found = children_.find(parent);
       if (found == children_.end()) return;
-      for (std::size_t i = 0; i < found->second.size(); ++i) next.push_back({found->second[i], depth, i == 0, prefix});
+      for (std::size_t i = 0; i < found->second.size(); ++i)
+        next.push_back({found->second[i], depth, i == 0, prefix});
     };
     push(0, 0, "");
     while (!next.empty()) {
@@ -72,28 +80,35 @@ class Picture {
         print_object(layer, at.depth);
       } else {
         auto const stroke = at.depth == 0 ? "" : at.last ? strokes_.last : strokes_.branch;
-        out_ << paint_.dim(at.prefix + stroke) << (at.depth > kMaxIndent ? fmt::format("[{}] ", at.depth) : "") << words(layer) << '\n';
+        out_ << paint_.dim(at.prefix + stroke)
+             << (at.depth > kMaxIndent ? fmt::format("[{}] ", at.depth) : "") << words(layer)
+             << '\n';
       }
       bool const deeper = at.depth != 0 && at.depth < kMaxIndent;
-      push(layer.id, at.depth + 1, deeper ? at.prefix + (at.last ? strokes_.gap : strokes_.pass) : at.prefix);
+      push(layer.id, at.depth + 1,
+           deeper ? at.prefix + (at.last ? strokes_.gap : strokes_.pass) : at.prefix);
     }
   }
 
  private:
   [[nodiscard]] std::string words(LayerInfo const& layer) const {
     bool const open = layer.state == LayerState::kOpen;
-    auto text = layer.anonymous ? paint_.dim(layer.name) : open ? paint_.green(layer.name) : paint_.bold(layer.name);
+    auto text = layer.anonymous ? paint_.dim(layer.name)
+                : open          ? paint_.green(layer.name)
+                                : paint_.bold(layer.name);
     text += "  " + size_text(layer.own_blocks * kBlockSize);
     if (open) text += "  " + paint_.green("open");
     if (layer.anonymous) text += "  " + paint_.dim("anonymous");
     if (auto const names = images_.find(layer.id); names != images_.end())
-      for (auto const& name : names->second) text += "  " + paint_.cyan(fmt::format("[{}]", escape(name)));
+      for (auto const& name : names->second)
+        text += "  " + paint_.cyan(fmt::format("[{}]", escape(name)));
     return text;
   }
 
   void print_object(LayerInfo const& layer, std::size_t depth) {
     auto const parent = index_.find(layer.parent);
-    auto object = layer_json(layer, parent == index_.end() ? std::nullopt : std::optional(layers_[parent->second].name));
+    auto object = layer_json(
+        layer, parent == index_.end() ? std::nullopt : std::optional(layers_[parent->second].name));
     object["depth"] = depth;
     print_json(out_, object);
   }
@@ -105,7 +120,8 @@ class Picture {
   std::vector<LayerInfo> layers_{};
   std::unordered_map<LayerId, std::size_t> index_{};
   std::unordered_map<LayerId, std::vector<std::size_t>> children_{};  // the last first
-  std::unordered_map<LayerId, std::vector<std::string>> images_{};    // names of those whose top it is
+  std::unordered_map<LayerId, std::vector<std::string>>
+      images_{};  // names of those whose top it is
 };
 
 Status print_tree(Options const& options, Context& context) {
@@ -120,7 +136,8 @@ Status print_tree(Options const& options, Context& context) {
 
 void add_layer_tree(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* tree = add_verb(group, context, options, "tree", "Show which layer stands on which", "tree", print_tree);
+  auto* tree = add_verb(group, context, options, "tree", "Show which layer stands on which", "tree",
+                        print_tree);
   tree->add_flag("--json", options->json, "Print one JSON object a layer");
   add_color_option(*tree, options->color);
 }

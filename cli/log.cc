@@ -36,8 +36,11 @@ void print_log(Store const& store, Options const& options, Io const& io) {
     auto const& c = it->checkpoint;
     auto const held = it->held_blocks * kBlockSize;
     if (options.json) {
-      Json line{{"generation", c.generation}, {"written", time_json(c.written_ns)}, {"layers", c.layer_count},
-                {"images", c.image_count}, {"held_bytes", held}};
+      Json line{{"generation", c.generation},
+                {"written", time_json(c.written_ns)},
+                {"layers", c.layer_count},
+                {"images", c.image_count},
+                {"held_bytes", held}};
       put_bytes(line, "before", c.text);
       print_json(io.out, line);
       continue;
@@ -48,18 +51,25 @@ void print_log(Store const& store, Options const& options, Io const& io) {
   auto const now = store.superblock();
   auto const all = store.space().history * kBlockSize;
   if (options.json) {
-    print_json(io.out, {{"generation", now.generation}, {"written", time_json(now.written_ns)}, {"layers", now.layer_count},
-                        {"images", now.image_count}, {"held_bytes", all}, {"before", nullptr}, {"keep", store.keep()}});
+    print_json(io.out, {{"generation", now.generation},
+                        {"written", time_json(now.written_ns)},
+                        {"layers", now.layer_count},
+                        {"images", now.image_count},
+                        {"held_bytes", all},
+                        {"before", nullptr},
+                        {"keep", store.keep()}});
     return;
   }
   table.print(io.out);
-  io.out << fmt::format("{} of at most {} checkpoints kept; they hold {}, given up when space is needed\n", history.size(),
-                        store.keep(), size_text(all));
+  io.out << fmt::format(
+      "{} of at most {} checkpoints kept; they hold {}, given up when space is needed\n",
+      history.size(), store.keep(), size_text(all));
 }
 
 Status run_log(Options const& options, Context& context) {
   bool const changes = options.keep || !options.drop.empty();
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, changes ? Access::kReadWrite : Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         changes ? Access::kReadWrite : Access::kReadOnly));
   if (options.keep) LCFS_TRY(store->set_keep(*options.keep));
   if (!options.drop.empty()) {
     auto const have = store->history().size();
@@ -78,14 +88,20 @@ void add_log(CLI::App& app, Context& context) {
   cmd->add_option("--keep", options->keep, "How many the store keeps from now on")
       ->type_name("N")
       ->check(CLI::Range(std::uint32_t{0}, kMaxKept));
-  cmd->add_option("--drop", options->drop, "Give up the N oldest, or all; their space is free at once")
+  cmd->add_option("--drop", options->drop,
+                  "Give up the N oldest, or all; their space is free at once")
       ->type_name("N|all")
-      ->check(CLI::Validator([](std::string const& text) { return parse_drop(text) ? "" : "neither a number nor \"all\""; }, "",
-                             "number"));
-  cmd->add_flag("--json", options->json, "Print one JSON object a checkpoint, and one for the store as it is");
+      ->check(CLI::Validator(
+          [](std::string const& text) {
+            return parse_drop(text) ? "" : "neither a number nor \"all\"";
+          },
+          "", "number"));
+  cmd->add_flag("--json", options->json,
+                "Print one JSON object a checkpoint, and one for the store as it is");
   cmd->footer("Example:\n  lcfs log");
   cmd->callback([options, &context] {
-    if (auto done = run_log(*options, context); !done) context.exit = fail(context, "log", done.error());
+    if (auto done = run_log(*options, context); !done)
+      context.exit = fail(context, "log", done.error());
   });
 }
 

@@ -39,7 +39,8 @@ class Lister {
 
   Status list(std::string const& path) {
     LCFS_TRY_ASSIGN(auto attr, resolve_path(layer_, path, LastLink::kKeep));
-    if (S_ISLNK(attr.info.mode) && !options_.long_form && !options_.json && !options_.directory) {  // as ls(1) does
+    if (S_ISLNK(attr.info.mode) && !options_.long_form && !options_.json &&
+        !options_.directory) {  // as ls(1) does
       auto const there = resolve_path(layer_, path, LastLink::kFollow);
       if (there && S_ISDIR(there->info.mode)) attr = *there;
     }
@@ -80,13 +81,15 @@ class Lister {
       entries.push_back(entry);
       return true;
     }));
-    std::sort(entries.begin(), entries.end(), [](auto const& a, auto const& b) { return a.name < b.name; });
+    std::sort(entries.begin(), entries.end(),
+              [](auto const& a, auto const& b) { return a.name < b.name; });
     if (options_.recursive && !options_.json) {
       context_.io.out << (first_ ? "" : "\n") << escape(here.path) << ":\n";
       first_ = false;
     }
     Table table = long_table();
-    for (auto const& entry : entries) LCFS_TRY(show(table, entry.name, join(here.path, entry.name), entry.inode));
+    for (auto const& entry : entries)
+      LCFS_TRY(show(table, entry.name, join(here.path, entry.name), entry.inode));
     LCFS_TRY(print(table));
     if (!options_.recursive) return Ok{};
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry)
@@ -113,9 +116,9 @@ class Lister {
       text += " -> " + escape(target);
     }
     bool const device = S_ISCHR(info.mode) || S_ISBLK(info.mode);
-    table.add({mode_text(info.mode), std::to_string(info.nlink), std::to_string(info.uid), std::to_string(info.gid),
-               device ? rdev_text(info.rdev) : std::to_string(info.size), timestamp_text(info.mtime).substr(0, 19),
-               text});
+    table.add({mode_text(info.mode), std::to_string(info.nlink), std::to_string(info.uid),
+               std::to_string(info.gid), device ? rdev_text(info.rdev) : std::to_string(info.size),
+               timestamp_text(info.mtime).substr(0, 19), text});
     return Ok{};
   }
 
@@ -148,8 +151,10 @@ void add_ls(CLI::App& app, Context& context) {
   auto* cmd = app.add_subcommand("ls", "List files of a layer");
   add_store_option(*cmd, options->store);
   add_at_option(*cmd, options->at);
-  cmd->add_flag("-a,--all", options->all, "Show . and .. too (other names that start with a dot are always shown)");
-  cmd->add_flag("-d,--directory", options->directory, "List directories themselves, not what is in them");
+  cmd->add_flag("-a,--all", options->all,
+                "Show . and .. too (other names that start with a dot are always shown)");
+  cmd->add_flag("-d,--directory", options->directory,
+                "List directories themselves, not what is in them");
   cmd->add_flag("-l,--long", options->long_form,
                 "Show mode, links, uid, gid, size or device, mtime (UTC), and where symlinks lead");
   cmd->add_flag("-R,--recursive", options->recursive, "List subdirectories too");
@@ -158,7 +163,8 @@ void add_ls(CLI::App& app, Context& context) {
   cmd->add_option("PATH", options->paths, "Paths in the layer (default: its root)");
   cmd->footer("Example:\n  lcfs ls -l debian:12 /etc");
   cmd->callback([options, &context] {
-    if (auto done = run_ls(*options, context); !done) context.exit = fail(context, "ls", done.error());
+    if (auto done = run_ls(*options, context); !done)
+      context.exit = fail(context, "ls", done.error());
   });
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/make_store.h"
 
-#include <fmt/format.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -30,8 +30,8 @@ Error invalid(std::string const& path, std::string message) {
 
 Status check_size(std::string const& path, std::uint64_t size) {
   if (size < kMinStoreSize)
-    return invalid(path, fmt::format("{} is too small for a store; the least is {} ({} bytes)", size_text(size),
-                                     size_text(kMinStoreSize), kMinStoreSize));
+    return invalid(path, fmt::format("{} is too small for a store; the least is {} ({} bytes)",
+                                     size_text(size), size_text(kMinStoreSize), kMinStoreSize));
   if (size / kBlockSize > kMaxStoreBlocks)
     return invalid(path, fmt::format("{} is too large for a store", size_text(size)));
   return Ok{};
@@ -50,8 +50,8 @@ Status check_contents(Device const& device, bool regular) {
   LCFS_TRY_ASSIGN(auto what, foreign_signature(device.name()));
   if (!what && regular && starts_with_data(device.name())) what = "data of an unknown kind";
   if (!what) return Ok{};
-  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what), 0, device.name(),
-               kNoOffset};
+  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what),
+               0, device.name(), kNoOffset};
 }
 
 Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions const& options) {
@@ -63,7 +63,8 @@ Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions con
 }
 
 Result<MadeStore> make_new_file(MakeStore const& wanted) {
-  if (wanted.size == 0) return invalid(wanted.path, "is not there; --size makes a file of that size");
+  if (wanted.size == 0)
+    return invalid(wanted.path, "is not there; --size makes a file of that size");
   auto const size = wanted.size / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(wanted.path, wanted.size));
   if (wanted.dry_run) return MadeStore{wanted.uuid, size, true};
@@ -89,14 +90,16 @@ Result<MadeStore> make_over(MakeStore const& wanted, bool regular) {
     return invalid(wanted.path, fmt::format("the device has {} only", size_text(device->size())));
   if (wanted.dry_run) return MadeStore{wanted.uuid, size, false};
   if (regular && size != device->size()) LCFS_TRY(device->resize(size));
-  LCFS_TRY_ASSIGN(auto const uuid, format_and_verify(std::move(device), {size, wanted.label, wanted.uuid}));
+  LCFS_TRY_ASSIGN(auto const uuid,
+                  format_and_verify(std::move(device), {size, wanted.label, wanted.uuid}));
   return MadeStore{uuid, size, false};
 }
 
 std::uint64_t default_limit(std::string const& directory) {
   struct statvfs host {};
   if (statvfs(directory.c_str(), &host) != 0) return kDefaultLimit;
-  return std::min<std::uint64_t>(kDefaultLimit, host.f_blocks * host.f_frsize / kBlockSize * kBlockSize);
+  return std::min<std::uint64_t>(kDefaultLimit,
+                                 host.f_blocks * host.f_frsize / kBlockSize * kBlockSize);
 }
 
 // An empty store at `path`.new; what an earlier process left there when it died is replaced.
@@ -105,7 +108,8 @@ Result<std::string> format_beside(std::string const& path, std::uint64_t size) {
   auto device = create_file_device(half, size);
   if (!device && device.error().code == Errc::kExists) {
     {
-      LCFS_TRY_ASSIGN(auto const left, open_device(half, Access::kReadWrite));  // kBusy if its maker lives
+      LCFS_TRY_ASSIGN(auto const left,
+                      open_device(half, Access::kReadWrite));  // kBusy if its maker lives
       ::unlink(half.c_str());
     }
     device = create_file_device(half, size);
@@ -152,7 +156,8 @@ Result<ProvisionalStore> ProvisionalStore::make(std::string const& path, std::ui
   LCFS_TRY(make_directories(directory, made.made_));
   made.limit_ = limit == 0 ? default_limit(directory.string()) : limit / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(path, made.limit_));
-  // Made whole under another name: a process that dies here must not leave half a store where the next import looks.
+  // Made whole under another name: a process that dies here must not leave half a store where the
+  // next import looks.
   LCFS_TRY_ASSIGN(auto const half, format_beside(path, made.limit_));
   if (renameat2(AT_FDCWD, half.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0) {
     int const error = errno;

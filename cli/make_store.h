@@ -17,8 +17,8 @@ struct MakeStore {
   std::uint64_t size = 0;  // bytes; 0: what is there.  A file is made or resized to it
   std::string label{};
   std::optional<Uuid> uuid{};  // random if not given
-  bool force = false;          // overwrite another store, a known signature, or data; never what is in use
-  bool dry_run = false;        // all checks, no effect
+  bool force = false;  // overwrite another store, a known signature, or data; never what is in use
+  bool dry_run = false;  // all checks, no effect
 };
 
 struct MadeStore {
@@ -33,10 +33,11 @@ Result<MadeStore> make_store(MakeStore const& wanted);
 // A store file that is only kept if what it was made for succeeds.
 class ProvisionalStore {
  public:
-  // Makes the missing directories above (0700) and a sparse store.  `limit` 0: 64 GiB, or the size of the host's file
-  // system if that is less.  kExists if something stands at `path`.
+  // Makes the missing directories above (0700) and a sparse store.  `limit` 0: 64 GiB, or the size
+  // of the host's file system if that is less.  kExists if something stands at `path`.
   static Result<ProvisionalStore> make(std::string const& path, std::uint64_t limit);
-  ~ProvisionalStore();  // removes what it made, unless kept; the store is closed after that, so nobody gets hold of it
+  ~ProvisionalStore();  // removes what it made, unless kept; the store is closed after that, so
+                        // nobody gets hold of it
   ProvisionalStore(ProvisionalStore&&) noexcept = default;
   ProvisionalStore& operator=(ProvisionalStore&&) = delete;
 

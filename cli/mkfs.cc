@@ -19,7 +19,9 @@ struct Options {
 };
 
 // What it returns is a usage error.
-std::string uuid_problem(std::string const& text) { return parse_uuid(text) ? "" : "\"" + text + "\" is no UUID"; }
+std::string uuid_problem(std::string const& text) {
+  return parse_uuid(text) ? "" : "\"" + text + "\" is no UUID";
+}
 
 void print(Options const& options, MadeStore const& made, Io const& io) {
   if (options.json) {
@@ -34,7 +36,8 @@ void print(Options const& options, MadeStore const& made, Io const& io) {
   } else if (!options.quiet) {
     io.out << fmt::format("{}{}\nuuid   {}\nsize   {} ({} bytes)\n", escape(options.store.path),
                           options.store.dry_run ? " (dry run: nothing was written)" : "",
-                          made.uuid ? uuid_text(*made.uuid) : "(random)", size_text(made.size), made.size);
+                          made.uuid ? uuid_text(*made.uuid) : "(random)", size_text(made.size),
+                          made.size);
   }
 }
 
@@ -43,10 +46,12 @@ void print(Options const& options, MadeStore const& made, Io const& io) {
 void add_mkfs(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("mkfs", "Make a store in a file or on a block device");
-  cmd->add_option("--size", options->size, "Size of the store; a file is made or resized to it (10G = 10 GiB)")
+  cmd->add_option("--size", options->size,
+                  "Size of the store; a file is made or resized to it (10G = 10 GiB)")
       ->type_name("SIZE")
       ->check(size_check());
-  cmd->add_option("-L,--label", options->store.label, "Label, at most 64 bytes")->type_name("LABEL");
+  cmd->add_option("-L,--label", options->store.label, "Label, at most 64 bytes")
+      ->type_name("LABEL");
   cmd->add_option("-U,--uuid", options->uuid, "UUID (default: random)")
       ->type_name("UUID")
       ->check(CLI::Validator(uuid_problem, "", "uuid"));

@@ -17,19 +17,21 @@
 namespace lcfs::cli {
 namespace {
 
-// Whatever it was called from: a server's working directory is /, and the mount table shows the store's path to
-// everybody.
+// Whatever it was called from: a server's working directory is /, and the mount table shows the
+// store's path to everybody.
 Result<std::string> absolute(std::string const& path) {
   std::error_code error;
   auto whole = std::filesystem::absolute(path, error);
-  if (error) return Error{Errc::kIo, "cannot find the working directory", error.value(), path, kNoOffset};
+  if (error)
+    return Error{Errc::kIo, "cannot find the working directory", error.value(), path, kNoOffset};
   return whole.string();
 }
 
 // Serves what `options` say, or changes a mount that is there.
 Result<int> mount_store(mount::MountOptions options, Context& context) {
   // No client sends this; a server must not fork.
-  if (context.served != nullptr) return Error{Errc::kUnsupported, "no command for a server", 0, {}, kNoOffset};
+  if (context.served != nullptr)
+    return Error{Errc::kUnsupported, "no command for a server", 0, {}, kNoOffset};
   LCFS_TRY_ASSIGN(options.directory, absolute(options.directory));
   if (options.remount) {
     LCFS_TRY(mount::remount(options));
@@ -55,7 +57,8 @@ struct Options {
 
 int run_mount(Options& options, Context& context) {
   if (!options.layer.empty()) options.mount.layer = options.layer;
-  if (options.at != 0) (void)mount::parse_options(fmt::format("at={}", options.at), false, options.mount).ok();
+  if (options.at != 0)
+    (void)mount::parse_options(fmt::format("at={}", options.at), false, options.mount).ok();
   auto done = mount_store(options.mount, context);
   return done ? *done : fail(context, "mount", done.error());
 }
@@ -83,8 +86,8 @@ struct HelperCall {
   bool sloppy = false, fake = false, verbose = false;
 };
 
-// mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE], in any order; letters may stand together.  What
-// it returns is a usage error.
+// mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE], in any order; letters may
+// stand together.  What it returns is a usage error.
 std::string parse_helper(std::vector<std::string> const& args, HelperCall& call) {
   for (std::size_t i = 1; i < args.size(); ++i) {
     auto const& arg = args[i];
@@ -129,18 +132,22 @@ int exit_of(Error const& error) {
 
 }  // namespace
 
-bool is_mount_helper(std::string_view name) { return name == "mount.lcfs" || name == "mount.fuse.lcfs"; }
+bool is_mount_helper(std::string_view name) {
+  return name == "mount.lcfs" || name == "mount.fuse.lcfs";
+}
 
 int run_mount_helper(std::vector<std::string> const& args, Context& context) {
   auto const usage = [&](std::string const& words) {
-    warn(context, "mount", words + "; usage: mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]");
+    warn(context, "mount",
+         words + "; usage: mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]");
     return int{kMountUsage};
   };
   HelperCall call;
   if (auto const problem = parse_helper(args, call); !problem.empty()) return usage(problem);
   mount::MountOptions options;
   for (auto const& list : call.lists)
-    if (auto parsed = mount::parse_options(list, call.sloppy, options); !parsed) return usage(parsed.error().message);
+    if (auto parsed = mount::parse_options(list, call.sloppy, options); !parsed)
+      return usage(parsed.error().message);
   options.store = call.names[0];
   options.directory = call.names[1];
   options.verbose = call.verbose;
@@ -158,13 +165,16 @@ int run_mount_helper(std::vector<std::string> const& args, Context& context) {
 void add_mount(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("mount", "Show the layers of a store as directories");
-  cmd->add_option("--layer", options->layer, "Only this layer, as the root of the mount")->type_name("NAME");
+  cmd->add_option("--layer", options->layer, "Only this layer, as the root of the mount")
+      ->type_name("NAME");
   add_at_option(*cmd, options->at);
   cmd->add_option("-o", options->list, "Mount options, separated by commas")
       ->type_name("OPTIONS")
       ->check(CLI::Validator(list_problem, "", "options"));
-  cmd->add_flag("-f,--foreground", options->mount.foreground, "Stay in the foreground until it is unmounted");
-  cmd->add_flag("-v,--verbose", options->mount.verbose, "Tell more on standard error or in the system's log");
+  cmd->add_flag("-f,--foreground", options->mount.foreground,
+                "Stay in the foreground until it is unmounted");
+  cmd->add_flag("-v,--verbose", options->mount.verbose,
+                "Tell more on standard error or in the system's log");
   cmd->add_option("STORE", options->mount.store, "File or block device")->required();
   cmd->add_option("DIR", options->mount.directory, "An empty directory")->required();
   cmd->footer("Example:\n  lcfs mount /srv/images.lcfs /mnt");

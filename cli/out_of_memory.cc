@@ -17,12 +17,14 @@ int exit_code = kFailed;  // set before there are threads
 
 // Nothing here may need memory.
 [[noreturn]] void end(std::string_view why) {
-  [[maybe_unused]] auto const n = ::write(STDERR_FILENO, why.data(), why.size());  // to whom else could it be said?
+  [[maybe_unused]] auto const n =
+      ::write(STDERR_FILENO, why.data(), why.size());  // to whom else could it be said?
   ::_exit(exit_code);
 }
 
 [[noreturn]] void no_memory() {
-  end("lcfs: out of memory; what was not finished is undone. Give it more (ulimit -v, the memory limit of its cgroup)\n");
+  end("lcfs: out of memory; what was not finished is undone. Give it more (ulimit -v, the memory "
+      "limit of its cgroup)\n");
 }
 
 // Exceptions are not part of our own code: what arrives here is the library's.
@@ -34,7 +36,8 @@ int exit_code = kFailed;  // set before there are threads
       no_memory();
     } catch (std::system_error const& error) {
       if (error.code() == std::errc::resource_unavailable_try_again)
-        end("lcfs: no room for another thread (memory, or ulimit -u); what was not finished is undone\n");
+        end("lcfs: no room for another thread (memory, or ulimit -u); what was not finished is "
+            "undone\n");
     } catch (...) {
     }
   }
@@ -44,7 +47,9 @@ int exit_code = kFailed;  // set before there are threads
 }  // namespace
 
 void end_when_out_of_memory(int argc, char const* const* argv) {
-  auto const is = [&](int i, std::string_view word) { return i < argc && std::string_view(argv[i]) == word; };
+  auto const is = [&](int i, std::string_view word) {
+    return i < argc && std::string_view(argv[i]) == word;
+  };
   bool const by_name = argc > 0 && std::string_view(argv[0]).ends_with("fsck.lcfs");
   if (by_name || is(1, "fsck")) exit_code = kFsckOperation;
   std::set_terminate(terminated);

@@ -22,16 +22,18 @@ std::size_t utf8_length(std::string_view s) {
   for (std::size_t i = 1; i < n; ++i)
     if ((byte(i) & 0xc0) != 0x80) return 0;
   unsigned const second = byte(1);
-  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) ||
-      (lead == 0xf4 && second > 0x8f))
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
+      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f))
     return 0;
   return n;
 }
 
 // C1 controls, and the marks that turn or hide text on a terminal.
 bool hides(std::string_view sequence) {
-  return (sequence.size() == 2 && sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0) ||
-         (sequence.starts_with("\xe2\x80") && sequence.size() == 3 && static_cast<unsigned char>(sequence[2]) >= 0x8b &&
+  return (sequence.size() == 2 && sequence[0] == '\xc2' &&
+          static_cast<unsigned char>(sequence[1]) < 0xa0) ||
+         (sequence.starts_with("\xe2\x80") && sequence.size() == 3 &&
+          static_cast<unsigned char>(sequence[2]) >= 0x8b &&
           static_cast<unsigned char>(sequence[2]) <= 0xae) ||
          (sequence.starts_with("\xe2\x81") && sequence.size() == 3 &&
           static_cast<unsigned char>(sequence[2]) >= 0xa0) ||
@@ -39,8 +41,9 @@ bool hides(std::string_view sequence) {
 }
 
 std::size_t width(std::string_view text) {  // of escaped text: code points
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 std::string escape_but(std::string_view bytes, bool keep_backslash) {
@@ -48,20 +51,23 @@ std::string escape_but(std::string_view bytes, bool keep_backslash) {
   out.reserve(bytes.size());
   while (!bytes.empty()) {
     std::size_t n = utf8_length(bytes);
-    bool const plain = n == 1 ? bytes[0] >= 0x20 && bytes[0] != 0x7f && (keep_backslash || bytes[0] != '\\')
-                              : n > 1 && !hides(bytes.substr(0, n));
+    bool const plain =
+        n == 1 ? bytes[0] >= 0x20 && bytes[0] != 0x7f && (keep_backslash || bytes[0] != '\\')
+               : n > 1 && !hides(bytes.substr(0, n));
     n = std::max<std::size_t>(n, 1);
     if (plain) {
       out += bytes.substr(0, n);
     } else {
-      for (char const c : bytes.substr(0, n)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      for (char const c : bytes.substr(0, n))
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     }
     bytes.remove_prefix(n);
   }
   return out;
 }
 
-// importer's errors are about an archive ("ARCHIVE: MEMBER"); fsck helps where the store is what is damaged.
+// importer's errors are about an archive ("ARCHIVE: MEMBER"); fsck helps where the store is what is
+// damaged.
 char const* advice(std::string_view what, Error const& error) {
   // These only read the store: what is full is where they write to.
   if (what == "export" || what == "extract" || what == "diff") {
@@ -70,11 +76,13 @@ char const* advice(std::string_view what, Error const& error) {
   }
   switch (error.code) {
     case Errc::kBusy:
-      return error.message.starts_with("in use") ? "wait for it to end, or use another store" : "";  // not: a layer is
+      return error.message.starts_with("in use") ? "wait for it to end, or use another store"
+                                                 : "";  // not: a layer is
     case Errc::kNoSpace: return "free space (lcfs image rm), or make the store larger (lcfs grow)";
     case Errc::kCorrupt:
       if (what == "layer apply") return "";  // the changeset, first of all
-      return what == "import" && error.path.find(": ") != std::string::npos ? "" : "run lcfs fsck -n";
+      return what == "import" && error.path.find(": ") != std::string::npos ? ""
+                                                                            : "run lcfs fsck -n";
     default: return "";
   }
 }
@@ -106,10 +114,12 @@ void warn(Context const& context, std::string_view what, std::string_view words)
   context.io.err << fmt::format("lcfs: {}: {}\n", what, escape_controls(words));
 }
 
-Status tell_freezing(Store const& store, LayerId id, Context const& context, std::string_view what) {
+Status tell_freezing(Store const& store, LayerId id, Context const& context,
+                     std::string_view what) {
   LCFS_TRY_ASSIGN(auto const layer, store.layer_info(id));
   if (layer.state == LayerState::kOpen)
-    warn(context, what, fmt::format("{} was open: it is frozen now, for something stands on it", layer.name));
+    warn(context, what,
+         fmt::format("{} was open: it is frozen now, for something stands on it", layer.name));
   return Ok{};
 }
 

@@ -13,8 +13,8 @@
 
 namespace lcfs::cli {
 
-// Bytes as text: printable ASCII and valid UTF-8 stay; control characters, bytes that are no UTF-8, and backslashes
-// become \xNN (\n and \t too: one thing, one line).
+// Bytes as text: printable ASCII and valid UTF-8 stay; control characters, bytes that are no UTF-8,
+// and backslashes become \xNN (\n and \t too: one thing, one line).
 std::string escape(std::string_view bytes);
 // The same, but backslashes stay: for messages in which names were escaped already.
 std::string escape_controls(std::string_view bytes);

@@ -15,8 +15,8 @@ constexpr std::size_t kBarWidth = 24;
 constexpr std::size_t kLineWidth = 79;  // a narrow terminal must not wrap
 
 std::string bar(std::uint64_t done, std::uint64_t total) {
-  auto const full =
-      static_cast<std::size_t>(static_cast<double>(std::min(done, total)) / static_cast<double>(total) * kBarWidth);
+  auto const full = static_cast<std::size_t>(static_cast<double>(std::min(done, total)) /
+                                             static_cast<double>(total) * kBarWidth);
   return "[" + std::string(full, '#') + std::string(kBarWidth - full, '.') + "]";
 }
 
@@ -30,9 +30,11 @@ void Progress::bytes(std::uint64_t done, std::uint64_t total, std::string_view w
   std::lock_guard const lock(mutex_);
   if (!due()) return;
   double const seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  auto const rate = static_cast<std::uint64_t>(static_cast<double>(done) / std::max(seconds, 0.001));
-  auto text =
-      total == 0 ? size_text(done) : fmt::format("{} {} of {}", bar(done, total), size_text(done), size_text(total));
+  auto const rate =
+      static_cast<std::uint64_t>(static_cast<double>(done) / std::max(seconds, 0.001));
+  auto text = total == 0
+                  ? size_text(done)
+                  : fmt::format("{} {} of {}", bar(done, total), size_text(done), size_text(total));
   show(fmt::format("{}  {}/s  {}", text, size_text(rate), escape(what)));
 }
 
@@ -40,8 +42,8 @@ void Progress::layers(std::string_view layer, std::uint64_t done, std::uint64_t 
   if (mode_ == Mode::kNone) return;
   std::lock_guard const lock(mutex_);
   if (due())
-    show(
-        fmt::format("{} layer {} of {}  {}", bar(done, std::max<std::uint64_t>(total, 1)), done, total, escape(layer)));
+    show(fmt::format("{} layer {} of {}  {}", bar(done, std::max<std::uint64_t>(total, 1)), done,
+                     total, escape(layer)));
 }
 
 void Progress::finish() {
@@ -63,7 +65,8 @@ void Progress::show(std::string const& text) {
     return;
   }
   auto const line = text.substr(0, kLineWidth);
-  io_.err << '\r' << line << std::string(drawn_ > line.size() ? drawn_ - line.size() : 0, ' ') << std::flush;
+  io_.err << '\r' << line << std::string(drawn_ > line.size() ? drawn_ - line.size() : 0, ' ')
+          << std::flush;
   drawn_ = line.size();
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes on, on standard error: a line that is drawn again and again on a terminal, or plain lines now and then.
+// What goes on, on standard error: a line that is drawn again and again on a terminal, or plain
+// lines now and then.
 #pragma once
 
 #include <chrono>

@@ -25,20 +25,27 @@ std::string in_the_way(Store const& store, LayerInfo const& layer) {
   std::vector<std::string> parts;
   if (layer.children != 0) {
     std::vector<std::string> names;
-    (void)store.for_each_layer([&](LayerInfo const& other) {
-      if (other.parent == layer.id) names.push_back(other.name);
-      return names.size() < kShown;
-    }).ok();
-    parts.push_back(fmt::format("{} {}", layer.children == 1 ? "layer" : "layers", some_of(names, layer.children)));
+    (void)store
+        .for_each_layer([&](LayerInfo const& other) {
+          if (other.parent == layer.id) names.push_back(other.name);
+          return names.size() < kShown;
+        })
+        .ok();
+    parts.push_back(fmt::format("{} {}", layer.children == 1 ? "layer" : "layers",
+                                some_of(names, layer.children)));
   }
   if (layer.images != 0) {
     std::vector<std::string> names;
-    (void)store.for_each_image([&](ImageDetails const& image) {
-      if (image.info.top_layer != layer.id) return true;
-      names.push_back(image.names.empty() ? digest_text(image.info.config_digest).substr(0, 19) : escape(image.names.front()));
-      return names.size() < kShown;
-    }).ok();
-    parts.push_back(fmt::format("{} {}", layer.images == 1 ? "image" : "images", some_of(names, layer.images)));
+    (void)store
+        .for_each_image([&](ImageDetails const& image) {
+          if (image.info.top_layer != layer.id) return true;
+          names.push_back(image.names.empty() ? digest_text(image.info.config_digest).substr(0, 19)
+                                              : escape(image.names.front()));
+          return names.size() < kShown;
+        })
+        .ok();
+    parts.push_back(
+        fmt::format("{} {}", layer.images == 1 ? "image" : "images", some_of(names, layer.images)));
   }
   bool const one = layer.children + layer.images == 1;
   return fmt::format("{} {} on it", fmt::join(parts, " and "), one ? "stands" : "stand");
@@ -73,7 +80,11 @@ Status RemovalPlan::layer(LayerId id, Remove how) {
     return Ok{};
   }
   if (how != Remove::kLazy)
-    return Error{Errc::kBusy, fmt::format("{} layers and {} images stand on it", info.children, info.images), EBUSY, {}, kNoOffset};
+    return Error{Errc::kBusy,
+                 fmt::format("{} layers and {} images stand on it", info.children, info.images),
+                 EBUSY,
+                 {},
+                 kNoOffset};
   if (!info.anonymous) lines_.push_back({"layer", info.name, 0, true});
   info.anonymous = true;
   return Ok{};
@@ -128,11 +139,13 @@ void RemovalPlan::print(bool json, std::ostream& out) const {
       object["later"] = line.later;
       print_json(out, object);
     }
-    table.add({line.what, escape(line.name), line.later ? "later" : size_text(line.blocks * kBlockSize)});
+    table.add(
+        {line.what, escape(line.name), line.later ? "later" : size_text(line.blocks * kBlockSize)});
   }
   if (json) return;
   table.print(out);
-  out << fmt::format("{} ({} bytes) in all; nothing was removed\n", size_text(blocks * kBlockSize), blocks * kBlockSize);
+  out << fmt::format("{} ({} bytes) in all; nothing was removed\n", size_text(blocks * kBlockSize),
+                     blocks * kBlockSize);
 }
 
 }  // namespace lcfs::cli

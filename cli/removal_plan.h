@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What removing layers and images one after the other would do: the engine's rules on a copy of the records.
+// What removing layers and images one after the other would do: the engine's rules on a copy of the
+// records.
 #pragma once
 
 #include <string>
@@ -11,7 +12,8 @@
 
 namespace lcfs::cli {
 
-// Who keeps `layer` from going: "layers a, b and 7 more stand on it".  Looks at all layers and images.
+// Who keeps `layer` from going: "layers a, b and 7 more stand on it".  Looks at all layers and
+// images.
 std::string in_the_way(Store const& store, LayerInfo const& layer);
 // `error`, if it is kBusy, as an error that names them.
 Error explain_busy(Store const& store, LayerId id, Error error);

@@ -24,7 +24,8 @@ namespace {
 
 constexpr char kFooter[] =
     "Example:\n"
-    "  skopeo copy docker://debian:12 oci-archive:debian.tar && lcfs import debian.tar && lcfs image ls\n\n"
+    "  skopeo copy docker://debian:12 oci-archive:debian.tar && lcfs import debian.tar && lcfs "
+    "image ls\n\n"
     "lcfs COMMAND --help tells the options of a command; man lcfs-COMMAND tells more.";
 
 std::string base_name(std::string const& path) { return path.substr(path.rfind('/') + 1); }
@@ -63,17 +64,20 @@ std::string verb_of(CLI::App const& app) {
 }
 
 // The word in a command's place that is none; nothing if there is no such word.
-std::optional<std::string> unknown_command(CLI::App const& app, std::vector<std::string> const& args) {
+std::optional<std::string> unknown_command(CLI::App const& app,
+                                           std::vector<std::string> const& args) {
   auto const* at = &app;
   std::size_t place = 1;
   for (; !at->get_subcommands().empty(); ++place) at = at->get_subcommands().front();
-  bool const wanted = at->get_require_subcommand_min() > 0 && place < args.size() && !args[place].starts_with('-');
+  bool const wanted =
+      at->get_require_subcommand_min() > 0 && place < args.size() && !args[place].starts_with('-');
   return wanted ? std::optional(args[place]) : std::nullopt;
 }
 
 int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
   try {
-    app.parse(std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
+    app.parse(
+        std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
     return context.exit;
   } catch (CLI::Success const& answer) {  // --help, --version
     app.exit(answer, context.io.out, context.io.err);
@@ -81,7 +85,8 @@ int parse(CLI::App& app, std::vector<std::string> const& args, Context& context)
   } catch (CLI::ParseError const& error) {
     auto const verb = verb_of(app);
     auto const unknown = unknown_command(app, args);
-    auto const why = unknown ? fmt::format("there is no command \"{}{}\"", verb, *unknown) : std::string(error.what());
+    auto const why = unknown ? fmt::format("there is no command \"{}{}\"", verb, *unknown)
+                             : std::string(error.what());
     context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(why), verb);
     return verb == "fsck " ? int{kFsckUsage} : int{kUsage};
   }
@@ -89,11 +94,15 @@ int parse(CLI::App& app, std::vector<std::string> const& args, Context& context)
 
 }  // namespace
 
-std::string version_text() { return fmt::format("lcfs {} (store format {})", LCFS_VERSION, kFormatVersion); }
+std::string version_text() {
+  return fmt::format("lcfs {} (store format {})", LCFS_VERSION, kFormatVersion);
+}
 
 std::unique_ptr<CLI::App> make_app(Context& context) {
-  auto app = std::make_unique<CLI::App>("A filesystem made of layers, for container images.", "lcfs");
-  app->set_version_flag("-V,--version", version_text(), "Print the version and that of the store format");
+  auto app =
+      std::make_unique<CLI::App>("A filesystem made of layers, for container images.", "lcfs");
+  app->set_version_flag("-V,--version", version_text(),
+                        "Print the version and that of the store format");
   app->set_help_flag("-h,--help", "Print this help");
   app->require_subcommand(1);
   app->footer(kFooter);
@@ -140,7 +149,9 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   io.out.flush();
   if (io.out) return code;
   // A program of its own would have got SIGPIPE, which says nothing.
-  if (auto const* out = dynamic_cast<FdStream const*>(&io.out); out != nullptr && out->error() == EPIPE) return kPipe;
+  if (auto const* out = dynamic_cast<FdStream const*>(&io.out);
+      out != nullptr && out->error() == EPIPE)
+    return kPipe;
   io.err << "lcfs: standard output: cannot write\n";
   if (args.size() > 1 && args[1] == "diff") return kTrouble;
   return args.size() > 1 && args[1] == "fsck" ? int{kFsckOperation} : int{kFailed};
@@ -149,7 +160,8 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
 Io process_io() {
   std::ios::sync_with_stdio(false);
   std::cin.tie(nullptr);
-  Io io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1, [](char const* name) -> std::optional<std::string> {
+  Io io{std::cout, std::cerr, isatty(STDERR_FILENO) == 1,
+        [](char const* name) -> std::optional<std::string> {
           char const* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
           if (value == nullptr) return std::nullopt;
           return value;

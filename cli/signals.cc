@@ -18,14 +18,16 @@ StopOnSignal::StopOnSignal(Io const& io) : stop_(io.stop != nullptr ? io.stop : 
   waiting.store(true);
   struct sigaction action {};
   action.sa_handler = want_stop;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits comes back with EINTR
+  action.sa_flags =
+      static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits comes back with EINTR
   sigemptyset(&action.sa_mask);
   saved_[0].number = SIGINT;
   saved_[1].number = SIGTERM;
   saved_[2].number = SIGHUP;
   for (auto& saved : saved_) {
     sigaction(saved.number, nullptr, &saved.action);
-    if (saved.action.sa_handler != SIG_IGN) sigaction(saved.number, &action, nullptr);  // nohup stays nohup
+    if (saved.action.sa_handler != SIG_IGN)
+      sigaction(saved.number, &action, nullptr);  // nohup stays nohup
   }
 }
 

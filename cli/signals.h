@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGHUP as a wish to stop.  A command that a server runs gets that wish from its client instead.
+// SIGINT, SIGTERM and SIGHUP as a wish to stop.  A command that a server runs gets that wish from
+// its client instead.
 #pragma once
 
 #include <signal.h>
@@ -11,8 +12,8 @@
 
 namespace lcfs::cli {
 
-// While it lives, the first such signal sets stop(); the second ends the process as usual.  One at a time in a process,
-// but any number where io.stop says when to stop: then signals are left alone.
+// While it lives, the first such signal sets stop(); the second ends the process as usual.  One at
+// a time in a process, but any number where io.stop says when to stop: then signals are left alone.
 class StopOnSignal {
  public:
   explicit StopOnSignal(Io const& io);

@@ -41,8 +41,8 @@ std::string hex(std::string_view bytes) {
   return text;
 }
 
-Status print_as_json(Layer& layer, std::string const& path, Attr const& attr, XattrList const& xattrs,
-                     std::vector<Layer::Run> const& runs, Io const& io) {
+Status print_as_json(Layer& layer, std::string const& path, Attr const& attr,
+                     XattrList const& xattrs, std::vector<Layer::Run> const& runs, Io const& io) {
   LCFS_TRY_ASSIGN(auto object, file_json(layer, path, attr));
   object["atime"] = timestamp_json(attr.info.atime);
   object["ctime"] = timestamp_json(attr.info.ctime);
@@ -62,10 +62,12 @@ Status print_as_json(Layer& layer, std::string const& path, Attr const& attr, Xa
   return Ok{};
 }
 
-Status print_as_text(Layer& layer, std::string const& path, Attr const& attr, XattrList const& xattrs,
-                     std::vector<Layer::Run> const& runs, Io const& io) {
+Status print_as_text(Layer& layer, std::string const& path, Attr const& attr,
+                     XattrList const& xattrs, std::vector<Layer::Run> const& runs, Io const& io) {
   auto const& info = attr.info;
-  auto const row = [&io](char const* key, std::string const& value) { io.out << fmt::format("{:<8}{}\n", key, value); };
+  auto const row = [&io](char const* key, std::string const& value) {
+    io.out << fmt::format("{:<8}{}\n", key, value);
+  };
   row("path", escape(path));
   row("type", type_text(info.mode));
   if (S_ISLNK(info.mode)) {
@@ -84,10 +86,11 @@ Status print_as_text(Layer& layer, std::string const& path, Attr const& attr, Xa
   row("mtime", timestamp_text(info.mtime));
   row("ctime", timestamp_text(info.ctime));
   row("btime", timestamp_text(info.btime));
-  for (auto const& [name, value] : xattrs) row("xattr", fmt::format("{}=0x{}", escape(name), hex(value)));
+  for (auto const& [name, value] : xattrs)
+    row("xattr", fmt::format("{}=0x{}", escape(name), hex(value)));
   for (auto const& run : runs)
-    row("run",
-        fmt::format("{} bytes from {} at byte {:#x} of the store", run.length, run.file_offset, run.device_offset));
+    row("run", fmt::format("{} bytes from {} at byte {:#x} of the store", run.length,
+                           run.file_offset, run.device_offset));
   return Ok{};
 }
 
@@ -125,10 +128,13 @@ void add_stat(CLI::App& app, Context& context) {
   cmd->add_flag("--runs", options->runs, "Show where in the store the file's bytes are");
   cmd->add_flag("--json", options->json, "Print one JSON object a file");
   cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("PATH", options->paths, "Paths in the layer; a symlink at the end is not followed")->required();
+  cmd->add_option("PATH", options->paths,
+                  "Paths in the layer; a symlink at the end is not followed")
+      ->required();
   cmd->footer("Example:\n  lcfs stat --runs debian:12 /bin/bash");
   cmd->callback([options, &context] {
-    if (auto done = run_stat(*options, context); !done) context.exit = fail(context, "stat", done.error());
+    if (auto done = run_stat(*options, context); !done)
+      context.exit = fail(context, "stat", done.error());
   });
 }
 

@@ -43,7 +43,8 @@ Numbers numbers_of(LayerSpace const& space) {
           {"inodes", space.inodes}};
 }
 
-void print(Options const& options, std::string const& layer, Numbers const& numbers, std::ostream& out) {
+void print(Options const& options, std::string const& layer, Numbers const& numbers,
+           std::ostream& out) {
   if (options.json) {
     Json object{{"mounted", false}};
     if (!layer.empty()) object["layer"] = layer;
@@ -73,7 +74,8 @@ Status run_stats(Options const& options, Context& context) {
     LCFS_TRY_ASSIGN(layer, store->resolve_layer(options.layer));
   }
   if (store.mounted() && context.served->serving.stats) {
-    LCFS_TRY_ASSIGN(auto text, context.served->serving.stats(format_of(options), layer, options.clear));
+    LCFS_TRY_ASSIGN(auto text,
+                    context.served->serving.stats(format_of(options), layer, options.clear));
     if (!text.empty() && !text.ends_with('\n')) text += '\n';
     context.io.out << text;
     return Ok{};
@@ -95,12 +97,14 @@ void add_stats(CLI::App& app, Context& context) {
   auto* cmd = app.add_subcommand("stats", "Show what the server of a mounted store has counted");
   add_store_option(*cmd, options->store);
   auto* json = cmd->add_flag("--json", options->json, "Print one JSON object");
-  cmd->add_flag("--prometheus", options->prometheus, "Print metrics for Prometheus")->excludes(json);
+  cmd->add_flag("--prometheus", options->prometheus, "Print metrics for Prometheus")
+      ->excludes(json);
   cmd->add_flag("--clear", options->clear, "Begin to count anew after that");
   cmd->add_option("LAYER", options->layer, "Of that layer only");
   cmd->footer("Example:\n  lcfs stats --json work");
   cmd->callback([options, &context] {
-    if (auto done = run_stats(*options, context); !done) context.exit = fail(context, "stats", done.error());
+    if (auto done = run_stats(*options, context); !done)
+      context.exit = fail(context, "stats", done.error());
   });
 }
 

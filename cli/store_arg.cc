@@ -13,7 +13,9 @@
 namespace lcfs::cli {
 namespace {
 
-std::string variable(Io const& io, char const* name) { return io.env ? io.env(name).value_or("") : ""; }
+std::string variable(Io const& io, char const* name) {
+  return io.env ? io.env(name).value_or("") : "";
+}
 
 std::string data_home(Io const& io) {
   auto const xdg = variable(io, "XDG_DATA_HOME");
@@ -37,7 +39,9 @@ CLI::Option* add_store_option(CLI::App& command, std::string& given) {
 
 CLI::Option* add_at_option(CLI::App& command, std::uint64_t& at) {
   return command
-      .add_option("--at", at, "Read the store as it was at this kept checkpoint (lcfs log); it must not be mounted")
+      .add_option(
+          "--at", at,
+          "Read the store as it was at this kept checkpoint (lcfs log); it must not be mounted")
       ->type_name("GENERATION")
       ->check(positive_check());
 }
@@ -56,34 +60,40 @@ bool is_served(Context const& context, std::string const& path) {
 
 namespace {
 
-// Somebody has the store, and no server answers.  If it is mounted its server listens elsewhere, or not at all.
+// Somebody has the store, and no server answers.  If it is mounted its server listens elsewhere, or
+// not at all.
 Error unreachable(Context const& context, Error busy, std::string const& path) {
   auto const store = mount::store_identity(path);
   auto const mounts = store ? mount::mounts_of(*store) : std::vector<mount::MountEntry>{};
   if (!mounts || mounts->empty()) return busy;
-  busy.message = fmt::format("mounted at {}, {}; no server answers at {}: was it mounted with another LCFS_RUNTIME_DIR, or with control=no?",
-                             mounts->back().directory, busy.message, mount::control_socket_path(*store, context.io.env));
+  busy.message = fmt::format(
+      "mounted at {}, {}; no server answers at {}: was it mounted with another LCFS_RUNTIME_DIR, "
+      "or with control=no?",
+      mounts->back().directory, busy.message, mount::control_socket_path(*store, context.io.env));
   return busy;
 }
 
 }  // namespace
 
-Result<StoreUse> open_store(Context& context, std::string const& given, Access access, std::uint64_t at) {
+Result<StoreUse> open_store(Context& context, std::string const& given, Access access,
+                            std::uint64_t at) {
   auto const path = store_path(context.io, given);
   if (is_served(context, path)) return StoreUse{context.served->serving.store};
   auto device = open_device(path, access);
   if (!device) {
     auto error = std::move(device).error();
     if (error.code == Errc::kBusy && at != 0)
-      return Error{Errc::kBusy, "the store is mounted or in use; --at reads one that is not", error.sys, path, kNoOffset};
+      return Error{Errc::kBusy, "the store is mounted or in use; --at reads one that is not",
+                   error.sys, path, kNoOffset};
     if (error.code == Errc::kBusy) {
       LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
       if (!context.forwarded) return unreachable(context, std::move(error), path);
     }
     if (error.sys == ENOENT)
       return Error{Errc::kNotFound,
-                   "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE names another", 0,
-                   path, kNoOffset};
+                   "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE "
+                   "names another",
+                   0, path, kNoOffset};
     return error;
   }
   OpenOptions options;

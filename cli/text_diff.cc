@@ -44,17 +44,20 @@ class Comparison {
 
   void trim(Box& box) const {
     while (box.a0 < box.a1 && box.b0 < box.b1 && a_[box.a0] == b_[box.b0]) ++box.a0, ++box.b0;
-    while (box.a0 < box.a1 && box.b0 < box.b1 && a_[box.a1 - 1] == b_[box.b1 - 1]) --box.a1, --box.b1;
+    while (box.a0 < box.a1 && box.b0 < box.b1 && a_[box.a1 - 1] == b_[box.b1 - 1])
+      --box.a1, --box.b1;
   }
 
-  // A point on a shortest way through the box, apart from its corners.  forward_[k]: how far x comes on diagonal k (x - y) with d
-  // edits; backward_: the same from the other corner.
+  // A point on a shortest way through the box, apart from its corners.  forward_[k]: how far x
+  // comes on diagonal k (x - y) with d edits; backward_: the same from the other corner.
   std::pair<std::size_t, std::size_t> split(Box const& box) {
     std::ptrdiff_t const n = at(box.a1 - box.a0), m = at(box.b1 - box.b0), delta = n - m;
     std::ptrdiff_t const most = std::min((n + m + 1) / 2, kMaxCost), zero = most + 1;
     forward_.assign(static_cast<std::size_t>(2 * zero + 1), kNever);
     backward_.assign(static_cast<std::size_t>(2 * zero + 1), kNever);
-    auto const in = [zero](std::vector<std::ptrdiff_t>& v, std::ptrdiff_t k) -> std::ptrdiff_t& { return v[static_cast<std::size_t>(k + zero)]; };
+    auto const in = [zero](std::vector<std::ptrdiff_t>& v, std::ptrdiff_t k) -> std::ptrdiff_t& {
+      return v[static_cast<std::size_t>(k + zero)];
+    };
     in(forward_, 1) = in(backward_, 1) = 0;
     auto const point = [&box](std::ptrdiff_t x, std::ptrdiff_t y) {
       return std::pair{box.a0 + static_cast<std::size_t>(x), box.b0 + static_cast<std::size_t>(y)};
@@ -65,18 +68,25 @@ class Comparison {
       while (x < n && y < m && same(x, y)) ++x, ++y;
       return in(v, k) = x;
     };
-    auto const same_forward = [&](std::ptrdiff_t x, std::ptrdiff_t y) { return a_[box.a0 + static_cast<std::size_t>(x)] == b_[box.b0 + static_cast<std::size_t>(y)]; };
-    auto const same_backward = [&](std::ptrdiff_t x, std::ptrdiff_t y) { return a_[box.a1 - 1 - static_cast<std::size_t>(x)] == b_[box.b1 - 1 - static_cast<std::size_t>(y)]; };
+    auto const same_forward = [&](std::ptrdiff_t x, std::ptrdiff_t y) {
+      return a_[box.a0 + static_cast<std::size_t>(x)] == b_[box.b0 + static_cast<std::size_t>(y)];
+    };
+    auto const same_backward = [&](std::ptrdiff_t x, std::ptrdiff_t y) {
+      return a_[box.a1 - 1 - static_cast<std::size_t>(x)] ==
+             b_[box.b1 - 1 - static_cast<std::size_t>(y)];
+    };
     for (std::ptrdiff_t d = 0; d <= most; ++d) {
       for (std::ptrdiff_t k = -d; k <= d; k += 2) {
         auto const x = step(forward_, k, same_forward);
         std::ptrdiff_t const other = delta - k;
-        if (x != kNever && delta % 2 != 0 && std::abs(other) < d && x + in(backward_, other) >= n) return point(x, x - k);
+        if (x != kNever && delta % 2 != 0 && std::abs(other) < d && x + in(backward_, other) >= n)
+          return point(x, x - k);
       }
       for (std::ptrdiff_t k = -d; k <= d; k += 2) {
         auto const x = step(backward_, k, same_backward);
         std::ptrdiff_t const other = delta - k;
-        if (x != kNever && delta % 2 == 0 && std::abs(other) <= d && x + in(forward_, other) >= n) return point(n - x, m - (x - k));
+        if (x != kNever && delta % 2 == 0 && std::abs(other) <= d && x + in(forward_, other) >= n)
+          return point(n - x, m - (x - k));
       }
     }
     // Too unlike: on from where most has been passed.
@@ -133,12 +143,15 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
-std::vector<LineChange> changed_lines(std::vector<std::string_view> const& a, std::vector<std::string_view> const& b) {
+std::vector<LineChange> changed_lines(std::vector<std::string_view> const& a,
+                                      std::vector<std::string_view> const& b) {
   std::unordered_map<std::string_view, std::uint32_t> numbers;
   auto const numbered = [&numbers](std::vector<std::string_view> const& lines) {
     std::vector<std::uint32_t> out;
     out.reserve(lines.size());
-    for (auto const& line : lines) out.push_back(numbers.emplace(line, static_cast<std::uint32_t>(numbers.size())).first->second);
+    for (auto const& line : lines)
+      out.push_back(
+          numbers.emplace(line, static_cast<std::uint32_t>(numbers.size())).first->second);
     return out;
   };
   auto in_a = numbered(a), in_b = numbered(b);
@@ -150,17 +163,22 @@ void print_hunks(std::string_view text_a, std::string_view text_b, std::ostream&
   auto const changes = changed_lines(a, b);
   for (std::size_t first = 0; first < changes.size();) {
     std::size_t last = first;  // changes whose surroundings touch are one hunk
-    while (last + 1 < changes.size() && changes[last + 1].a - (changes[last].a + changes[last].a_count) <= 2 * kContext) ++last;
+    while (last + 1 < changes.size() &&
+           changes[last + 1].a - (changes[last].a + changes[last].a_count) <= 2 * kContext)
+      ++last;
     std::size_t const before = std::min(kContext, changes[first].a);
     std::size_t const from_a = changes[first].a - before, from_b = changes[first].b - before;
     std::size_t const to_a = std::min(a.size(), changes[last].a + changes[last].a_count + kContext);
-    std::size_t const to_b = changes[last].b + changes[last].b_count + (to_a - changes[last].a - changes[last].a_count);
-    out << fmt::format("@@ -{} +{} @@\n", range_text(from_a, to_a - from_a), range_text(from_b, to_b - from_b));
+    std::size_t const to_b =
+        changes[last].b + changes[last].b_count + (to_a - changes[last].a - changes[last].a_count);
+    out << fmt::format("@@ -{} +{} @@\n", range_text(from_a, to_a - from_a),
+                       range_text(from_b, to_b - from_b));
     std::size_t i = from_a;
     for (std::size_t c = first; c <= last; ++c) {
       for (; i < changes[c].a; ++i) print_line(' ', a[i], out);
       for (; i < changes[c].a + changes[c].a_count; ++i) print_line('-', a[i], out);
-      for (std::size_t k = 0; k < changes[c].b_count; ++k) print_line('+', b[changes[c].b + k], out);
+      for (std::size_t k = 0; k < changes[c].b_count; ++k)
+        print_line('+', b[changes[c].b + k], out);
     }
     for (; i < to_a; ++i) print_line(' ', a[i], out);
     first = last + 1;

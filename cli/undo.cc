@@ -26,7 +26,8 @@ struct Line {
   enum What : std::uint8_t { kBack, kGone, kOther } what = kOther;
   std::string name{}, was{};  // name: empty: an image without one.  was: its name then, if another
   bool loses = false;         // what was written to it since, or all of it
-  std::optional<Digest> image{};  // the id of that which the name means then, or now if it means none then
+  std::optional<Digest>
+      image{};  // the id of that which the name means then, or now if it means none then
 };
 
 char const* word(Line::What what) {
@@ -47,7 +48,8 @@ std::map<std::string, Digest> names_of(std::vector<ImageDetails> const& images) 
 }
 
 // Names, and images that never had one or have lost the last.
-Status compare_images(Store const& store, std::vector<ImageDetails> const& then, std::vector<Line>& lines) {
+Status compare_images(Store const& store, std::vector<ImageDetails> const& then,
+                      std::vector<Line>& lines) {
   std::vector<ImageDetails> now;
   LCFS_TRY(store.for_each_image([&now](ImageDetails const& image) {
     now.push_back(image);
@@ -57,16 +59,20 @@ Status compare_images(Store const& store, std::vector<ImageDetails> const& then,
   auto after = names_of(now);
   for (auto const& [name, id] : before) {
     auto const it = after.find(name);
-    if (it == after.end()) lines.push_back({Line::kBack, name, {}, false, id});
-    else if (it->second != id) lines.push_back({Line::kOther, name, {}, false, id});
+    if (it == after.end())
+      lines.push_back({Line::kBack, name, {}, false, id});
+    else if (it->second != id)
+      lines.push_back({Line::kOther, name, {}, false, id});
   }
   for (auto const& [name, id] : after)
     if (!before.contains(name)) lines.push_back({Line::kGone, name, {}, false, id});
-  auto const nameless = [&lines](std::vector<ImageDetails> const& of, std::vector<ImageDetails> const& others, Line::What what) {
+  auto const nameless = [&lines](std::vector<ImageDetails> const& of,
+                                 std::vector<ImageDetails> const& others, Line::What what) {
     std::unordered_set<ImageId> ids;
     for (auto const& other : others) ids.insert(other.info.id);
     for (auto const& image : of) {
-      if (image.names.empty() && !ids.contains(image.info.id)) lines.push_back({what, {}, {}, false, image.info.config_digest});
+      if (image.names.empty() && !ids.contains(image.info.id))
+        lines.push_back({what, {}, {}, false, image.info.config_digest});
     }
   };
   nameless(then, now, Line::kBack);
@@ -102,19 +108,28 @@ Result<std::vector<Line>> compare(Store const& store, std::uint64_t generation) 
 
 Json line_json(Line const& l) {
   if (l.image)
-    return {{"image", l.name.empty() ? Json() : Json(l.name)}, {"id", digest_text(*l.image)}, {"becomes", word(l.what)}};
-  return {{"layer", l.name}, {"becomes", word(l.what)}, {"named", l.was.empty() ? Json() : Json(l.was)}, {"loses_changes", l.loses}};
+    return {{"image", l.name.empty() ? Json() : Json(l.name)},
+            {"id", digest_text(*l.image)},
+            {"becomes", word(l.what)}};
+  return {{"layer", l.name},
+          {"becomes", word(l.what)},
+          {"named", l.was.empty() ? Json() : Json(l.was)},
+          {"loses_changes", l.loses}};
 }
 
 std::vector<std::string> line_row(Line const& l) {
   if (l.image) {
     auto const id = digest_hex(*l.image).substr(0, 12);
-    return {"image", l.name.empty() ? id : escape(l.name), word(l.what), l.what == Line::kOther ? fmt::format("the name of {}", id) : ""};
+    return {"image", l.name.empty() ? id : escape(l.name), word(l.what),
+            l.what == Line::kOther ? fmt::format("the name of {}", id) : ""};
   }
-  return {"layer", l.name, word(l.what), l.was.empty() ? (l.loses ? "its changes since are lost" : "") : fmt::format("named {}", l.was)};
+  return {"layer", l.name, word(l.what),
+          l.was.empty() ? (l.loses ? "its changes since are lost" : "")
+                        : fmt::format("named {}", l.was)};
 }
 
-void print_plan(Options const& options, std::vector<Line> const& lines, std::uint64_t generation, bool done, Io const& io) {
+void print_plan(Options const& options, std::vector<Line> const& lines, std::uint64_t generation,
+                bool done, Io const& io) {
   if (options.json) {
     for (auto const& l : lines) print_json(io.out, line_json(l));
     print_json(io.out, {{"layer", nullptr}, {"generation", generation}, {"done", done}});
@@ -123,21 +138,31 @@ void print_plan(Options const& options, std::vector<Line> const& lines, std::uin
   Table table({"", "NAME", "BECOMES", ""}, "llll");
   for (auto const& l : lines) table.add(line_row(l));
   if (!lines.empty()) table.print(io.out);
-  io.out << fmt::format("{} {}{}\n", done ? "the store is what it was at checkpoint" : "would go back to checkpoint", generation,
-                        done ? "; lcfs undo takes this back" : "; nothing was done");
+  io.out << fmt::format(
+      "{} {}{}\n", done ? "the store is what it was at checkpoint" : "would go back to checkpoint",
+      generation, done ? "; lcfs undo takes this back" : "; nothing was done");
 }
 
 Status undo_store(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, options.dry_run ? Access::kReadOnly : Access::kReadWrite));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         options.dry_run ? Access::kReadOnly : Access::kReadWrite));
   if (store.mounted() && !options.dry_run)
-    return Error{Errc::kBusy, "the store is mounted; unmount it first, or bring back one layer with lcfs undo --layer NAME", 0, {},
+    return Error{Errc::kBusy,
+                 "the store is mounted; unmount it first, or bring back one layer with lcfs undo "
+                 "--layer NAME",
+                 0,
+                 {},
                  kNoOffset};
   auto const history = store->history();
   auto generation = options.generation;
   if (generation == 0) {
     auto const steps = std::max<std::uint64_t>(options.steps, 1);
     if (steps > history.size())
-      return Error{Errc::kNotFound, fmt::format("{} checkpoints are kept; see lcfs log", history.size()), 0, {}, kNoOffset};
+      return Error{Errc::kNotFound,
+                   fmt::format("{} checkpoints are kept; see lcfs log", history.size()),
+                   0,
+                   {},
+                   kNoOffset};
     generation = history[history.size() - steps].checkpoint.generation;
   }
   LCFS_TRY_ASSIGN(auto const lines, compare(*store, generation));
@@ -145,8 +170,13 @@ Status undo_store(Options const& options, Context& context) {
   for (auto const& l : lines)
     if (l.loses) lost += (lost.empty() ? "" : ", ") + l.name;
   if (!options.dry_run && !options.yes && !lost.empty())
-    return Error{Errc::kInvalid, fmt::format("changes of {} since then would be lost; --yes does it, --dry-run tells more", lost), 0, {},
-                 kNoOffset};
+    return Error{
+        Errc::kInvalid,
+        fmt::format("changes of {} since then would be lost; --yes does it, --dry-run tells more",
+                    lost),
+        0,
+        {},
+        kNoOffset};
   if (!options.dry_run) {
     LCFS_TRY(store->go_back(generation));
     LCFS_TRY(store.close());
@@ -157,7 +187,8 @@ Status undo_store(Options const& options, Context& context) {
 
 Status undo_layer(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
-  LCFS_TRY_ASSIGN(auto const back, store->bring_back(options.layer, options.generation, options.as));
+  LCFS_TRY_ASSIGN(auto const back,
+                  store->bring_back(options.layer, options.generation, options.as));
   for (auto const& l : back) {
     if (options.json)
       print_json(context.io.out, line_json({Line::kBack, l.name, {}, false, {}}));
@@ -175,24 +206,33 @@ Status run_undo(Options const& options, Context& context) {
 
 void add_undo(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("undo", "Go back to a kept checkpoint, or bring a removed layer back");
+  auto* cmd =
+      app.add_subcommand("undo", "Go back to a kept checkpoint, or bring a removed layer back");
   add_store_option(*cmd, options->store);
   auto* steps = cmd->add_option("--steps", options->steps, "So many operations back (default: 1)")
                     ->type_name("N")
                     ->check(positive_check());
-  auto* layer = cmd->add_option("--layer", options->layer, "Bring back only this removed layer, and what it stands on")
+  auto* layer = cmd->add_option("--layer", options->layer,
+                                "Bring back only this removed layer, and what it stands on")
                     ->type_name("NAME")
                     ->excludes(steps);
-  cmd->add_option("--as", options->as, "Its name from now on")->type_name("NAME")->needs(layer)->check(layer_name_check());
-  cmd->add_flag("-n,--dry-run", options->dry_run, "Do nothing; tell what would become of each layer and image")->excludes(layer);
+  cmd->add_option("--as", options->as, "Its name from now on")
+      ->type_name("NAME")
+      ->needs(layer)
+      ->check(layer_name_check());
+  cmd->add_flag("-n,--dry-run", options->dry_run,
+                "Do nothing; tell what would become of each layer and image")
+      ->excludes(layer);
   cmd->add_flag("-y,--yes", options->yes, "Even if changes are lost");
   cmd->add_flag("--json", options->json, "Print one JSON object a layer or image");
-  cmd->add_option("GENERATION", options->generation, "A checkpoint that lcfs log lists (default: the newest)")
+  cmd->add_option("GENERATION", options->generation,
+                  "A checkpoint that lcfs log lists (default: the newest)")
       ->check(positive_check())
       ->excludes(steps);
   cmd->footer("Example:\n  lcfs layer rm web; lcfs undo --layer web");
   cmd->callback([options, &context] {
-    if (auto done = run_undo(*options, context); !done) context.exit = fail(context, "undo", done.error());
+    if (auto done = run_undo(*options, context); !done)
+      context.exit = fail(context, "undo", done.error());
   });
 }
 

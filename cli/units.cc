@@ -18,11 +18,15 @@ std::string calendar(std::int64_t sec, char const* format) {
   return {text.data(), std::strftime(text.data(), text.size(), format, &tm)};
 }
 
-std::int64_t floor_seconds(std::int64_t ns) { return ns / 1'000'000'000 - (ns % 1'000'000'000 < 0 ? 1 : 0); }
+std::int64_t floor_seconds(std::int64_t ns) {
+  return ns / 1'000'000'000 - (ns % 1'000'000'000 < 0 ? 1 : 0);
+}
 
 }  // namespace
 
-std::string time_text(std::int64_t ns) { return ns == 0 ? "-" : calendar(floor_seconds(ns), "%Y-%m-%d %H:%M:%S"); }
+std::string time_text(std::int64_t ns) {
+  return ns == 0 ? "-" : calendar(floor_seconds(ns), "%Y-%m-%d %H:%M:%S");
+}
 
 std::string time_json(std::int64_t ns) { return calendar(floor_seconds(ns), "%Y-%m-%dT%H:%M:%SZ"); }
 

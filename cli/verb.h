@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verbs of a group, such as "layer rm": a name, help with an example, --store, and the function that does it.
+// Verbs of a group, such as "layer rm": a name, help with an example, --store, and the function
+// that does it.
 #pragma once
 
 #include <fmt/format.h>
@@ -14,8 +15,9 @@ namespace lcfs::cli {
 
 // Options has a member `store`.  An error of `run` is told under the verb's name.
 template <class Options>
-CLI::App* add_verb(CLI::App& group, Context& context, std::shared_ptr<Options> const& options, char const* name,
-                   char const* help, char const* example, Status (*run)(Options const&, Context&)) {
+CLI::App* add_verb(CLI::App& group, Context& context, std::shared_ptr<Options> const& options,
+                   char const* name, char const* help, char const* example,
+                   Status (*run)(Options const&, Context&)) {
   auto* cmd = group.add_subcommand(name, help);
   add_store_option(*cmd, options->store);
   cmd->footer(fmt::format("Example:\n  lcfs {} {}", group.get_name(), example));

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lcfs verify: reads layers again, every checksum and digest.
+#include "verify/verify.h"
+
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -13,7 +15,6 @@
 #include "cli/store_arg.h"
 #include "cli/units.h"
 #include "exporter/diff_id.h"
-#include "verify/verify.h"
 
 namespace lcfs::cli {
 namespace {
@@ -62,9 +63,13 @@ Result<std::string> name_of(Store const& store, LayerId id) {
 void tell(Store const& store, Damage const& d, bool json, Io const& io) {
   auto const layer = name_of(store, d.layer), owner = name_of(store, d.owner);
   if (json) {
-    Json line{{"damage", d.text}, {"layer", layer ? *layer : ""}, {"owner", owner && !owner->empty() ? Json(*owner) : Json()}};
-    if (d.path.empty()) line["path"] = nullptr;
-    else put_bytes(line, "path", d.path);
+    Json line{{"damage", d.text},
+              {"layer", layer ? *layer : ""},
+              {"owner", owner && !owner->empty() ? Json(*owner) : Json()}};
+    if (d.path.empty())
+      line["path"] = nullptr;
+    else
+      put_bytes(line, "path", d.path);
     line["inode"] = d.inode;
     line["file_offset"] = d.file_offset;
     line["offset"] = d.device_offset == kNoOffset ? Json(nullptr) : Json(d.device_offset);
@@ -73,59 +78,84 @@ void tell(Store const& store, Damage const& d, bool json, Io const& io) {
   }
   io.out << fmt::format("layer {}: ", layer ? *layer : "?");
   if (d.inode != 0)
-    io.out << fmt::format("{}: at {}: ", d.path.empty() ? fmt::format("inode {}", d.inode) : escape(d.path), d.file_offset);
-  if (d.device_offset != kNoOffset) io.out << fmt::format("at byte {:#x} of the store: ", d.device_offset);
+    io.out << fmt::format(
+        "{}: at {}: ", d.path.empty() ? fmt::format("inode {}", d.inode) : escape(d.path),
+        d.file_offset);
+  if (d.device_offset != kNoOffset)
+    io.out << fmt::format("at byte {:#x} of the store: ", d.device_offset);
   io.out << escape_controls(d.text) << '\n';
 }
 
 // What no checksum tells: everything is as it was written, and is not what it was to be.
 void tell_differences(VerifiedLayer const& l, Io const& io) {
   if (l.digest == VerifiedLayer::kDifferent)
-    io.out << fmt::format("layer {}: digest: different: its tree is another than when the digest was recorded\n", l.info.name);
+    io.out << fmt::format(
+        "layer {}: digest: different: its tree is another than when the digest was recorded\n",
+        l.info.name);
   if (l.diff_id == VerifiedLayer::kDifferent)
-    io.out << fmt::format("layer {}: diff_id: different: its files and its tar's skeleton do not make {} any more\n", l.info.name,
-                          digest_text(l.info.diff_id));
+    io.out << fmt::format(
+        "layer {}: diff_id: different: its files and its tar's skeleton do not make {} any more\n",
+        l.info.name, digest_text(l.info.diff_id));
 }
 
 Status run_verify(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store,
-                  open_store(context, options.store, options.digest ? Access::kReadWrite : Access::kReadOnly));
+  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
+                                         options.digest ? Access::kReadWrite : Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto ids, wanted_layers(*store, options));
   bool const named = !options.all && !options.names.empty();
   auto const asked = std::unordered_set<LayerId>(ids.begin(), ids.end()).size();
   StopOnSignal const stop(context.io);
-  Progress progress(context.io, options.quiet || options.json ? Progress::Mode::kNone : Progress::Mode::kAuto);
+  Progress progress(context.io,
+                    options.quiet || options.json ? Progress::Mode::kNone : Progress::Mode::kAuto);
   VerifyOptions how;
   how.threads = options.threads;
   how.record = options.digest;
   how.stop = &stop.stop();
-  how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) { progress.layers(layer, done, of); };
-  how.diff_id = [&stop](Store& from, LayerInfo const& layer) { return exporter::makes_its_diff_id(from, layer, &stop.stop()); };
-  LCFS_TRY_ASSIGN(auto const layers, verify_layers(*store, std::move(ids), how, [&](Damage const& d) {
-    progress.finish();
-    tell(*store, d, options.json, context.io);
-  }));
+  how.progress = [&progress](std::string_view layer, std::uint64_t done, std::uint64_t of) {
+    progress.layers(layer, done, of);
+  };
+  how.diff_id = [&stop](Store& from, LayerInfo const& layer) {
+    return exporter::makes_its_diff_id(from, layer, &stop.stop());
+  };
+  LCFS_TRY_ASSIGN(auto const layers,
+                  verify_layers(*store, std::move(ids), how, [&](Damage const& d) {
+                    progress.finish();
+                    tell(*store, d, options.json, context.io);
+                  }));
   progress.finish();
   if (named && layers.size() < asked)  // nobody is told that what was not looked at is sound
-    return Error{Errc::kNotFound, fmt::format("{} of the {} layers asked for were removed meanwhile", asked - layers.size(), asked), ENOENT,
-                 store->device().name(), kNoOffset};
+    return Error{Errc::kNotFound,
+                 fmt::format("{} of the {} layers asked for were removed meanwhile",
+                             asked - layers.size(), asked),
+                 ENOENT, store->device().name(), kNoOffset};
   std::uint64_t damaged = 0, bytes = 0;
   Table table({"LAYER", "NODES", "DATA", "DAMAGED", "DIGEST", "DIFF_ID"}, "lrrrll");
   for (auto const& l : layers) {
-    bool const differs = l.digest == VerifiedLayer::kDifferent || l.diff_id == VerifiedLayer::kDifferent;
+    bool const differs =
+        l.digest == VerifiedLayer::kDifferent || l.diff_id == VerifiedLayer::kDifferent;
     damaged += l.damaged + (differs ? 1 : 0);
     bytes += l.data_blocks * kBlockSize + l.nodes * kNodeSize;
-    table.add({l.info.name, std::to_string(l.nodes), size_text(l.data_blocks * kBlockSize), std::to_string(l.damaged),
-               l.digest == VerifiedLayer::kNotChecked && l.tree ? "recorded" : check_text(l.digest), check_text(l.diff_id)});
+    table.add({l.info.name, std::to_string(l.nodes), size_text(l.data_blocks * kBlockSize),
+               std::to_string(l.damaged),
+               l.digest == VerifiedLayer::kNotChecked && l.tree ? "recorded" : check_text(l.digest),
+               check_text(l.diff_id)});
     if (options.json)
-      print_json(context.io.out, {{"layer", l.info.name}, {"nodes", l.nodes}, {"data_bytes", l.data_blocks * kBlockSize},
-                                  {"damaged", l.damaged}, {"digest", digest_or_null(l.tree.has_value(), l.tree.value_or(Digest{}))},
-                                  {"digest_check", check_text(l.digest)}, {"diff_id", check_text(l.diff_id)}});
+      print_json(context.io.out,
+                 {{"layer", l.info.name},
+                  {"nodes", l.nodes},
+                  {"data_bytes", l.data_blocks * kBlockSize},
+                  {"damaged", l.damaged},
+                  {"digest", digest_or_null(l.tree.has_value(), l.tree.value_or(Digest{}))},
+                  {"digest_check", check_text(l.digest)},
+                  {"diff_id", check_text(l.diff_id)}});
     else
       tell_differences(l, context.io);
   }
   if (options.json) {
-    print_json(context.io.out, {{"layers", layers.size()}, {"read_bytes", bytes}, {"damaged", damaged}, {"sound", damaged == 0}});
+    print_json(context.io.out, {{"layers", layers.size()},
+                                {"read_bytes", bytes},
+                                {"damaged", damaged},
+                                {"sound", damaged == 0}});
   } else if (!options.quiet) {
     table.print(context.io.out);
     context.io.out << fmt::format("{} layers, {} read, {}\n", layers.size(), size_text(bytes),
@@ -139,17 +169,23 @@ Status run_verify(Options const& options, Context& context) {
 
 void add_verify(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("verify", "Read layers again and check every checksum and diff_id");
+  auto* cmd =
+      app.add_subcommand("verify", "Read layers again and check every checksum and diff_id");
   add_store_option(*cmd, options->store);
   auto* all = cmd->add_flag("--all", options->all, "All layers (the default without a NAME)");
-  cmd->add_flag("--digest", options->digest, "Compute the digest of each frozen layer's tree, and record it");
-  cmd->add_option("--threads", options->threads, "So many read at once (default: 2)")->type_name("N")->check(CLI::Range(1u, 256u));
+  cmd->add_flag("--digest", options->digest,
+                "Compute the digest of each frozen layer's tree, and record it");
+  cmd->add_option("--threads", options->threads, "So many read at once (default: 2)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 256u));
   cmd->add_flag("-q,--quiet", options->quiet, "Print damage only");
-  cmd->add_flag("--json", options->json, "Print one JSON object for each damage and each layer, and one for all");
+  cmd->add_flag("--json", options->json,
+                "Print one JSON object for each damage and each layer, and one for all");
   cmd->add_option("NAME", options->names, "Layers, or images: all their layers")->excludes(all);
   cmd->footer("Example:\n  lcfs verify debian:12");
   cmd->callback([options, &context] {
-    if (auto done = run_verify(*options, context); !done) context.exit = fail(context, "verify", done.error());
+    if (auto done = run_verify(*options, context); !done)
+      context.exit = fail(context, "verify", done.error());
   });
 }
 

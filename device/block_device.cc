@@ -38,20 +38,26 @@ class BlockDevice final : public FdDevice {
     std::array<std::uint64_t, 2> range{offset, length};
     while (::ioctl(fd(), BLKDISCARD, range.data()) != 0) {
       if (errno == EINTR) continue;
-      // A disk that can't, or (EINVAL) not in our units because its sectors are larger: nothing to give back.
+      // A disk that can't, or (EINVAL) not in our units because its sectors are larger: nothing to
+      // give back.
       if (errno == EOPNOTSUPP || errno == ENOTTY || errno == EINVAL) break;
       return failed(offset, fmt::format("cannot discard {} bytes", length), errno);
     }
     return Ok{};
   }
 
-  Status reserve(std::uint64_t offset, std::uint64_t length) override { return check_effect(offset, length); }
-  Status release(std::uint64_t offset, std::uint64_t length) override { return check_effect(offset, length); }
+  Status reserve(std::uint64_t offset, std::uint64_t length) override {
+    return check_effect(offset, length);
+  }
+  Status release(std::uint64_t offset, std::uint64_t length) override {
+    return check_effect(offset, length);
+  }
   [[nodiscard]] bool always_backed() const override { return true; }
 
   Status refresh_size() override {
     std::uint64_t bytes = 0;
-    if (::ioctl(fd(), BLKGETSIZE64, &bytes) != 0) return failed(kNoOffset, "cannot read its size", errno);
+    if (::ioctl(fd(), BLKGETSIZE64, &bytes) != 0)
+      return failed(kNoOffset, "cannot read its size", errno);
     grow_size(bytes);
     return Ok{};
   }
@@ -64,11 +70,13 @@ class BlockDevice final : public FdDevice {
   Fd const backing_;
 };
 
-// The file that a loop device shows; none if it is another device, or the file can't be found from here.
+// The file that a loop device shows; none if it is another device, or the file can't be found from
+// here.
 Fd backing_file(int device, dev_t number) {
   loop_info64 info{};
   if (major(number) != LOOP_MAJOR || ::ioctl(device, LOOP_GET_STATUS64, &info) != 0) return {};
-  std::ifstream text(fmt::format("/sys/dev/block/{}:{}/loop/backing_file", major(number), minor(number)));
+  std::ifstream text(
+      fmt::format("/sys/dev/block/{}:{}/loop/backing_file", major(number), minor(number)));
   std::string path;
   std::getline(text, path);
   Fd file = open_fd(path, O_RDONLY | O_NOCTTY);
@@ -86,7 +94,8 @@ Error busy(std::string const& path) {
 }
 
 Status lock_patiently(int fd, std::string const& path, bool exclusive) {
-  // udev locks a disk for a moment while it looks at it, which it does whenever a writer has closed it.
+  // udev locks a disk for a moment while it looks at it, which it does whenever a writer has closed
+  // it.
   constexpr int kTries = 20;
   for (int i = 1;; ++i) {
     Status locked = lock_store(fd, path, exclusive);
@@ -107,13 +116,16 @@ Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Acces
   if (access != Access::kReadOnlyNoLock) LCFS_TRY(lock_patiently(fd.get(), path, writable));
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot examine", errno);
-  if (!S_ISBLK(st.st_mode)) return Error{Errc::kInvalid, "is no block device any more", 0, path, kNoOffset};
+  if (!S_ISBLK(st.st_mode))
+    return Error{Errc::kInvalid, "is no block device any more", 0, path, kNoOffset};
   Fd backing = backing_file(fd.get(), st.st_rdev);
-  if (backing && access != Access::kReadOnlyNoLock) LCFS_TRY(lock_store(backing.get(), path, writable));
+  if (backing && access != Access::kReadOnlyNoLock)
+    LCFS_TRY(lock_store(backing.get(), path, writable));
   std::uint64_t bytes = 0;
-  if (::ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0) return io_error(path, kNoOffset, "cannot read its size", errno);
-  return std::unique_ptr<Device>(
-      std::make_unique<BlockDevice>(std::move(fd), std::move(backing), path, bytes / kBlockSize * kBlockSize, writable));
+  if (::ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0)
+    return io_error(path, kNoOffset, "cannot read its size", errno);
+  return std::unique_ptr<Device>(std::make_unique<BlockDevice>(
+      std::move(fd), std::move(backing), path, bytes / kBlockSize * kBlockSize, writable));
 }
 
 }  // namespace lcfs

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A store on a block device: a size that is given, blocks that are always backed, BLKDISCARD where the device knows it.
+// A store on a block device: a size that is given, blocks that are always backed, BLKDISCARD where
+// the device knows it.
 #pragma once
 
 #include <memory>
@@ -9,9 +10,9 @@
 
 namespace lcfs {
 
-// `path` was a block device when the caller looked; refused if it no longer is.  Read-write opens claim it (O_EXCL):
-// one that is mounted, a swap area, a member of a RAID or part of a volume group is refused with kBusy, and nobody can
-// mount it while we have it.
+// `path` was a block device when the caller looked; refused if it no longer is.  Read-write opens
+// claim it (O_EXCL): one that is mounted, a swap area, a member of a RAID or part of a volume group
+// is refused with kBusy, and nobody can mount it while we have it.
 Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Access access);
 
 }  // namespace lcfs

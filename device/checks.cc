@@ -22,17 +22,23 @@ bool aligned(void const* p) { return reinterpret_cast<std::uintptr_t>(p) % kBloc
 
 }  // namespace
 
-Status check_range(std::string const& name, std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
+Status check_range(std::string const& name, std::uint64_t size, std::uint64_t offset,
+                   std::uint64_t length) {
   if (offset % kBlockSize != 0 || length % kBlockSize != 0)
-    return invalid(name, offset, fmt::format("a range of {} bytes that is not whole blocks", length));
+    return invalid(name, offset,
+                   fmt::format("a range of {} bytes that is not whole blocks", length));
   if (offset > size || length > size - offset)
-    return invalid(name, offset, fmt::format("a range of {} bytes ends behind the device's {} bytes", length, size));
+    return invalid(
+        name, offset,
+        fmt::format("a range of {} bytes ends behind the device's {} bytes", length, size));
   return Ok{};
 }
 
-Status check_read(std::string const& name, std::uint64_t size, std::uint64_t offset, std::span<std::byte const> into) {
+Status check_read(std::string const& name, std::uint64_t size, std::uint64_t offset,
+                  std::span<std::byte const> into) {
   LCFS_TRY(check_range(name, size, offset, into.size()));
-  if (!aligned(into.data())) return invalid(name, offset, "a buffer that is not aligned to a block");
+  if (!aligned(into.data()))
+    return invalid(name, offset, "a buffer that is not aligned to a block");
   return Ok{};
 }
 
@@ -51,7 +57,8 @@ Result<std::uint64_t> check_write(std::string const& name, std::uint64_t size, s
 }
 
 Status check_new_size(std::string const& name, std::uint64_t new_size) {
-  if (new_size % kBlockSize != 0) return invalid(name, kNoOffset, fmt::format("size {} is not whole blocks", new_size));
+  if (new_size % kBlockSize != 0)
+    return invalid(name, kNoOffset, fmt::format("size {} is not whole blocks", new_size));
   if (new_size > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
     return invalid(name, kNoOffset, fmt::format("size {} is more than a file can have", new_size));
   return Ok{};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every supplier of blocks does alike: arguments checked against the contract of device.h, errors that say where.
+// What every supplier of blocks does alike: arguments checked against the contract of device.h,
+// errors that say where.
 #pragma once
 
 #include <sys/uio.h>
@@ -15,13 +16,17 @@
 
 namespace lcfs {
 
-// [offset, offset + length) consists of whole blocks inside [0, size).  An empty range may stand at the very end.
-Status check_range(std::string const& name, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
+// [offset, offset + length) consists of whole blocks inside [0, size).  An empty range may stand at
+// the very end.
+Status check_range(std::string const& name, std::uint64_t size, std::uint64_t offset,
+                   std::uint64_t length);
 
 // The range is good, and so is the buffer it is read into.
-Status check_read(std::string const& name, std::uint64_t size, std::uint64_t offset, std::span<std::byte const> into);
+Status check_read(std::string const& name, std::uint64_t size, std::uint64_t offset,
+                  std::span<std::byte const> into);
 
-// The range that `parts` fill is good, and so is each of them; returns its length.  Empty parts are allowed.
+// The range that `parts` fill is good, and so is each of them; returns its length.  Empty parts are
+// allowed.
 Result<std::uint64_t> check_write(std::string const& name, std::uint64_t size, std::uint64_t offset,
                                   std::span<iovec const> parts);
 

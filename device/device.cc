@@ -35,7 +35,8 @@ AlignedBuffer::AlignedBuffer(std::size_t size) : size_(size) {
 void AlignedBuffer::Free::operator()(std::byte* p) const { ::operator delete[](p, kAlign); }
 
 Result<std::unique_ptr<Device>> open_device(std::string const& path, Access access) {
-  // Looked at before it is opened: opening a fifo waits, and opening a character device can do anything at all.
+  // Looked at before it is opened: opening a fifo waits, and opening a character device can do
+  // anything at all.
   struct stat st {};
   if (::stat(path.c_str(), &st) != 0) {
     int const sys = errno;
@@ -49,7 +50,8 @@ Result<std::unique_ptr<Device>> open_device(std::string const& path, Access acce
                          : S_ISFIFO(st.st_mode) ? "a fifo"
                          : S_ISSOCK(st.st_mode) ? "a socket"
                                                 : "of an unknown type";
-  return Error{Errc::kInvalid, fmt::format("is {}, neither a regular file nor a block device", is), 0, path, kNoOffset};
+  return Error{Errc::kInvalid, fmt::format("is {}, neither a regular file nor a block device", is),
+               0, path, kNoOffset};
 }
 
 }  // namespace lcfs

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where blocks come from: the one seam that every effect on a disk passes.
-// The engine sees an address space of size() bytes; a supplier (file, block device, memory, and in tests one that
-// records or refuses) maps it to whatever backs it.  The engine never learns which.
+// The engine sees an address space of size() bytes; a supplier (file, block device, memory, and in
+// tests one that records or refuses) maps it to whatever backs it.  The engine never learns which.
 //
-// Units are bytes.  Offsets and lengths of read, write, discard, reserve and release are multiples of
-// kBlockSize and lie inside [0, size()); buffers are aligned to kBlockSize (AlignedBuffer): anything else is Errc::kInvalid.  All functions
-// may be called from any thread at once; ranges of concurrent writes must not overlap; a read beside a write gets old or new bytes, mixed.
+// Units are bytes.  Offsets and lengths of read, write, discard, reserve and release are multiples
+// of kBlockSize and lie inside [0, size()); buffers are aligned to kBlockSize (AlignedBuffer):
+// anything else is Errc::kInvalid.  All functions may be called from any thread at once; ranges of
+// concurrent writes must not overlap; a read beside a write gets old or new bytes, mixed.
 #pragma once
 
 #include <sys/uio.h>
@@ -31,12 +32,12 @@ class Device {
   [[nodiscard]] virtual std::string const& name() const = 0;
   [[nodiscard]] virtual std::uint64_t size() const = 0;
 
-  // Reads all of `into`, or fails.  What was never written reads as zeroes or as anything: the caller
-  // has checksums.
+  // Reads all of `into`, or fails.  What was never written reads as zeroes or as anything: the
+  // caller has checksums.
   virtual Status read(std::uint64_t offset, std::span<std::byte> into) = 0;
 
-  // Writes all parts one behind the other from `offset` on.  Not durable before the next flush() that
-  // starts after it returned.  After an error the range holds old, new or torn bytes.
+  // Writes all parts one behind the other from `offset` on.  Not durable before the next flush()
+  // that starts after it returned.  After an error the range holds old, new or torn bytes.
   virtual Status write(std::uint64_t offset, std::span<iovec const> parts) = 0;
 
   // Everything written before is durable when it returns.
@@ -45,8 +46,8 @@ class Device {
   // The range holds nothing of worth any more; what backs it may be given back.
   virtual Status discard(std::uint64_t offset, std::uint64_t length) = 0;
 
-  // Makes sure that later writes to the range can't fail for want of space below (a sparse file on a full host
-  // filesystem).  Errc::kNoSpace if that can't be had; then nothing changed.
+  // Makes sure that later writes to the range can't fail for want of space below (a sparse file on
+  // a full host filesystem).  Errc::kNoSpace if that can't be had; then nothing changed.
   virtual Status reserve(std::uint64_t offset, std::uint64_t length) = 0;
 
   // Takes back a reserve of a range that was not written since.
@@ -55,7 +56,8 @@ class Device {
   // True when the whole range is always backed, so reserve and release do nothing.
   [[nodiscard]] virtual bool always_backed() const = 0;
 
-  // The size may have changed beneath (a volume that was extended): looks again.  size() never gets smaller by it.
+  // The size may have changed beneath (a volume that was extended): looks again.  size() never gets
+  // smaller by it.
   virtual Status refresh_size() { return {}; }
 
   // Grows or shrinks the address space (files, memory); kUnsupported where the size is given.
@@ -85,16 +87,18 @@ class AlignedBuffer {
 };
 
 enum class Access : std::uint8_t {
-  kReadOnly,       // shared lock: other readers may have it open, a writer may not
-  kReadWrite,      // exclusive lock
-  kReadOnlyNoLock, // fsck -n of a store in use: what is read may change under the reader
+  kReadOnly,        // shared lock: other readers may have it open, a writer may not
+  kReadWrite,       // exclusive lock
+  kReadOnlyNoLock,  // fsck -n of a store in use: what is read may change under the reader
 };
 
-// Opens an existing regular file or block device, with direct I/O where it can be had.  Takes the store's lock
-// (see lock.h): if another process holds it, Errc::kBusy with the message "in use by pid N".
+// Opens an existing regular file or block device, with direct I/O where it can be had.  Takes the
+// store's lock (see lock.h): if another process holds it, Errc::kBusy with the message "in use by
+// pid N".
 Result<std::unique_ptr<Device>> open_device(std::string const& path, Access access);
 
-// Creates (O_EXCL) a sparse regular file of `size` bytes, mode 0600, locked like open_device(kReadWrite).
+// Creates (O_EXCL) a sparse regular file of `size` bytes, mode 0600, locked like
+// open_device(kReadWrite).
 Result<std::unique_ptr<Device>> create_file_device(std::string const& path, std::uint64_t size);
 
 // Anonymous memory, zeroed, for tests and tools.

@@ -29,7 +29,8 @@ class Cursor {
     std::size_t skip = used_;
     for (std::size_t i = part_; i < parts_.size() && n < batch.size(); ++i, skip = 0) {
       if (parts_[i].iov_len == skip) continue;
-      batch[n++] = iovec{static_cast<std::byte*>(parts_[i].iov_base) + skip, parts_[i].iov_len - skip};
+      batch[n++] =
+          iovec{static_cast<std::byte*>(parts_[i].iov_base) + skip, parts_[i].iov_len - skip};
     }
     return n;
   }
@@ -56,7 +57,8 @@ class Cursor {
 
 FdDevice::FdDevice(Fd fd, std::string name, std::uint64_t size, bool writable)
     : fd_(std::move(fd)), name_(std::move(name)), writable_(writable), size_(size) {
-  // Set here rather than at open(2): that fails where there is none, and the descriptor with its lock would be lost.
+  // Set here rather than at open(2): that fails where there is none, and the descriptor with its
+  // lock would be lost.
   int const flags = ::fcntl(fd_.get(), F_GETFL);
   if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) == 0) direct_ = true;
 }
@@ -78,7 +80,8 @@ Status FdDevice::read(std::uint64_t offset, std::span<std::byte> into) {
       if (errno == EINTR || (errno == EINVAL && leave_direct(direct))) continue;
       return failed(offset, fmt::format("cannot read {} bytes", into.size()), errno);
     }
-    if (n == 0) return failed(offset, fmt::format("ends {} bytes early: has it been cut?", into.size()), 0);
+    if (n == 0)
+      return failed(offset, fmt::format("ends {} bytes early: has it been cut?", into.size()), 0);
     into = into.subspan(static_cast<std::size_t>(n));
     offset += static_cast<std::uint64_t>(n);
   }
@@ -89,11 +92,13 @@ Status FdDevice::write(std::uint64_t offset, std::span<iovec const> parts) {
   if (!writable_) return read_only_error(name_, offset);
   LCFS_TRY_ASSIGN(std::uint64_t left, check_write(name_, size(), offset, parts));
   Cursor cursor{parts};
-  std::array<iovec, IOV_MAX> batch;  // left uninitialised: 16 KiB, of which most writes need a few bytes
+  std::array<iovec, IOV_MAX>
+      batch;  // left uninitialised: 16 KiB, of which most writes need a few bytes
   while (left > 0) {
     std::size_t const count = cursor.peek(batch);
     bool const direct = direct_;
-    ssize_t const n = ::pwritev(fd_.get(), batch.data(), static_cast<int>(count), static_cast<off_t>(offset));
+    ssize_t const n =
+        ::pwritev(fd_.get(), batch.data(), static_cast<int>(count), static_cast<off_t>(offset));
     if (n < 0) {
       if (errno == EINTR || (errno == EINVAL && leave_direct(direct))) continue;
       return failed(offset, fmt::format("cannot write {} bytes", left), errno);
@@ -118,7 +123,8 @@ Status FdDevice::flush() {
     flush_errno_.compare_exchange_strong(none, sys);
     return failed(kNoOffset, "cannot flush", sys);
   }
-  // Another thread's flush may have been told of the loss of our writes while ours was told of none.
+  // Another thread's flush may have been told of the loss of our writes while ours was told of
+  // none.
   if (int const sys = flush_errno_; sys != 0) return failed(kNoOffset, "cannot flush", sys);
   return Ok{};
 }

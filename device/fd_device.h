@@ -23,8 +23,8 @@ class FdDevice : public Device {
   // An error's offset is the first byte that was not transferred.
   Status read(std::uint64_t offset, std::span<std::byte> into) final;
   Status write(std::uint64_t offset, std::span<iovec const> parts) final;
-  // Once it has failed it fails for ever: the kernel reports a lost write once and then forgets the pages, so a later
-  // fdatasync that succeeds proves nothing about what was written before.
+  // Once it has failed it fails for ever: the kernel reports a lost write once and then forgets the
+  // pages, so a later fdatasync that succeeds proves nothing about what was written before.
   Status flush() final;
 
  protected:
@@ -45,8 +45,9 @@ class FdDevice : public Device {
   void set_size(std::uint64_t size) { size_.store(size, std::memory_order_release); }
 
  private:
-  // After an EINVAL of well-formed direct I/O: the file system accepts O_DIRECT but can't do it in our units
-  // (sectors larger than a block, for one).  Goes on through the page cache, for good.  False if that wasn't it.
+  // After an EINVAL of well-formed direct I/O: the file system accepts O_DIRECT but can't do it in
+  // our units (sectors larger than a block, for one).  Goes on through the page cache, for good.
+  // False if that wasn't it.
   bool leave_direct(bool was_direct);
 
   Fd const fd_;

@@ -35,15 +35,19 @@ bool not_supported(int sys) { return sys == EOPNOTSUPP || sys == ENOSYS; }
 // fallocate(2), again after EINTR; 0 or an errno.
 int allocate(int fd, int mode, Range range) {
   for (;;) {
-    if (::fallocate(fd, mode, static_cast<off_t>(range.offset), static_cast<off_t>(range.length)) == 0) return 0;
+    if (::fallocate(fd, mode, static_cast<off_t>(range.offset), static_cast<off_t>(range.length)) ==
+        0)
+      return 0;
     if (errno != EINTR) return errno;
   }
 }
 
-// Parts of `range` without a block below them, written or unwritten; nothing where the file system can't tell.
+// Parts of `range` without a block below them, written or unwritten; nothing where the file system
+// can't tell.
 std::vector<Range> holes_in(int fd, Range range) {
   constexpr std::uint32_t kBatch = 64;
-  std::vector<std::uint64_t> memory((sizeof(fiemap) + kBatch * sizeof(fiemap_extent)) / sizeof(std::uint64_t));
+  std::vector<std::uint64_t> memory((sizeof(fiemap) + kBatch * sizeof(fiemap_extent)) /
+                                    sizeof(std::uint64_t));
   auto* const map = reinterpret_cast<fiemap*>(memory.data());
   std::vector<Range> holes;
   std::uint64_t at = range.offset;
@@ -66,7 +70,8 @@ std::vector<Range> holes_in(int fd, Range range) {
   return holes;
 }
 
-// The directory where the file system that holds `path` is mounted, or the path itself if that can't be found out.
+// The directory where the file system that holds `path` is mounted, or the path itself if that
+// can't be found out.
 std::string host_of(std::string const& path) {
   std::error_code ec;
   auto dir = std::filesystem::canonical(path, ec);
@@ -86,19 +91,24 @@ class FileDevice final : public FdDevice {
   FileDevice(Fd fd, std::string name, std::uint64_t size, bool writable)
       : FdDevice(std::move(fd), std::move(name), size, writable) {}
 
-  Status discard(std::uint64_t offset, std::uint64_t length) override { return punch(offset, length); }
-  Status release(std::uint64_t offset, std::uint64_t length) override { return punch(offset, length); }
+  Status discard(std::uint64_t offset, std::uint64_t length) override {
+    return punch(offset, length);
+  }
+  Status release(std::uint64_t offset, std::uint64_t length) override {
+    return punch(offset, length);
+  }
 
   Status reserve(std::uint64_t offset, std::uint64_t length) override {
     LCFS_TRY(check_effect(offset, length));
     if (length == 0) return Ok{};
-    // A refused fallocate keeps what it got on ext4 and XFS.  To give exactly that back and no older block, the
-    // holes have to be known beforehand.
+    // A refused fallocate keeps what it got on ext4 and XFS.  To give exactly that back and no
+    // older block, the holes have to be known beforehand.
     Range const range{offset, length};
     auto const holes = holes_in(fd(), range);
     int const sys = allocate(fd(), FALLOC_FL_KEEP_SIZE, range);
     if (sys == 0 || not_supported(sys)) return Ok{};
-    for (Range const& hole : holes) allocate(fd(), FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, hole);
+    for (Range const& hole : holes)
+      allocate(fd(), FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, hole);
     return failed(offset, fmt::format("cannot reserve {} bytes", length), sys);
   }
 
@@ -115,7 +125,8 @@ class FileDevice final : public FdDevice {
     if (!writable()) return read_only_error(name(), kNoOffset);
     LCFS_TRY(check_new_size(name(), new_size));
     while (::ftruncate(fd(), static_cast<off_t>(new_size)) != 0) {
-      if (errno != EINTR) return failed(kNoOffset, fmt::format("cannot resize to {} bytes", new_size), errno);
+      if (errno != EINTR)
+        return failed(kNoOffset, fmt::format("cannot resize to {} bytes", new_size), errno);
     }
     set_size(new_size);
     return Ok{};
@@ -124,7 +135,8 @@ class FileDevice final : public FdDevice {
  protected:
   [[nodiscard]] Error failed(std::uint64_t offset, std::string what, int sys) const override {
     if (sys == ENOSPC) what += fmt::format(": the host file system at {} is full", host_of(name()));
-    if (sys == EDQUOT) what += fmt::format(": the quota on the host file system at {} is used up", host_of(name()));
+    if (sys == EDQUOT)
+      what += fmt::format(": the quota on the host file system at {} is used up", host_of(name()));
     return io_error(name(), offset, std::move(what), sys);
   }
 
@@ -145,7 +157,8 @@ Status sync_directory_of(std::string const& path) {
   // EINVAL: a file system whose directories need no fsync.
   if (!dir || (::fsync(dir.get()) != 0 && errno != EINVAL)) {
     int const sys = errno;
-    return io_error(path, kNoOffset, fmt::format("cannot make its entry in {} durable", parent.string()), sys);
+    return io_error(path, kNoOffset,
+                    fmt::format("cannot make its entry in {} durable", parent.string()), sys);
   }
   return Ok{};
 }
@@ -159,7 +172,8 @@ Result<std::unique_ptr<Device>> open_file_device(std::string const& path, Access
   if (access != Access::kReadOnlyNoLock) LCFS_TRY(lock_store(fd.get(), path, writable));
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot read its size", errno);
-  if (!S_ISREG(st.st_mode)) return Error{Errc::kInvalid, "is no regular file any more", 0, path, kNoOffset};
+  if (!S_ISREG(st.st_mode))
+    return Error{Errc::kInvalid, "is no regular file any more", 0, path, kNoOffset};
   auto const bytes = static_cast<std::uint64_t>(st.st_size);
   return std::unique_ptr<Device>(
       std::make_unique<FileDevice>(std::move(fd), path, bytes / kBlockSize * kBlockSize, writable));

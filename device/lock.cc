@@ -33,9 +33,11 @@ std::optional<pid_t> parse_pid(std::string_view text) {
   return pid;
 }
 
-// /proc/locks: "3: FLOCK  ADVISORY  WRITE 1234 fe:00:5359909 0 EOF"; one that waits has "->" behind the number.
+// /proc/locks: "3: FLOCK  ADVISORY  WRITE 1234 fe:00:5359909 0 EOF"; one that waits has "->" behind
+// the number.
 std::optional<pid_t> from_lock_table(struct stat const& file) {
-  auto const wanted = fmt::format("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+  auto const wanted =
+      fmt::format("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
   std::ifstream table("/proc/locks");
   for (std::string line; std::getline(table, line);) {
     std::istringstream words(line);
@@ -51,7 +53,8 @@ std::optional<pid_t> from_lock_table(struct stat const& file) {
 // Whether descriptor `fd` of the process at /proc/PID has the file open and carries a flock.
 bool holds_flock(fs::path const& process, std::string const& fd, struct stat const& file) {
   struct stat st {};
-  if (::stat((process / "fd" / fd).c_str(), &st) != 0 || st.st_dev != file.st_dev || st.st_ino != file.st_ino)
+  if (::stat((process / "fd" / fd).c_str(), &st) != 0 || st.st_dev != file.st_dev ||
+      st.st_ino != file.st_ino)
     return false;
   std::ifstream info(process / "fdinfo" / fd);
   for (std::string line; std::getline(info, line);) {
@@ -60,15 +63,17 @@ bool holds_flock(fs::path const& process, std::string const& fd, struct stat con
   return false;
 }
 
-// For the cases that the table can't answer: the lock was inherited from a parent that is gone, or the file system
-// shows another device number in stat(2) than the kernel's own (btrfs, overlayfs).
+// For the cases that the table can't answer: the lock was inherited from a parent that is gone, or
+// the file system shows another device number in stat(2) than the kernel's own (btrfs, overlayfs).
 std::optional<pid_t> from_open_files(struct stat const& file) {
   std::error_code ec;
-  for (fs::directory_iterator process("/proc", ec), end; !ec && process != end; process.increment(ec)) {
+  for (fs::directory_iterator process("/proc", ec), end; !ec && process != end;
+       process.increment(ec)) {
     auto const pid = parse_pid(process->path().filename().string());
     if (!pid) continue;
     std::error_code hidden;  // another user's process
-    for (fs::directory_iterator fd(process->path() / "fd", hidden), last; !hidden && fd != last; fd.increment(hidden)) {
+    for (fs::directory_iterator fd(process->path() / "fd", hidden), last; !hidden && fd != last;
+         fd.increment(hidden)) {
       if (holds_flock(process->path(), fd->path().filename().string(), file)) return pid;
     }
   }
@@ -94,8 +99,9 @@ std::optional<pid_t> lock_holder(int fd) {
 }
 
 Error in_use(std::string const& name, std::optional<pid_t> holder) {
-  return Error{Errc::kBusy, holder ? fmt::format("in use by pid {}", *holder) : "in use by another process", 0, name,
-               kNoOffset};
+  return Error{Errc::kBusy,
+               holder ? fmt::format("in use by pid {}", *holder) : "in use by another process", 0,
+               name, kNoOffset};
 }
 
 }  // namespace lcfs

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Anonymous memory as a device: one private mapping, whose pages cost nothing until they are written.
+// Anonymous memory as a device: one private mapping, whose pages cost nothing until they are
+// written.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ class Mapping {
  public:
   // Throws std::bad_alloc like any other container.
   explicit Mapping(std::uint64_t size) : bytes_(std::max<std::size_t>(size, kBlockSize)) {
-    void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     base_ = static_cast<std::byte*>(p);
   }
@@ -51,23 +53,30 @@ class Mapping {
   std::size_t bytes_ = 0;
 };
 
-// Reads that overlap a write get old or new bytes, as on any disk.  The thread sanitizer must not take that for the race it would be
-// in the program's own memory, and still see all others: here words are copied as relaxed atomics.
+// Reads that overlap a write get old or new bytes, as on any disk.  The thread sanitizer must not
+// take that for the race it would be in the program's own memory, and still see all others: here
+// words are copied as relaxed atomics.
 #if defined(__SANITIZE_THREAD__)
 void copy_bytes(std::byte* to, std::byte const* from, std::size_t bytes) {
-  for (; bytes >= sizeof(std::uint64_t); bytes -= sizeof(std::uint64_t), to += sizeof(std::uint64_t), from += sizeof(std::uint64_t)) {
-    auto const word = __atomic_load_n(reinterpret_cast<std::uint64_t const*>(from), __ATOMIC_RELAXED);
+  for (; bytes >= sizeof(std::uint64_t);
+       bytes -= sizeof(std::uint64_t), to += sizeof(std::uint64_t), from += sizeof(std::uint64_t)) {
+    auto const word =
+        __atomic_load_n(reinterpret_cast<std::uint64_t const*>(from), __ATOMIC_RELAXED);
     __atomic_store_n(reinterpret_cast<std::uint64_t*>(to), word, __ATOMIC_RELAXED);
   }
-  for (; bytes > 0; --bytes, ++to, ++from) __atomic_store_n(to, __atomic_load_n(from, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+  for (; bytes > 0; --bytes, ++to, ++from)
+    __atomic_store_n(to, __atomic_load_n(from, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 #else
-void copy_bytes(std::byte* to, std::byte const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+void copy_bytes(std::byte* to, std::byte const* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
 #endif
 
 class MemoryDevice final : public Device {
  public:
-  MemoryDevice(std::uint64_t size, std::string name) : name_(std::move(name)), mapping_(size), size_(size) {}
+  MemoryDevice(std::uint64_t size, std::string name)
+      : name_(std::move(name)), mapping_(size), size_(size) {}
 
   using Device::write;
   [[nodiscard]] std::string const& name() const override { return name_; }
@@ -84,7 +93,8 @@ class MemoryDevice final : public Device {
     std::shared_lock const stays(moving_);
     LCFS_TRY(check_write(name_, size_, offset, parts));
     for (iovec const& part : parts) {
-      if (part.iov_len != 0) copy_bytes(mapping_.at(offset), static_cast<std::byte const*>(part.iov_base), part.iov_len);
+      if (part.iov_len != 0)
+        copy_bytes(mapping_.at(offset), static_cast<std::byte const*>(part.iov_base), part.iov_len);
       offset += part.iov_len;
     }
     return Ok{};
@@ -110,7 +120,8 @@ class MemoryDevice final : public Device {
   Status resize(std::uint64_t new_size) override {
     std::unique_lock const alone(moving_);
     LCFS_TRY(check_new_size(name_, new_size));
-    // What a shrink cuts off must not come back with a later growth: the mapping never gets smaller than a block.
+    // What a shrink cuts off must not come back with a later growth: the mapping never gets smaller
+    // than a block.
     if (new_size < size_) mapping_.drop(new_size, size_ - new_size);
     if (!mapping_.resize(new_size)) return io_error(name_, kNoOffset, "cannot resize", ENOMEM);
     size_ = new_size;
@@ -119,7 +130,8 @@ class MemoryDevice final : public Device {
 
  private:
   std::string const name_;
-  std::shared_mutex moving_;  // mapping_: held shared by all who touch its bytes, alone by resize, which may move it
+  std::shared_mutex moving_;  // mapping_: held shared by all who touch its bytes, alone by resize,
+                              // which may move it
   Mapping mapping_;
   std::atomic<std::uint64_t> size_;  // written under moving_; read anywhere
 };

@@ -47,7 +47,8 @@ std::string describe(blkid_probe probe) {
                            : usage == "raid"     ? "volume member"
                            : usage == "crypto"   ? "encrypted volume"
                                                  : "signature";
-  return label.empty() ? fmt::format("{} {}", type, kind) : fmt::format("{} {} (label {})", type, kind, label);
+  return label.empty() ? fmt::format("{} {}", type, kind)
+                       : fmt::format("{} {} (label {})", type, kind, label);
 }
 
 Result<bool> has_magic(int fd, std::string const& path, std::uint64_t block) {
@@ -63,10 +64,12 @@ Result<bool> has_magic(int fd, std::string const& path, std::uint64_t block) {
 Result<Fd> open_to_look(std::string const& path, struct stat& st) {
   if (::stat(path.c_str(), &st) != 0) {
     int const sys = errno;
-    return Error{sys == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot examine", sys, path, kNoOffset};
+    return Error{sys == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot examine", sys, path,
+                 kNoOffset};
   }
   if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-    return Error{Errc::kInvalid, "is neither a regular file nor a block device", 0, path, kNoOffset};
+    return Error{Errc::kInvalid, "is neither a regular file nor a block device", 0, path,
+                 kNoOffset};
   Fd fd = open_fd(path, O_RDONLY | O_NOCTTY);
   if (!fd) return io_error(path, kNoOffset, "cannot open", errno);
   if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot examine", errno);
@@ -85,8 +88,10 @@ std::string unescape(std::string_view text) {
   auto octal = [](char c) { return c >= '0' && c <= '7'; };
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && text.size() - i > 3 && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+    if (text[i] == '\\' && text.size() - i > 3 && octal(text[i + 1]) && octal(text[i + 2]) &&
+        octal(text[i + 3])) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                               (text[i + 3] - '0'));
       i += 3;
     } else {
       out += text[i];
@@ -95,7 +100,8 @@ std::string unescape(std::string_view text) {
   return out;
 }
 
-// Where one of the devices is mounted.  A line: "36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw".
+// Where one of the devices is mounted.  A line: "36 35 98:0 /root /mnt rw,noatime master:1 - ext3
+// /dev/sda1 rw".
 std::optional<std::string> mount_point(std::vector<dev_t> const& devices) {
   std::ifstream table("/proc/self/mountinfo");
   for (std::string line; std::getline(table, line);) {
@@ -107,9 +113,11 @@ std::optional<std::string> mount_point(std::vector<dev_t> const& devices) {
     words >> type >> source;
     // Some file systems (btrfs) show a number of their own; the source then still names the device.
     struct stat st {};
-    bool const named = source.starts_with("/") && ::stat(unescape(source).c_str(), &st) == 0 && S_ISBLK(st.st_mode);
+    bool const named = source.starts_with("/") && ::stat(unescape(source).c_str(), &st) == 0 &&
+                       S_ISBLK(st.st_mode);
     for (dev_t device : devices) {
-      if (numbers == fmt::format("{}:{}", major(device), minor(device)) || (named && st.st_rdev == device))
+      if (numbers == fmt::format("{}:{}", major(device), minor(device)) ||
+          (named && st.st_rdev == device))
         return unescape(where);
     }
   }
@@ -135,12 +143,14 @@ std::vector<dev_t> with_partitions(dev_t device) {
 // The loop device that shows the file.
 std::optional<std::string> loop_of(struct stat const& file) {
   std::error_code ec;
-  for (fs::directory_iterator entry("/sys/block", ec), end; !ec && entry != end; entry.increment(ec)) {
+  for (fs::directory_iterator entry("/sys/block", ec), end; !ec && entry != end;
+       entry.increment(ec)) {
     auto const name = entry->path().filename().string();
     if (!name.starts_with("loop")) continue;
     auto const backing = first_line(entry->path() / "loop/backing_file");
     struct stat st {};
-    if (!backing.empty() && ::stat(backing.c_str(), &st) == 0 && st.st_dev == file.st_dev && st.st_ino == file.st_ino)
+    if (!backing.empty() && ::stat(backing.c_str(), &st) == 0 && st.st_dev == file.st_dev &&
+        st.st_ino == file.st_ino)
       return "/dev/" + name;
   }
   return std::nullopt;
@@ -161,16 +171,14 @@ Result<std::optional<std::string>> foreign_signature(std::string const& path) {
   if (!probe || blkid_probe_set_device(probe.get(), fd.get(), 0, 0) != 0)
     return io_error(path, kNoOffset, "cannot examine with libblkid", errno);
   blkid_probe_enable_superblocks(probe.get(), 1);
-  blkid_probe_set_superblocks_flags(probe.get(), BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE);
+  blkid_probe_set_superblocks_flags(probe.get(),
+                                    BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE);
   blkid_probe_enable_partitions(probe.get(), 1);
   errno = 0;
   switch (blkid_do_safeprobe(probe.get())) {
-    case 0:
-      return Answer(describe(probe.get()));
-    case 1:
-      break;
-    case -2:
-      return Answer("several signatures that contradict each other");
+    case 0: return Answer(describe(probe.get()));
+    case 1: break;
+    case -2: return Answer("several signatures that contradict each other");
     default:
       return io_error(path, kNoOffset, "cannot examine with libblkid", errno != 0 ? errno : EIO);
   }

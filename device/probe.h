@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What mkfs asks before it overwrites something.  All take regular files and block devices, and only read.
+// What mkfs asks before it overwrites something.  All take regular files and block devices, and
+// only read.
 #pragma once
 
 #include <optional>
@@ -9,13 +10,14 @@
 
 namespace lcfs {
 
-// What the bytes at `path` belong to, in words: "lcfs store", "ext4 filesystem (label X)", "gpt partition table",
-// "crypto_LUKS encrypted volume".  Nothing if no known signature is there.
+// What the bytes at `path` belong to, in words: "lcfs store", "ext4 filesystem (label X)", "gpt
+// partition table", "crypto_LUKS encrypted volume".  Nothing if no known signature is there.
 Result<std::optional<std::string>> foreign_signature(std::string const& path);
 
-// What the kernel does with it, in words: "mounted at /mnt", "attached to /dev/loop0" (a regular file).  A block device
-// counts as mounted if one of its partitions is.  Looks at this mount namespace and /sys only, so "nothing" is a hint;
-// the claim that open_device(kReadWrite) makes on a block device is the proof.
+// What the kernel does with it, in words: "mounted at /mnt", "attached to /dev/loop0" (a regular
+// file).  A block device counts as mounted if one of its partitions is.  Looks at this mount
+// namespace and /sys only, so "nothing" is a hint; the claim that open_device(kReadWrite) makes on
+// a block device is the proof.
 Result<std::optional<std::string>> kernel_use(std::string const& path);
 
 Result<bool> is_mounted(std::string const& path);  // kernel_use() has an answer

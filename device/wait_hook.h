@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells whoever gave the calling thread its work that the thread is about to wait: for a device, for a lock that somebody has, for a
-// checkpoint.  A server whose one thread takes all requests lets another go on with them meanwhile.
+// Tells whoever gave the calling thread its work that the thread is about to wait: for a device,
+// for a lock that somebody has, for a checkpoint.  A server whose one thread takes all requests
+// lets another go on with them meanwhile.
 //
 // Threads: the hook is the calling thread's own.  It must not wait itself, and must not throw.
 #pragma once

@@ -7,7 +7,8 @@
 
 namespace lcfs {
 
-// Reads the blocks of its written runs.  False also if one of them can't be read: the checkpoint before it is whole in any case.
+// Reads the blocks of its written runs.  False also if one of them can't be read: the checkpoint
+// before it is whole in any case.
 [[nodiscard]] bool is_whole(Device& device, SuperblockInfo const& checkpoint);
 
 }  // namespace lcfs

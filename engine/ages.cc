@@ -15,7 +15,8 @@ void AgeMap::add(Extent e, std::uint64_t generation) {
   }
   if (next != runs_.begin()) {
     auto const before = std::prev(next);
-    if (before->first + before->second.count == e.start && before->second.generation == generation) {
+    if (before->first + before->second.count == e.start &&
+        before->second.generation == generation) {
       before->second.count += e.count;
       return;
     }
@@ -28,7 +29,8 @@ std::vector<Aged> AgeMap::take(Extent e) {
   auto it = runs_.upper_bound(e.start);
   if (it != runs_.begin()) --it;
   while (it != runs_.end() && it->first < e.end()) {
-    std::uint64_t const start = it->first, end = start + it->second.count, generation = it->second.generation;
+    std::uint64_t const start = it->first, end = start + it->second.count,
+                        generation = it->second.generation;
     std::uint64_t const low = std::max(start, e.start), high = std::min(end, e.end());
     if (low >= high) {
       ++it;

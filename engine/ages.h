@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Disjoint runs of blocks with a generation each: which kept checkpoint is the newest that names them (engine/space.h).
-// Not thread safe.
+// Disjoint runs of blocks with a generation each: which kept checkpoint is the newest that names
+// them (engine/space.h). Not thread safe.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ struct Aged {
 
 class AgeMap {
  public:
-  void add(Extent e, std::uint64_t generation);  // must not overlap; joins neighbours of the same generation
+  void add(Extent e,
+           std::uint64_t generation);  // must not overlap; joins neighbours of the same generation
   // Removes the parts of `e` that are here, in order.
   std::vector<Aged> take(Extent e);
   // All of `other`, which is empty afterwards.

@@ -12,8 +12,9 @@ namespace lcfs {
 namespace {
 
 constexpr std::size_t kBlocks = 64;
-constexpr std::size_t kSlabSize = kBlocks * kBlockSize;  // and its alignment: a block's slab is found by its address
-constexpr std::uint64_t kAllFree = ~std::uint64_t{1};    // bit 0 is the head's own block
+constexpr std::size_t kSlabSize =
+    kBlocks * kBlockSize;  // and its alignment: a block's slab is found by its address
+constexpr std::uint64_t kAllFree = ~std::uint64_t{1};  // bit 0 is the head's own block
 constexpr unsigned kEmptyKept = 16;
 
 // The head of a slab.  Slabs with free blocks are in a list.
@@ -47,10 +48,12 @@ Pool& pool() {
 
 Slab* make_slab() {
   // Twice the size holds an aligned one; the rest is given back.
-  void* const raw = mmap(nullptr, 2 * kSlabSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const raw =
+      mmap(nullptr, 2 * kSlabSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) throw std::bad_alloc();
   auto* const start = static_cast<std::byte*>(raw);
-  std::size_t const skip = (kSlabSize - reinterpret_cast<std::uintptr_t>(start) % kSlabSize) % kSlabSize;
+  std::size_t const skip =
+      (kSlabSize - reinterpret_cast<std::uintptr_t>(start) % kSlabSize) % kSlabSize;
   if (skip != 0) munmap(start, skip);
   munmap(start + skip + kSlabSize, kSlabSize - skip);
   return new (start + skip) Slab;
@@ -68,7 +71,8 @@ constexpr bool kPooled = true;
 }  // namespace
 
 std::byte* allocate_block() {
-  if constexpr (!kPooled) return static_cast<std::byte*>(::operator new(kBlockSize, std::align_val_t{kBlockSize}));
+  if constexpr (!kPooled)
+    return static_cast<std::byte*>(::operator new (kBlockSize, std::align_val_t{kBlockSize}));
   Pool& p = pool();
   std::lock_guard lock(p.mu);
   if (p.first == nullptr) {
@@ -84,7 +88,7 @@ std::byte* allocate_block() {
 }
 
 void free_block(std::byte* block) {
-  if constexpr (!kPooled) return ::operator delete(block, std::align_val_t{kBlockSize});
+  if constexpr (!kPooled) return ::operator delete (block, std::align_val_t{kBlockSize});
   if (block == nullptr) return;
   auto const address = reinterpret_cast<std::uintptr_t>(block);
   auto* const slab = reinterpret_cast<Slab*>(block - address % kSlabSize);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory for single blocks.  Dirty file data is pages of kBlockSize, aligned to it; the general allocator spends nearly twice that on
-// each, and gives little back.  Slabs of 64 blocks, the first of which is the slab's own head; an empty slab goes back to the system,
-// but for a few.  Any thread.
+// Memory for single blocks.  Dirty file data is pages of kBlockSize, aligned to it; the general
+// allocator spends nearly twice that on each, and gives little back.  Slabs of 64 blocks, the first
+// of which is the slab's own head; an empty slab goes back to the system, but for a few.  Any
+// thread.
 #pragma once
 
 #include <cstddef>

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoints: the atomic step that makes everything before it durable (doc/design.md, "Checkpoint").
+// Checkpoints: the atomic step that makes everything before it durable (doc/design.md,
+// "Checkpoint").
 //
-//   1. under the structure lock, no I/O: raise the generation, take over every dirty layer, put roots, counters and space
+//   1. under the structure lock, no I/O: raise the generation, take over every dirty layer, put
+//   roots, counters and space
 //      runs into the store tree, seal it
 //   2. no locks: write data and nodes; wait for data writes that others began before
-//   3. device flush; the other superblock slot; device flush (I1, I10).  If nothing waits for the first flush but a few blocks that
-//      this checkpoint wrote itself, they stand in the superblock with their checksums instead, and it counts only with them
+//   3. device flush; the other superblock slot; device flush (I1, I10).  If nothing waits for the
+//   first flush but a few blocks that
+//      this checkpoint wrote itself, they stand in the superblock with their checksums instead, and
+//      it counts only with them
 //   4. blocks that neither slot names any more are free
 #include <fmt/format.h>
 
@@ -30,15 +34,18 @@ Error StoreImpl::fail(Error why) {
 Status StoreImpl::check_writable() const {
   if (failed.load(std::memory_order_acquire)) {
     Lock lock(super_mu);
-    return Error{Errc::kReadOnly, "store went read-only: " + failure->text(), EROFS, device.name(), kNoOffset};
+    return Error{Errc::kReadOnly, "store went read-only: " + failure->text(), EROFS, device.name(),
+                 kNoOffset};
   }
-  if (options.read_only) return Error{Errc::kReadOnly, "store is open read-only", EROFS, device.name(), kNoOffset};
+  if (options.read_only)
+    return Error{Errc::kReadOnly, "store is open read-only", EROFS, device.name(), kNoOffset};
   return {};
 }
 
 void StoreImpl::queue_nodes(std::vector<NodeRef> nodes) {
   Lock lock(writeback_mu);
-  writeback.insert(writeback.end(), std::make_move_iterator(nodes.begin()), std::make_move_iterator(nodes.end()));
+  writeback.insert(writeback.end(), std::make_move_iterator(nodes.begin()),
+                   std::make_move_iterator(nodes.end()));
 }
 
 std::uint64_t StoreImpl::begin_flush() {
@@ -54,7 +61,8 @@ void StoreImpl::end_flush(std::uint64_t ticket) {
 }
 
 Status StoreImpl::write_nodes(std::vector<NodeRef> nodes) {
-  std::sort(nodes.begin(), nodes.end(), [](NodeRef const& a, NodeRef const& b) { return a->block < b->block; });
+  std::sort(nodes.begin(), nodes.end(),
+            [](NodeRef const& a, NodeRef const& b) { return a->block < b->block; });
   constexpr std::size_t kMost = 64;  // 1 MiB a write
   std::vector<iovec> parts;
   for (std::size_t i = 0; i < nodes.size();) {
@@ -63,7 +71,8 @@ Status StoreImpl::write_nodes(std::vector<NodeRef> nodes) {
     do {
       parts.push_back({nodes[i]->bytes.data(), kNodeSize});
       ++i;
-    } while (i < nodes.size() && parts.size() < kMost && nodes[i]->block == first + parts.size() * kNodeBlocks);
+    } while (i < nodes.size() && parts.size() < kMost &&
+             nodes[i]->block == first + parts.size() * kNodeBlocks);
     LCFS_TRY(device.write(first * kBlockSize, parts));
   }
   for (auto const& node : nodes) cache.unpin(node->block);
@@ -98,7 +107,8 @@ class WrittenRuns {
     }
   }
   void add(std::vector<NodeRef> const& nodes) {
-    for (auto const& node : nodes) add(node->block, std::span<std::byte const>(node->bytes.data(), kNodeSize));
+    for (auto const& node : nodes)
+      add(node->block, std::span<std::byte const>(node->bytes.data(), kNodeSize));
   }
   [[nodiscard]] bool fit() const { return count_ <= kMaxWritten; }
   std::vector<WrittenRun> take() { return std::move(runs_); }
@@ -121,11 +131,13 @@ Status StoreImpl::checkpoint(bool force) {
   }
   auto const begin = std::chrono::steady_clock::now();
   Status const result = do_checkpoint(force);
-  auto const ns = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1));
+  auto const ns = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - begin) /
+                                             std::chrono::nanoseconds(1));
   checkpoints.fetch_add(1, std::memory_order_relaxed);
   checkpoint_ns.fetch_add(ns, std::memory_order_relaxed);
   Lock lock(cp_mu);
-  if (ns > checkpoint_max_ns.load(std::memory_order_relaxed)) checkpoint_max_ns.store(ns, std::memory_order_relaxed);
+  if (ns > checkpoint_max_ns.load(std::memory_order_relaxed))
+    checkpoint_max_ns.store(ns, std::memory_order_relaxed);
   cp_running = false;
   cp_done = target;
   cp_result = result;
@@ -207,7 +219,8 @@ Status StoreImpl::do_checkpoint(bool force) {
       Lock lock(flush_mu);
       unflushed = !flushes.empty() && *flushes.begin() <= flush_barrier;
     }
-    unflushed = unflushed || !meter->all_flushed();  // behind the look at those under way, which count here when they have ended
+    unflushed = unflushed || !meter->all_flushed();  // behind the look at those under way, which
+                                                     // count here when they have ended
     WrittenRuns ours;
     for (auto const& h : taken) {
       ours.add(h.data);
@@ -254,7 +267,8 @@ Status StoreImpl::do_checkpoint(bool force) {
   if (options.discard) {
     // Long runs only: each discard is a call, and short holes only fragment the host's file.
     constexpr std::uint64_t kWorthIt = 16;
-    auto const keep = std::partition(free_now.begin(), free_now.end(), [](Extent const& e) { return e.count < kWorthIt; });
+    auto const keep = std::partition(free_now.begin(), free_now.end(),
+                                     [](Extent const& e) { return e.count < kWorthIt; });
     for (auto it = keep; it != free_now.end(); ++it) {
       if (device.discard(it->start * kBlockSize, it->count * kBlockSize)) {
         bare.push_back(*it);
@@ -276,7 +290,8 @@ Status StoreImpl::write_superblock(SuperblockInfo const& info) {
 Status StoreImpl::confirm() {
   Lock lock(super_mu);
   if (super.written.empty()) return {};
-  // The list stays where it is: only the sector of the superblock changes, which is written whole or not at all.
+  // The list stays where it is: only the sector of the superblock changes, which is written whole
+  // or not at all.
   AlignedBuffer slot(kBlockSize), bare(kBlockSize);
   encode_superblock(super, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
   super.written.clear();
@@ -290,7 +305,8 @@ Status StoreImpl::make_room(Urgency urgency) {
   {
     ReadLock lock(mu);
     Lock room(room_mu);
-    if (urgency == Urgency::kOrdinary && kept.empty() && dying.empty() && room_made == after) return {};
+    if (urgency == Urgency::kOrdinary && kept.empty() && dying.empty() && room_made == after)
+      return {};
   }
   LCFS_TRY(make_ready(Urgency::kEmergency));
   {
@@ -301,7 +317,8 @@ Status StoreImpl::make_room(Urgency urgency) {
       // A good piece at once: a store that fills up asks again and again.
       std::uint64_t const enough = std::max<std::uint64_t>(space.total() / 64, 4096);
       auto drop = [&]() LCFS_REQUIRES(mu) -> Status {
-        while (!kept.empty() && had - space.counts().history < enough) LCFS_TRY(give_up(kept.size() - 1));
+        while (!kept.empty() && had - space.counts().history < enough)
+          LCFS_TRY(give_up(kept.size() - 1));
         return {};
       };
       LCFS_TRY(end_structure_change(drop(), before));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Committing a running layer: ids move, names, objects and open files stay.
 //
-// The frozen layer keeps the old id, because the blocks say that it owns them; the running one goes on under a new id as an empty
-// clone of it, in the same LayerImpl.  Under the structure lock the layer is handed over as a checkpoint does it, so one
-// checkpoint makes both layers durable or neither (I4); data and nodes are written by that checkpoint, and until then nobody gets an
-// object for the frozen layer (`unwritten`), while the running layer's object still has the pages.
+// The frozen layer keeps the old id, because the blocks say that it owns them; the running one goes
+// on under a new id as an empty clone of it, in the same LayerImpl.  Under the structure lock the
+// layer is handed over as a checkpoint does it, so one checkpoint makes both layers durable or
+// neither (I4); data and nodes are written by that checkpoint, and until then nobody gets an object
+// for the frozen layer (`unwritten`), while the running layer's object still has the pages.
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -41,7 +42,8 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name) {
   return commit_layer(running, name, kept);
 }
 
-Result<LayerId> Store::commit_layer(LayerId running, std::string_view name, std::function<Result<CommittedImage>()> const& describe) {
+Result<LayerId> Store::commit_layer(LayerId running, std::string_view name,
+                                    std::function<Result<CommittedImage>()> const& describe) {
   std::uint64_t kept = 0;
   LCFS_TRY_ASSIGN(LayerId const going_on, commit_layer(running, name, kept));
   LCFS_TRY_ASSIGN(auto const made, describe());
@@ -54,7 +56,8 @@ Result<LayerId> Store::commit_layer(LayerId running, std::string_view name, std:
   auto check = [&]() LCFS_REQUIRES_SHARED(impl_->mu) -> Result<LayerInfo> {
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(running));
     if (info.state != LayerState::kOpen) {
-      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen already", info.name), EROFS, impl_->device.name(), kNoOffset};
+      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen already", info.name), EROFS,
+                   impl_->device.name(), kNoOffset};
     }
     LCFS_TRY(impl_->check_free_name(name));
     return info;

@@ -41,7 +41,8 @@ Status ContentLog::read(std::uint64_t at, std::span<std::byte> into) {
     std::size_t const index = at / kSegment;
     if (index >= segments_.size()) {
       std::uint64_t const from = at - segments_.size() * kSegment;
-      if (from > tail_.size() || into.size() > tail_.size() - from) return Error{Errc::kCorrupt, "content log read past its end"};
+      if (from > tail_.size() || into.size() > tail_.size() - from)
+        return Error{Errc::kCorrupt, "content log read past its end"};
       std::memcpy(into.data(), tail_.data() + from, into.size());
       return {};
     }
@@ -49,7 +50,8 @@ Status ContentLog::read(std::uint64_t at, std::span<std::byte> into) {
       if (!window_) window_ = AlignedBuffer(kSegment);
       LCFS_TRY(device_.read(segments_[index].block * kBlockSize, window_.span()));
       if (crc32c(window_.span()) != segments_[index].checksum) {
-        return Error{Errc::kCorrupt, "scratch data came back changed", 0, device_.name(), segments_[index].block * kBlockSize};
+        return Error{Errc::kCorrupt, "scratch data came back changed", 0, device_.name(),
+                     segments_[index].block * kBlockSize};
       }
       loaded_ = index;
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A log of what a layer's files hold - small files' bytes, large files' extents and checksums - from the moment their data is
-// placed until the layer is stacked.
+// A log of what a layer's files hold - small files' bytes, large files' extents and checksums -
+// from the moment their data is placed until the layer is stacked.
 //
-// It is written once and read once, both in order.  The first few MiB stay in memory; the rest goes to free blocks of the store
-// that no checkpoint ever names, so memory does not follow the size of the layer (I7) and a crash leaves nothing behind.
-// One thread at a time.
+// It is written once and read once, both in order.  The first few MiB stay in memory; the rest goes
+// to free blocks of the store that no checkpoint ever names, so memory does not follow the size of
+// the layer (I7) and a crash leaves nothing behind. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,9 @@ class ContentLog {
   // Nothing more will be appended: keeps little in memory.
   Status finish();
 
-  static constexpr std::size_t kSegment = 1u << 20;      // bytes written at a time
-  static constexpr std::size_t kKeep = 4u << 20;         // bytes in memory while appending
-  static constexpr std::size_t kKeepFinished = 1u << 20; // and after
+  static constexpr std::size_t kSegment = 1u << 20;       // bytes written at a time
+  static constexpr std::size_t kKeep = 4u << 20;          // bytes in memory while appending
+  static constexpr std::size_t kKeepFinished = 1u << 20;  // and after
 
  private:
   struct Segment {

@@ -37,8 +37,10 @@ std::uint64_t StringArena::add(std::string_view s) {
 }
 
 Result<std::vector<std::string_view>> split_path(std::string_view path) {
-  if (path.size() > kMaxPath) return bad_path(path.substr(0, 256), fmt::format("path of {} bytes is too long", path.size()));
-  if (path.find('\0') != std::string_view::npos) return bad_path(path.substr(0, path.find('\0')), "path has a NUL in it");
+  if (path.size() > kMaxPath)
+    return bad_path(path.substr(0, 256), fmt::format("path of {} bytes is too long", path.size()));
+  if (path.find('\0') != std::string_view::npos)
+    return bad_path(path.substr(0, path.find('\0')), "path has a NUL in it");
   std::vector<std::string_view> parts;
   for (std::size_t at = 0; at < path.size();) {
     std::size_t end = path.find('/', at);
@@ -47,7 +49,8 @@ Result<std::vector<std::string_view>> split_path(std::string_view path) {
     at = end + 1;
     if (part.empty() || part == ".") continue;
     if (part == "..") return bad_path(path, "path has '..' in it");
-    if (part.size() > kMaxName) return bad_path(path, fmt::format("name of {} bytes is too long", part.size()));
+    if (part.size() > kMaxName)
+      return bad_path(path, fmt::format("name of {} bytes is too long", part.size()));
     parts.push_back(part);
   }
   return parts;
@@ -61,7 +64,8 @@ Delta::Impl::Impl() : table_(64, kNone) {
 
 std::size_t Delta::Impl::slot_of(std::uint32_t parent, std::string_view name) const {
   std::size_t const mask = table_.size() - 1;
-  std::size_t at = (std::hash<std::string_view>{}(name) ^ (std::size_t{parent} * 0x9e3779b97f4a7c15ull)) & mask;
+  std::size_t at =
+      (std::hash<std::string_view>{}(name) ^ (std::size_t{parent} * 0x9e3779b97f4a7c15ull)) & mask;
   while (table_[at] != kNone) {
     auto const& n = nodes[table_[at]];
     if (n.parent == parent && this->name(n) == name) break;
@@ -78,7 +82,9 @@ void Delta::Impl::grow() {
   }
 }
 
-std::uint32_t Delta::Impl::find(std::uint32_t parent, std::string_view name) const { return table_[slot_of(parent, name)]; }
+std::uint32_t Delta::Impl::find(std::uint32_t parent, std::string_view name) const {
+  return table_[slot_of(parent, name)];
+}
 
 std::uint32_t Delta::Impl::make(std::uint32_t parent, std::string_view name, NodeKind kind) {
   if ((used_slots_ + 1) * 4 > table_.size() * 3) grow();
@@ -192,7 +198,8 @@ class Walker {
       return follow(impl_.target(impl_.files[n.inode]));
     }
     if (!make_missing) return false;
-    at_ = impl_.replace(next, Delta::Impl::kImplied);  // what stood here was no directory; now it is
+    at_ =
+        impl_.replace(next, Delta::Impl::kImplied);  // what stood here was no directory; now it is
     return true;
   }
 
@@ -205,11 +212,13 @@ class Walker {
       auto const part = target.substr(at, end - at);
       at = end + 1;
       if (part.empty() || part == ".") continue;
-      if (part.size() > kMaxName) return bad_path(path_, "a symlink on the way has a name that is too long");
+      if (part.size() > kMaxName)
+        return bad_path(path_, "a symlink on the way has a name that is too long");
       parts.emplace_back(part);
     }
     for (auto it = parts.rbegin(); it != parts.rend(); ++it) todo_.push_back(std::move(*it));
-    if (todo_.size() > kMaxPath) return bad_path(path_, "symlinks on the way make the path too long");
+    if (todo_.size() > kMaxPath)
+      return bad_path(path_, "symlinks on the way make the path too long");
     return true;
   }
 
@@ -226,7 +235,8 @@ class Walker {
 
 Result<Delta::Impl::Place> Delta::Impl::place(std::string_view path) {
   std::size_t const slash = path.rfind('/');
-  std::string_view const parent = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  std::string_view const parent =
+      slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
   std::string_view const last = slash == std::string_view::npos ? path : path.substr(slash + 1);
   bool const plain = !last.empty() && last != "." && last != ".." && last.size() <= kMaxName &&
                      last.find('\0') == std::string_view::npos;
@@ -237,8 +247,9 @@ Result<Delta::Impl::Place> Delta::Impl::place(std::string_view path) {
   Walker walker(*this, path);
   LCFS_TRY_ASSIGN(Place p, walker.run(true));
   if (!p.name.empty()) {
-    // The name must outlive the walker; the path's own bytes do, a followed symlink's don't.  Only the last component
-    // matters, and that always comes from the path unless it ended in a symlink that was not followed: so take it there.
+    // The name must outlive the walker; the path's own bytes do, a followed symlink's don't.  Only
+    // the last component matters, and that always comes from the path unless it ended in a symlink
+    // that was not followed: so take it there.
     auto const parts = split_path(path);
     p.name = parts->back();
     if (plain) {
@@ -309,7 +320,8 @@ Status Delta::add_directory(std::string_view path, EntryMeta const& meta) {
 }
 
 Status Delta::add_file(std::string_view path, EntryMeta const& meta, Content content) {
-  if (content.blocks > ~std::uint32_t{0}) return bad_path(path, "file with more than 16 TiB of data");
+  if (content.blocks > ~std::uint32_t{0})
+    return bad_path(path, "file with more than 16 TiB of data");
   LCFS_TRY_ASSIGN(auto const place, impl_->place(path));
   LCFS_TRY_ASSIGN(std::uint32_t const node, impl_->settle(place, Impl::kOther));
   std::uint32_t const file = impl_->add_file(meta, S_IFREG);
@@ -322,8 +334,10 @@ Status Delta::add_file(std::string_view path, EntryMeta const& meta, Content con
 
 Status Delta::add_symlink(std::string_view path, EntryMeta const& meta, std::string_view target) {
   if (target.empty()) return bad_path(path, "symlink with an empty target");
-  if (target.size() > kMaxSymlink) return bad_path(path, fmt::format("symlink target of {} bytes is too long", target.size()));
-  if (target.find('\0') != std::string_view::npos) return bad_path(path, "symlink target has a NUL in it");
+  if (target.size() > kMaxSymlink)
+    return bad_path(path, fmt::format("symlink target of {} bytes is too long", target.size()));
+  if (target.find('\0') != std::string_view::npos)
+    return bad_path(path, "symlink target has a NUL in it");
   LCFS_TRY_ASSIGN(auto const place, impl_->place(path));
   LCFS_TRY_ASSIGN(std::uint32_t const node, impl_->settle(place, Impl::kOther));
   EntryMeta m = meta;
@@ -350,12 +364,15 @@ Status Delta::add_special(std::string_view path, EntryMeta const& meta, std::uin
 Status Delta::add_hardlink(std::string_view path, std::string_view target) {
   Walker walker(*impl_, target);
   auto source = walker.run(false);
-  if (!source) return bad_path(path, "hard link: target " + source.error().path + ": " + source.error().message);
+  if (!source)
+    return bad_path(path,
+                    "hard link: target " + source.error().path + ": " + source.error().message);
   std::uint32_t const from = source->node;
   std::string lower;
   if (from == kNone) {
     for (std::uint32_t at = source->parent;; at = impl_->nodes[at].parent) {
-      if (impl_->nodes[at].hides) return bad_path(path, fmt::format("hard link to nothing: '{}'", target));
+      if (impl_->nodes[at].hides)
+        return bad_path(path, fmt::format("hard link to nothing: '{}'", target));
       if (at == 0) break;
     }
     lower = impl_->path_of(source->parent);
@@ -369,7 +386,8 @@ Status Delta::add_hardlink(std::string_view path, std::string_view target) {
   LCFS_TRY_ASSIGN(auto const place, impl_->place(path));
   if (place.node != kNone && place.node == from) return {};  // a link to itself says nothing
   std::uint32_t const file = from != kNone ? impl_->nodes[from].inode : kNone;
-  LCFS_TRY_ASSIGN(std::uint32_t const node, impl_->settle(place, lower.empty() ? Impl::kOther : Impl::kLowerLink));
+  LCFS_TRY_ASSIGN(std::uint32_t const node,
+                  impl_->settle(place, lower.empty() ? Impl::kOther : Impl::kLowerLink));
   if (!lower.empty()) {
     impl_->nodes[node].inode = static_cast<std::uint32_t>(impl_->lower_links.size());
     impl_->lower_links.push_back(std::move(lower));

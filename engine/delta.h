@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// A delta: what one layer blob says, as an in-memory tree of its own paths, not yet stacked on a parent.
-// The importer feeds it entry by entry in archive order; the engine later merges it with a parent (stack.h).
-// Specification of the changeset rules: OCI image-spec layer.md; ours in doc/design.md, "Stacking".
+// A delta: what one layer blob says, as an in-memory tree of its own paths, not yet stacked on a
+// parent. The importer feeds it entry by entry in archive order; the engine later merges it with a
+// parent (stack.h). Specification of the changeset rules: OCI image-spec layer.md; ours in
+// doc/design.md, "Stacking".
 //
 // Rules kept here, inside one layer:
-// - Paths are byte strings.  Leading "/" and "./", repeated "/" and "." components mean nothing; "" and "." are the root.
+// - Paths are byte strings.  Leading "/" and "./", repeated "/" and "." components mean nothing; ""
+// and "." are the root.
 //   ".." , NUL, components over 255 bytes, and paths over 64 KiB are refused (kInvalid).
-// - Last wins: a later entry of a path replaces an earlier one.  A directory over a directory keeps its entries and takes the new
-//   attributes; anything else replaces all that stood there, and hides what lower layers have below it.
-// - Missing parents are implied: a lower layer's directory is used as it is, else one is made (0755, root, time 0).
-// - A path component that an earlier entry of the same layer made a symlink is followed inside the root (at most 40 times,
-//   ".." stops at the root), as tools that unpack the layer do.  One that stands in a lower layer never is:
-//   a directory takes its place.
-// - A hard link to a path of this layer shares its inode; to any other path it is kept as a link to the lower layers, resolved
+// - Last wins: a later entry of a path replaces an earlier one.  A directory over a directory keeps
+// its entries and takes the new
+//   attributes; anything else replaces all that stood there, and hides what lower layers have below
+//   it.
+// - Missing parents are implied: a lower layer's directory is used as it is, else one is made
+// (0755, root, time 0).
+// - A path component that an earlier entry of the same layer made a symlink is followed inside the
+// root (at most 40 times,
+//   ".." stops at the root), as tools that unpack the layer do.  One that stands in a lower layer
+//   never is: a directory takes its place.
+// - A hard link to a path of this layer shares its inode; to any other path it is kept as a link to
+// the lower layers, resolved
 //   when stacked.
-// - Whiteouts and opaque marks are kept apart from entries: they act on the layers below only, wherever they stood.
+// - Whiteouts and opaque marks are kept apart from entries: they act on the layers below only,
+// wherever they stood.
 //
-// Memory: about 150 bytes per entry plus names, targets and xattrs.  Not thread safe; one thread feeds it.
+// Memory: about 150 bytes per entry plus names, targets and xattrs.  Not thread safe; one thread
+// feeds it.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +67,8 @@ class Delta {
 
   Status add_directory(std::string_view path, EntryMeta const& meta);
   Status add_file(std::string_view path, EntryMeta const& meta, Content content);
-  Status add_symlink(std::string_view path, EntryMeta const& meta, std::string_view target);  // 1..kMaxSymlink bytes
+  Status add_symlink(std::string_view path, EntryMeta const& meta,
+                     std::string_view target);  // 1..kMaxSymlink bytes
   // type: S_IFCHR, S_IFBLK, S_IFIFO or S_IFSOCK.
   Status add_special(std::string_view path, EntryMeta const& meta, std::uint32_t type);
   Status add_hardlink(std::string_view path, std::string_view target);

@@ -53,12 +53,12 @@ struct Delta::Impl {
 
   // A path of the layer.
   struct Node {
-    std::uint64_t name = 0;              // in names
+    std::uint64_t name = 0;  // in names
     std::uint32_t parent = 0;
-    std::uint32_t first_child = kNone;   // directories; newest first, dead ones included
+    std::uint32_t first_child = kNone;  // directories; newest first, dead ones included
     std::uint32_t next_sibling = kNone;
-    std::uint32_t inode = kNone;         // kLowerLink: index into lower_links; kImplied: none
-    std::uint32_t next_link = kNone;     // next node of the same inode
+    std::uint32_t inode = kNone;      // kLowerLink: index into lower_links; kImplied: none
+    std::uint32_t next_link = kNone;  // next node of the same inode
     std::uint8_t name_size = 0;
     NodeKind kind = kImplied;
     bool hides = false;  // directories: nothing of the lower layers shows through
@@ -67,15 +67,15 @@ struct Delta::Impl {
 
   struct File {
     std::int64_t mtime_sec = 0;
-    std::uint64_t size = 0;    // files: bytes; devices: rdev; symlinks: length of the target
-    std::uint64_t data = 0;    // files: Content::handle; symlinks: target in names
-    Inode number = 0;          // given when stacked
+    std::uint64_t size = 0;  // files: bytes; devices: rdev; symlinks: length of the target
+    std::uint64_t data = 0;  // files: Content::handle; symlinks: target in names
+    Inode number = 0;        // given when stacked
     enum State : std::uint8_t { kUnused, kNew, kMerged };  // when stacked
     std::uint32_t mtime_nsec : 30 = 0;
     std::uint32_t state : 2 = kUnused;
     std::uint32_t blocks = 0;  // data blocks; files beyond 16 TiB of data are refused
     std::uint32_t mode = 0, uid = 0, gid = 0;
-    std::uint32_t xattrs = kNone;      // index
+    std::uint32_t xattrs = kNone;  // index
     std::uint32_t first_node = kNone;
   };
 
@@ -89,11 +89,14 @@ struct Delta::Impl {
   std::uint32_t implied = 0;             // nodes that may still need an inode
 
   Impl();
-  [[nodiscard]] std::string_view name(Node const& n) const { return names.get(n.name, n.name_size); }
+  [[nodiscard]] std::string_view name(Node const& n) const {
+    return names.get(n.name, n.name_size);
+  }
   [[nodiscard]] std::string_view target(File const& f) const { return names.get(f.data, f.size); }
   [[nodiscard]] std::uint32_t find(std::uint32_t parent, std::string_view name) const;
   std::uint32_t make(std::uint32_t parent, std::string_view name, NodeKind kind);
-  // Takes the node and all below it out; a fresh one of `kind` takes its place and hides what lower layers have there.
+  // Takes the node and all below it out; a fresh one of `kind` takes its place and hides what lower
+  // layers have there.
   std::uint32_t replace(std::uint32_t node, NodeKind kind);
   std::string path_of(std::uint32_t node) const;
 
@@ -102,8 +105,8 @@ struct Delta::Impl {
     std::string_view name{};  // empty: the root itself
     std::uint32_t node = kNone;
   };
-  // Where an entry of this path belongs; makes implied parents.  Neighbours in an archive mostly share their parent: it
-  // is remembered until something is replaced.
+  // Where an entry of this path belongs; makes implied parents.  Neighbours in an archive mostly
+  // share their parent: it is remembered until something is replaced.
   Result<Place> place(std::string_view path);
   Result<std::uint32_t> settle(Place const& place, NodeKind kind);
   std::uint32_t add_file(EntryMeta const& meta, std::uint32_t mode);
@@ -113,7 +116,7 @@ struct Delta::Impl {
  private:
   std::vector<std::uint32_t> table_;  // open addressing over (parent, name); size a power of two
   std::size_t used_slots_ = 0;
-  std::string last_parent_;             // as written in the archive
+  std::string last_parent_;  // as written in the archive
   std::uint32_t last_parent_node_ = kNone;
   [[nodiscard]] std::size_t slot_of(std::uint32_t parent, std::string_view name) const;
   void grow();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Differences of related layers: from records to inodes that both have.  diff_paths.cc has what goes by path.
+// Differences of related layers: from records to inodes that both have.  diff_paths.cc has what
+// goes by path.
 #include "engine/diff.h"
 
 #include <sys/stat.h>
@@ -14,8 +15,9 @@ namespace lcfs {
 Result<std::unique_ptr<LayerDiff>> LayerDiff::open(Store& store, LayerId a, LayerId b) {
   auto& impl = store.impl();
   bool const writable = !impl.options.read_only;
-  // The first checkpoint gives everything written until now a place.  What the records say behind the pin stays whole; a
-  // checkpoint or commit may be under way and have changed them, so the second makes sure that it is on the device.
+  // The first checkpoint gives everything written until now a place.  What the records say behind
+  // the pin stays whole; a checkpoint or commit may be under way and have changed them, so the
+  // second makes sure that it is on the device.
   if (writable) LCFS_TRY(store.checkpoint());
   auto pin = store.pin();
   LayerInfo info_a, info_b;
@@ -30,7 +32,9 @@ Result<std::unique_ptr<LayerDiff>> LayerDiff::open(Store& store, LayerId a, Laye
   return std::unique_ptr<LayerDiff>(new LayerDiff(impl, std::move(pin), info_a, info_b));
 }
 
-Result<std::vector<DiffEntry>> LayerDiff::run(DiffOptions const& options) { return Differ(*this, options).run(); }
+Result<std::vector<DiffEntry>> LayerDiff::run(DiffOptions const& options) {
+  return Differ(*this, options).run();
+}
 
 Result<std::vector<DiffEntry>> Differ::run() {
   if (related_) {
@@ -67,7 +71,8 @@ Status Differ::take(RecordChange const& change) {
   switch (key.kind) {
     case kInode: {
       // A file without names is nobody's: as if it was not there.
-      auto const read = [&](std::optional<Bytes> const& value, bool& record, bool& alive) -> Status {
+      auto const read = [&](std::optional<Bytes> const& value, bool& record,
+                            bool& alive) -> Status {
         if (!value) return {};
         LCFS_TRY_ASSIGN(auto const info, parse_inode(key, *value));
         record = true;
@@ -90,7 +95,8 @@ Status Differ::take(RecordChange const& change) {
 }
 
 Status Differ::take_dirent(RecordChange const& change) {
-  auto const read = [&](std::optional<Bytes> const& value, std::unordered_map<Inode, std::vector<Name>>& into) -> Status {
+  auto const read = [&](std::optional<Bytes> const& value,
+                        std::unordered_map<Inode, std::vector<Name>>& into) -> Status {
     if (!value) return {};
     LCFS_TRY_ASSIGN(auto const d, parse_dirent(change.key, *value));
     into[change.key.inode].push_back({std::string(d.name), d.inode});
@@ -104,19 +110,23 @@ Status Differ::take_extent(RecordChange const& change, Touched const& t) {
   if (t.record_a != t.record_b) return {};  // only one layer has the file: nothing will be compared
   for (auto const* value : {&change.a, &change.b}) {
     if (!*value) continue;
-    LCFS_TRY_ASSIGN(auto const extent, parse_extent(change.key, **value, diff_.store_.space.total()));
-    ranges_[change.key.inode].push_back({change.key.offset, std::uint64_t{extent.count} * kBlockSize});
+    LCFS_TRY_ASSIGN(auto const extent,
+                    parse_extent(change.key, **value, diff_.store_.space.total()));
+    ranges_[change.key.inode].push_back(
+        {change.key.offset, std::uint64_t{extent.count} * kBlockSize});
   }
   return {};
 }
 
 Differ::Touched const* Differ::touched(Inode inode) const {
-  auto const it = std::lower_bound(touched_.begin(), touched_.end(), inode,
-                                   [](Touched const& t, Inode wanted_inode) { return t.inode < wanted_inode; });
+  auto const it =
+      std::lower_bound(touched_.begin(), touched_.end(), inode,
+                       [](Touched const& t, Inode wanted_inode) { return t.inode < wanted_inode; });
   return it != touched_.end() && it->inode == inode ? &*it : nullptr;
 }
 
-// An inode that the second layer has: does the first have it too?  If its record is not among those that differ, yes.
+// An inode that the second layer has: does the first have it too?  If its record is not among those
+// that differ, yes.
 bool Differ::has_a(Inode inode) const {
   if (!related_) return false;
   auto const* t = touched(inode);
@@ -150,7 +160,9 @@ Status Differ::shared_inode(Touched const& t) {
   std::vector<std::string> kept;
   LCFS_TRY_ASSIGN(auto const links, b_.links(t.inode));
   for (auto const& link : links) {
-    if (std::any_of(moves.added.begin(), moves.added.end(), [&](Location const& l) { return l.link == link; })) continue;
+    if (std::any_of(moves.added.begin(), moves.added.end(),
+                    [&](Location const& l) { return l.link == link; }))
+      continue;
     LCFS_TRY_ASSIGN(auto const directory, b_.path(link.directory));
     kept.push_back(LayerSnapshot::join(directory, link.name));
   }
@@ -159,14 +171,17 @@ Status Differ::shared_inode(Touched const& t) {
     return std::any_of(list.begin(), list.end(), [&](auto const& x) { return wanted(path_of(x)); });
   };
   auto const path_of = [](Location const& l) -> std::string const& { return l.path; };
-  if (!any(kept, [](std::string const& p) -> std::string const& { return p; }) && !any(moves.removed, path_of) && !any(moves.added, path_of)) return {};
+  if (!any(kept, [](std::string const& p) -> std::string const& { return p; }) &&
+      !any(moves.removed, path_of) && !any(moves.added, path_of))
+    return {};
 
   DiffEntry entry;
   entry.a = entry.b = t.inode;
   compare_attributes(a, b, entry);
   if (t.xattrs) LCFS_TRY(compare_xattrs(t.inode, t.inode, entry));
   if (S_ISREG(b.mode) && (t.data || a.size != b.size)) {
-    LCFS_TRY_ASSIGN(entry.content, content_.compare(t.inode, a.size, t.inode, b.size, &ranges_[t.inode]));
+    LCFS_TRY_ASSIGN(entry.content,
+                    content_.compare(t.inode, a.size, t.inode, b.size, &ranges_[t.inode]));
     if (!entry.content.empty()) entry.changes |= kDiffContent;
   }
   if (S_ISLNK(b.mode) && t.data) entry.changes |= kDiffTarget;

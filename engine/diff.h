@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // What differs between two layers of a store, by path.
 //
-// Cost follows what differs, not the size of the layers.  Layers that began as clones of one tree share inode numbers and tree
-// nodes (related(): the same root inode); their trees are walked side by side, level by level, and nodes with equal pointers are
-// left out: equal pointer, equal subtree.  What remains are the records that differ, and back references make paths of them.
-// Layers of different origin share nothing: they are walked by path, and what is at the same path is compared.
+// Cost follows what differs, not the size of the layers.  Layers that began as clones of one tree
+// share inode numbers and tree nodes (related(): the same root inode); their trees are walked side
+// by side, level by level, and nodes with equal pointers are left out: equal pointer, equal
+// subtree.  What remains are the records that differ, and back references make paths of them.
+// Layers of different origin share nothing: they are walked by path, and what is at the same path
+// is compared.
 //
-// Which file is which.  What stands at one path in both layers and is equal, with all that is below it, is the same, whatever its
-// inodes are: equal trees never differ.  Else an inode number that both layers have is the same file.  Otherwise, what stands under the same name in
-// the same directory is compared as one path.  So a file that moved is kRenamed (a directory alone, not what is in it), and one
-// that was written anew under its old name is kModified, or nothing if nobody could tell.
+// Which file is which.  What stands at one path in both layers and is equal, with all that is below
+// it, is the same, whatever its inodes are: equal trees never differ.  Else an inode number that
+// both layers have is the same file.  Otherwise, what stands under the same name in the same
+// directory is compared as one path.  So a file that moved is kRenamed (a directory alone, not what
+// is in it), and one that was written anew under its old name is kModified, or nothing if nobody
+// could tell.
 //
-// What counts: type, content, mode, owner, mtime, extended attributes, device number, link target, and hard links.  Not:
-// atime, ctime, btime (nobody can set the last two), inode numbers, and where or how sparsely data is stored.
-// Two contents are equal only if their bytes are, or their blocks are the same ones.  Checksums tell cheaply that blocks differ.
+// What counts: type, content, mode, owner, mtime, extended attributes, device number, link target,
+// and hard links.  Not: atime, ctime, btime (nobody can set the last two), inode numbers, and where
+// or how sparsely data is stored. Two contents are equal only if their bytes are, or their blocks
+// are the same ones.  Checksums tell cheaply that blocks differ.
 //
-// An open layer counts as it is when the diff is opened, unwritten data included: a checkpoint places it.  Nobody waits for
-// the diff, and nothing is frozen; a pin keeps what is read from being overwritten.
+// An open layer counts as it is when the diff is opened, unwritten data included: a checkpoint
+// places it.  Nobody waits for the diff, and nothing is frozen; a pin keeps what is read from being
+// overwritten.
 //
-// Memory follows the number of differences (about 200 bytes and a path each), and what is below directories that changed places; for layers of different origin, also the number of
-// files with several names.
+// Memory follows the number of differences (about 200 bytes and a path each), and what is below
+// directories that changed places; for layers of different origin, also the number of files with
+// several names.
 //
 // Threads: one diff, one thread; the store may be in use by others.
-// Errors: a node or block that can't be read is kCorrupt or kIo, with the layer's name and what it was; nothing was told then.
+// Errors: a node or block that can't be read is kCorrupt or kIo, with the layer's name and what it
+// was; nothing was told then.
 #pragma once
 
 #include <cstdint>
@@ -44,11 +52,11 @@ enum DiffChange : std::uint32_t {
   kDiffContent = 1u << 1,  // of a regular file
   kDiffMode = 1u << 2,     // 07777
   kDiffOwner = 1u << 3,
-  kDiffTimes = 1u << 4,    // mtime
+  kDiffTimes = 1u << 4,  // mtime
   kDiffXattrs = 1u << 5,
   kDiffRdev = 1u << 6,
-  kDiffTarget = 1u << 7,   // of a symlink
-  kDiffLinks = 1u << 8,    // not a directory: which names it has (the same inode: how many)
+  kDiffTarget = 1u << 7,  // of a symlink
+  kDiffLinks = 1u << 8,   // not a directory: which names it has (the same inode: how many)
 };
 
 struct ByteRange {
@@ -60,14 +68,16 @@ struct DiffEntry {
   DiffKind kind = DiffKind::kModified;
   std::string path{};     // "/etc/passwd"; of the second layer, kDeleted: of the first
   std::string from{};     // kRenamed: its path in the first layer
-  std::string link_to{};  // kAdded: another name of the same file in the second layer; kept from the first layer, or listed before
-  std::uint32_t changes = 0;          // kModified: never 0
+  std::string link_to{};  // kAdded: another name of the same file in the second layer; kept from
+                          // the first layer, or listed before
+  std::uint32_t changes = 0;  // kModified: never 0
   // kDiffContent: in order, apart from each other, whole blocks but at the end of the longer file.
   std::vector<ByteRange> content{};
-  std::vector<std::string> xattrs{};  // kDiffXattrs: the names of those added, removed and changed, sorted
-  Inode a = 0, b = 0;                 // in the first and second layer; 0: not there
-  std::uint32_t mode = 0;             // of b, else of a
-  std::uint64_t size = 0;             // of b, else of a; regular files and symlinks, else 0
+  std::vector<std::string>
+      xattrs{};            // kDiffXattrs: the names of those added, removed and changed, sorted
+  Inode a = 0, b = 0;      // in the first and second layer; 0: not there
+  std::uint32_t mode = 0;  // of b, else of a
+  std::uint64_t size = 0;  // of b, else of a; regular files and symlinks, else 0
 };
 
 struct DiffOptions {
@@ -77,7 +87,8 @@ struct DiffOptions {
 
 class LayerDiff {
  public:
-  // Takes a snapshot of both.  Ends before the store does.  a == 0: nothing at all, so that everything is added, the root too.
+  // Takes a snapshot of both.  Ends before the store does.  a == 0: nothing at all, so that
+  // everything is added, the root too.
   static Result<std::unique_ptr<LayerDiff>> open(Store& store, LayerId a, LayerId b);
 
   [[nodiscard]] bool related() const { return a_.info().root_inode == b_.info().root_inode; }
@@ -101,15 +112,19 @@ class LayerDiff {
   std::uint64_t nodes_walked_ = 0, records_changed_ = 0;
 };
 
-// An OCI changeset: what, applied to the first layer, gives the second.  Sorted by path, a directory before what is in it.
+// An OCI changeset: what, applied to the first layer, gives the second.  Sorted by path, a
+// directory before what is in it.
 struct ChangesetItem {
-  std::string path{};     // of a whiteout: what goes
+  std::string path{};  // of a whiteout: what goes
   bool whiteout = false;
   Inode inode = 0;        // of the second layer
   std::string link_to{};  // an item before this one that is the same file
 };
-// Directories above each item are in it too, so that their times come out right.  A file is in it with all its names.
-// kInvalid: a name that begins with ".wh." can't be told in a tar; any_names: it is not for one.
-Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries, bool any_names = false);
+// Directories above each item are in it too, so that their times come out right.  A file is in it
+// with all its names. kInvalid: a name that begins with ".wh." can't be told in a tar; any_names:
+// it is not for one.
+Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff,
+                                                std::vector<DiffEntry> const& entries,
+                                                bool any_names = false);
 
 }  // namespace lcfs

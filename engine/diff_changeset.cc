@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From differences to what an OCI layer must hold.  Paths are all that counts there: what moved goes and comes, with all that is in
-// it, and what comes where a directory was must hide what that held.
+// From differences to what an OCI layer must hold.  Paths are all that counts there: what moved
+// goes and comes, with all that is in it, and what comes where a directory was must hide what that
+// held.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -83,7 +84,8 @@ class Planner {
       if (!directory) continue;
       LCFS_TRY(hide_old(path, here));
       LCFS_TRY_ASSIGN(auto const names, b_.entries(here));
-      for (auto const& name : names) todo.emplace_back(LayerSnapshot::join(path, name.name), name.inode);
+      for (auto const& name : names)
+        todo.emplace_back(LayerSnapshot::join(path, name.name), name.inode);
     }
     return {};
   }
@@ -105,7 +107,8 @@ class Planner {
   Status add_parents() {
     std::set<std::string> above;
     auto const add = [&above](std::string path) {
-      while (path != "/" && above.insert(path = parent_of(path)).second) {}
+      while (path != "/" && above.insert(path = parent_of(path)).second) {
+      }
     };
     for (auto const& f : files_) add(f.first);
     for (auto const& path : whiteouts_) add(path);
@@ -116,22 +119,27 @@ class Planner {
     return {};
   }
 
-  // A directory, then all that is in it: GNU tar sets a directory's times when it meets the first entry that is not below it.
+  // A directory, then all that is in it: GNU tar sets a directory's times when it meets the first
+  // entry that is not below it.
   static bool in_tree_order(std::string const& x, std::string const& y) {
     auto const rank = [](char c) { return c == '/' ? 0 : static_cast<unsigned char>(c); };
-    return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end(), [&](char a, char b) { return rank(a) < rank(b); });
+    return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end(),
+                                        [&](char a, char b) { return rank(a) < rank(b); });
   }
 
   Result<std::vector<ChangesetItem>> items() {
     std::vector<ChangesetItem> out;
     for (auto const& [path, inode] : files_) {
       if (!any_names_ && path.find("/.wh.") != std::string::npos) {
-        return Error{Errc::kInvalid, "a name that begins with \".wh.\" means something else in an OCI layer", 0, path, kNoOffset};
+        return Error{Errc::kInvalid,
+                     "a name that begins with \".wh.\" means something else in an OCI layer", 0,
+                     path, kNoOffset};
       }
       out.push_back({path, false, inode, {}});
     }
     for (auto const& path : whiteouts_) out.push_back({path, true, 0, {}});
-    std::sort(out.begin(), out.end(), [](auto const& x, auto const& y) { return in_tree_order(x.path, y.path); });
+    std::sort(out.begin(), out.end(),
+              [](auto const& x, auto const& y) { return in_tree_order(x.path, y.path); });
     std::map<Inode, std::string> first;
     for (auto& item : out) {
       if (item.whiteout) continue;
@@ -150,7 +158,9 @@ class Planner {
 
 }  // namespace
 
-Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff, std::vector<DiffEntry> const& entries, bool any_names) {
+Result<std::vector<ChangesetItem>> changeset_of(LayerDiff& diff,
+                                                std::vector<DiffEntry> const& entries,
+                                                bool any_names) {
   return Planner(diff, any_names).plan(entries);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contents of two files, block by block: the same block is equal, other checksums differ, and what is left is read.
+// Contents of two files, block by block: the same block is equal, other checksums differ, and what
+// is left is read.
 #include <algorithm>
 #include <cstring>
 
@@ -28,11 +29,13 @@ Verdict judge(BlockRef const& a, BlockRef const& b, bool whole) {
   if (data_a && data_b && a.block == b.block) return Verdict::kSame;
   // Of a block that the file ends in only a part is shown, but the checksum is of all of it.
   if (!whole || a.kind == BlockRef::kSmall || b.kind == BlockRef::kSmall) return Verdict::kUnsure;
-  return (data_a ? a.sum : zero_sum()) == (data_b ? b.sum : zero_sum()) ? Verdict::kUnsure : Verdict::kDiffers;
+  return (data_a ? a.sum : zero_sum()) == (data_b ? b.sum : zero_sum()) ? Verdict::kUnsure
+                                                                        : Verdict::kDiffers;
 }
 }  // namespace
 
-Result<std::vector<ByteRange>> ContentDiff::compare(Inode a, std::uint64_t size_a, Inode b, std::uint64_t size_b,
+Result<std::vector<ByteRange>> ContentDiff::compare(Inode a, std::uint64_t size_a, Inode b,
+                                                    std::uint64_t size_b,
                                                     std::vector<ByteRange> const* within) {
   ia_ = a;
   ib_ = b;
@@ -45,7 +48,8 @@ Result<std::vector<ByteRange>> ContentDiff::compare(Inode a, std::uint64_t size_
     LCFS_TRY(compare_range(0, end));
   } else {
     auto ranges = *within;
-    std::sort(ranges.begin(), ranges.end(), [](ByteRange const& x, ByteRange const& y) { return x.offset < y.offset; });
+    std::sort(ranges.begin(), ranges.end(),
+              [](ByteRange const& x, ByteRange const& y) { return x.offset < y.offset; });
     std::uint64_t done = 0;
     for (auto const& r : ranges) {
       std::uint64_t const from = std::max(done, r.offset), to = std::min(end, r.offset + r.length);
@@ -83,7 +87,9 @@ Status ContentDiff::compare_window(std::uint64_t first, std::uint64_t blocks) {
   refs_b_.resize(blocks);
   LCFS_TRY(a_.map(ia_, first, refs_a_));
   LCFS_TRY(b_.map(ib_, first, refs_b_));
-  auto const verdict = [&](std::uint64_t i) { return judge(refs_a_[i], refs_b_[i], (first + i + 1) * kBlockSize <= common_); };
+  auto const verdict = [&](std::uint64_t i) {
+    return judge(refs_a_[i], refs_b_[i], (first + i + 1) * kBlockSize <= common_);
+  };
   for (std::uint64_t i = 0; i < blocks;) {
     auto const v = verdict(i);
     std::uint64_t n = 1;
@@ -107,9 +113,12 @@ Status ContentDiff::compare_bytes(std::uint64_t first, std::uint64_t blocks) {
     LCFS_TRY(a_.read(ia_, first * kBlockSize, bytes_a_, n * kBlockSize));
     LCFS_TRY(b_.read(ib_, first * kBlockSize, bytes_b_, n * kBlockSize));
     for (std::uint64_t i = 0; i < n; ++i) {
-      std::uint64_t const from = (first + i) * kBlockSize, to = std::min(common_, from + kBlockSize);
+      std::uint64_t const from = (first + i) * kBlockSize,
+                          to = std::min(common_, from + kBlockSize);
       if (from >= to) break;
-      if (std::memcmp(bytes_a_.data() + i * kBlockSize, bytes_b_.data() + i * kBlockSize, to - from) != 0) differs(from, to);
+      if (std::memcmp(bytes_a_.data() + i * kBlockSize, bytes_b_.data() + i * kBlockSize,
+                      to - from) != 0)
+        differs(from, to);
     }
     first += n;
     blocks -= n;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of a diff: records (diff_records.cc), content (diff_content.cc), paths (diff.cc, diff_paths.cc,
-// diff_standing.cc).
+// The parts of a diff: records (diff_records.cc), content (diff_content.cc), paths (diff.cc,
+// diff_paths.cc, diff_standing.cc).
 #pragma once
 
 #include <functional>
@@ -23,18 +23,20 @@ struct RecordChange {
   std::optional<Bytes> a{}, b{};  // at least one
 };
 
-// Tells every record that differs between the trees under `a` and `b`, in the order of keys.  Nodes that both trees have are not
-// looked at, wherever they stand in them.  Holds the pointers to the nodes that only one tree has, of one level at a time.
-// nodes: counted up by those looked at.
-Status diff_records(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a, LayerSnapshot const& b,
-                    std::uint64_t& nodes, std::function<Status(RecordChange const&)> const& take);
+// Tells every record that differs between the trees under `a` and `b`, in the order of keys.  Nodes
+// that both trees have are not looked at, wherever they stand in them.  Holds the pointers to the
+// nodes that only one tree has, of one level at a time. nodes: counted up by those looked at.
+Status diff_records(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a,
+                    LayerSnapshot const& b, std::uint64_t& nodes,
+                    std::function<Status(RecordChange const&)> const& take);
 
-// Where the contents of two regular files differ, as DiffEntry::content has it.  within: only there can they differ (sorted or not,
-// may overlap); null: anywhere.  Sizes are looked at too.
+// Where the contents of two regular files differ, as DiffEntry::content has it.  within: only there
+// can they differ (sorted or not, may overlap); null: anywhere.  Sizes are looked at too.
 class ContentDiff {
  public:
   ContentDiff(LayerSnapshot& a, LayerSnapshot& b) : a_(a), b_(b) {}
-  Result<std::vector<ByteRange>> compare(Inode a, std::uint64_t size_a, Inode b, std::uint64_t size_b,
+  Result<std::vector<ByteRange>> compare(Inode a, std::uint64_t size_a, Inode b,
+                                         std::uint64_t size_b,
                                          std::vector<ByteRange> const* within);
 
  private:
@@ -56,7 +58,12 @@ class ContentDiff {
 class Differ {
  public:
   Differ(LayerDiff& diff, DiffOptions const& options)
-      : diff_(diff), options_(options), a_(diff.a_), b_(diff.b_), related_(diff.related()), content_(a_, b_) {}
+      : diff_(diff),
+        options_(options),
+        a_(diff.a_),
+        b_(diff.b_),
+        related_(diff.related()),
+        content_(a_, b_) {}
   Result<std::vector<DiffEntry>> run();
 
  private:
@@ -85,7 +92,8 @@ class Differ {
   struct Names {
     std::uint64_t met = 0, all = 0;
   };
-  struct Standing {  // something that is equal at one path, under other inodes: those of it and below it
+  struct Standing {  // something that is equal at one path, under other inodes: those of it and
+                     // below it
     Inode directory = 0;
     std::string name{};
     std::unordered_map<Inode, Names> in_a{}, in_b{};
@@ -95,7 +103,8 @@ class Differ {
     DiffEntry entry{};  // what differs besides
   };
 
-  // Records, of related layers ------------------------------------------------------------------- diff.cc
+  // Records, of related layers -------------------------------------------------------------------
+  // diff.cc
   Status collect();
   Status take(RecordChange const& change);
   Status take_dirent(RecordChange const& change);
@@ -107,16 +116,20 @@ class Differ {
   Status shared_inode(Touched const& t);
   Status moved(DiffEntry const& changes, Moves& moves, InodeInfo const& info);
 
-  // Equal at one path --------------------------------------------------------------------- diff_standing.cc
+  // Equal at one path ---------------------------------------------------------------------
+  // diff_standing.cc
   Status settle();
   [[nodiscard]] bool any_moved() const;
   Result<bool> compare_standing(Inode top_a, Inode top_b, Standing& s);
   void drop_half_known(std::vector<Standing>& equal) const;
 
-  // Directories ---------------------------------------------------------------------------- diff_paths.cc
+  // Directories ----------------------------------------------------------------------------
+  // diff_paths.cc
   Status walk();
   Status walk_pair(DirPair const& pair);
-  Result<std::vector<Name>> entries_of(LayerSnapshot& layer, std::unordered_map<Inode, std::vector<Name>>& changed, Inode directory);
+  Result<std::vector<Name>> entries_of(LayerSnapshot& layer,
+                                       std::unordered_map<Inode, std::vector<Name>>& changed,
+                                       Inode directory);
   Status removed(DirPair const& at, Name const& name);
   Status added(DirPair const& at, Name const& name);
   Status same_path(DirPair const& at, Name const& name, Inode b);
@@ -124,7 +137,8 @@ class Differ {
   void descend(DirPair pair);
   Status enter(std::unordered_set<Inode>& seen, LayerSnapshot const& layer, Inode directory);
 
-  // One file --------------------------------------------------------------------------- diff_paths.cc
+  // One file ---------------------------------------------------------------------------
+  // diff_paths.cc
   void compare_attributes(InodeInfo const& a, InodeInfo const& b, DiffEntry& entry) const;
   Status compare_xattrs(Inode a, Inode b, DiffEntry& entry);
   Status compare_all(Inode ia, InodeInfo const& a, Inode ib, InodeInfo const& b, DiffEntry& entry);
@@ -138,16 +152,19 @@ class Differ {
   bool const related_;
   ContentDiff content_;
   std::vector<Touched> touched_{};
-  std::unordered_map<Inode, std::vector<Name>> gone_{}, come_{};  // entries by directory: only in the first, only in the second
-  std::unordered_map<Inode, std::vector<ByteRange>> ranges_{};    // of files that both have: where extents differ
+  std::unordered_map<Inode, std::vector<Name>> gone_{},
+      come_{};  // entries by directory: only in the first, only in the second
+  std::unordered_map<Inode, std::vector<ByteRange>>
+      ranges_{};  // of files that both have: where extents differ
   std::unordered_map<Inode, Moves> moves_{};
-  std::unordered_set<Inode> settled_{};                           // equal where they stand: nothing to tell of
+  std::unordered_set<Inode> settled_{};  // equal where they stand: nothing to tell of
   std::vector<DirPair> todo_{};
-  std::unordered_map<Inode, Inode> pairs_{};                      // directories of different numbers at one path
+  std::unordered_map<Inode, Inode> pairs_{};  // directories of different numbers at one path
   std::unordered_set<Inode> seen_a_{}, seen_b_{};
   std::vector<LinkCheck> link_checks_{};
-  std::map<std::pair<Inode, Inode>, DiffEntry> compared_{};       // files with several names, so that it is done once
-  std::unordered_map<Inode, std::string> first_names_{};           // of new files with several names
+  std::map<std::pair<Inode, Inode>, DiffEntry>
+      compared_{};  // files with several names, so that it is done once
+  std::unordered_map<Inode, std::string> first_names_{};  // of new files with several names
   std::vector<DiffEntry> out_{};
 };
 

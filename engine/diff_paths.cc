@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Differences by path: directories side by side, and files that only stand for each other because of their names.
-// Of related layers only those entries are looked at that differ; of others, all.
+// Differences by path: directories side by side, and files that only stand for each other because
+// of their names. Of related layers only those entries are looked at that differ; of others, all.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -50,18 +50,20 @@ Status Differ::walk() {
 // A directory has one name.  One that is reached again is damage, and would keep us for ever.
 Status Differ::enter(std::unordered_set<Inode>& seen, LayerSnapshot const& layer, Inode directory) {
   if (directory == 0 || seen.insert(directory).second) return {};
-  return layer.trouble({Errc::kCorrupt, "it has two names", 0, {}, kNoOffset}, fmt::format("directory {}", directory));
+  return layer.trouble({Errc::kCorrupt, "it has two names", 0, {}, kNoOffset},
+                       fmt::format("directory {}", directory));
 }
 
-Result<std::vector<Differ::Name>> Differ::entries_of(LayerSnapshot& layer, std::unordered_map<Inode, std::vector<Name>>& changed,
-                                                     Inode directory) {
+Result<std::vector<Differ::Name>> Differ::entries_of(
+    LayerSnapshot& layer, std::unordered_map<Inode, std::vector<Name>>& changed, Inode directory) {
   if (directory == 0) return std::vector<Name>{};
   if (!related_) return layer.entries(directory);
   auto const it = changed.find(directory);
   if (it == changed.end()) return std::vector<Name>{};
   auto names = std::move(it->second);
   changed.erase(it);
-  std::sort(names.begin(), names.end(), [](Name const& x, Name const& y) { return x.name < y.name; });
+  std::sort(names.begin(), names.end(),
+            [](Name const& x, Name const& y) { return x.name < y.name; });
   return names;
 }
 
@@ -170,7 +172,8 @@ Status Differ::same_path(DirPair const& at, Name const& name, Inode ib) {
   if ((entry.changes & (kDiffLinks | kDiffType)) != 0) {
     emit(std::move(entry));
   } else {
-    link_checks_.push_back({ia, ib, std::move(entry)});  // which directories stand for each other is known in the end
+    link_checks_.push_back(
+        {ia, ib, std::move(entry)});  // which directories stand for each other is known in the end
   }
   return {};
 }
@@ -230,7 +233,8 @@ Status Differ::compare_xattrs(Inode a, Inode b, DiffEntry& entry) {
   return {};
 }
 
-Status Differ::compare_all(Inode ia, InodeInfo const& a, Inode ib, InodeInfo const& b, DiffEntry& entry) {
+Status Differ::compare_all(Inode ia, InodeInfo const& a, Inode ib, InodeInfo const& b,
+                           DiffEntry& entry) {
   compare_attributes(a, b, entry);
   LCFS_TRY(compare_xattrs(ia, ib, entry));
   if ((entry.changes & kDiffType) != 0) return {};
@@ -249,7 +253,8 @@ Status Differ::compare_all(Inode ia, InodeInfo const& a, Inode ib, InodeInfo con
 bool Differ::wanted(std::string_view path) const {
   if (options_.below.empty()) return true;
   return std::any_of(options_.below.begin(), options_.below.end(), [&](std::string const& top) {
-    return top == "/" || path == top || (path.size() > top.size() && path.starts_with(top) && path[top.size()] == '/');
+    return top == "/" || path == top ||
+           (path.size() > top.size() && path.starts_with(top) && path[top.size()] == '/');
   });
 }
 

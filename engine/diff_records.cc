@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two trees side by side.  A node that both have stands at the same level in both, whatever their shapes, so comparing the
-// pointers of a level finds all that is shared below it: its records are in both trees and cancel out.
+// Two trees side by side.  A node that both have stands at the same level in both, whatever their
+// shapes, so comparing the pointers of a level finds all that is shared below it: its records are
+// in both trees and cancel out.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,7 +21,8 @@ struct Side {
 
 class NodeDiff {
  public:
-  NodeDiff(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a, LayerSnapshot const& b, std::uint64_t& nodes)
+  NodeDiff(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a,
+           LayerSnapshot const& b, std::uint64_t& nodes)
       : cache_(cache), most_(total_blocks / kNodeBlocks), nodes_(nodes) {
     a_.layer = &a;
     b_.layer = &b;
@@ -43,11 +45,14 @@ class NodeDiff {
   Result<NodeRef> get(Side& side, NodePtr const& ptr, unsigned level, bool exact) {
     // A tree has no node twice; one that seems to is damaged, and must not keep us for ever.
     if (++side.opened > most_) {
-      return side.layer->trouble({Errc::kCorrupt, "it has more nodes than the store", 0, {}, kNoOffset}, "its tree");
+      return side.layer->trouble(
+          {Errc::kCorrupt, "it has more nodes than the store", 0, {}, kNoOffset}, "its tree");
     }
     ++nodes_;
     auto node = cache_.get(ptr, static_cast<std::uint8_t>(level), exact);
-    if (!node) return side.layer->trouble(std::move(node).error(), fmt::format("the node at block {}", ptr.block.get()));
+    if (!node)
+      return side.layer->trouble(std::move(node).error(),
+                                 fmt::format("the node at block {}", ptr.block.get()));
     return node;
   }
 
@@ -55,7 +60,8 @@ class NodeDiff {
   void read_ahead(Side const& side, std::size_t at, unsigned level) {
     constexpr std::size_t kAhead = 128;  // 2 MiB of each side
     if (at % kAhead != 0) return;
-    cache_.read_ahead(std::span(side.level).subspan(at, std::min(kAhead, side.level.size() - at)), static_cast<std::uint8_t>(level));
+    cache_.read_ahead(std::span(side.level).subspan(at, std::min(kAhead, side.level.size() - at)),
+                      static_cast<std::uint8_t>(level));
   }
 
   Status enter(Side& side) {
@@ -140,8 +146,9 @@ class NodeDiff {
 
 }  // namespace
 
-Status diff_records(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a, LayerSnapshot const& b,
-                    std::uint64_t& nodes, std::function<Status(RecordChange const&)> const& take) {
+Status diff_records(NodeCache& cache, std::uint64_t total_blocks, LayerSnapshot const& a,
+                    LayerSnapshot const& b, std::uint64_t& nodes,
+                    std::function<Status(RecordChange const&)> const& take) {
   return NodeDiff(cache, total_blocks, a, b, nodes).run(take);
 }
 

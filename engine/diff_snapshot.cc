@@ -38,15 +38,16 @@ Error LayerSnapshot::trouble(Error error, std::string const& what) const {
 }
 
 // The value of `expr` (a Result), or its error with what could not be read.
-#define LCFS_READ(decl, expr, ...) LCFS_READ_(LCFS_CAT(lcfs_result_, __COUNTER__), decl, expr, __VA_ARGS__)
-#define LCFS_READ_(tmp, decl, expr, ...)                                        \
-  auto tmp = (expr);                                                            \
-  if (!tmp) return trouble(std::move(tmp).error(), fmt::format(__VA_ARGS__));   \
+#define LCFS_READ(decl, expr, ...) \
+  LCFS_READ_(LCFS_CAT(lcfs_result_, __COUNTER__), decl, expr, __VA_ARGS__)
+#define LCFS_READ_(tmp, decl, expr, ...)                                      \
+  auto tmp = (expr);                                                          \
+  if (!tmp) return trouble(std::move(tmp).error(), fmt::format(__VA_ARGS__)); \
   decl = *std::move(tmp)
-#define LCFS_READ_STATUS(expr, ...)                                             \
-  do {                                                                          \
-    if (auto done_ = (expr); !done_)                                            \
-      return trouble(std::move(done_).error(), fmt::format(__VA_ARGS__));       \
+#define LCFS_READ_STATUS(expr, ...)                                       \
+  do {                                                                    \
+    if (auto done_ = (expr); !done_)                                      \
+      return trouble(std::move(done_).error(), fmt::format(__VA_ARGS__)); \
   } while (false)
 
 Result<std::optional<InodeInfo>> LayerSnapshot::find_inode(Inode inode) {
@@ -61,7 +62,8 @@ Result<std::optional<InodeInfo>> LayerSnapshot::find_inode(Inode inode) {
 Result<InodeInfo> LayerSnapshot::inode(Inode inode) {
   LCFS_TRY_ASSIGN(auto const found, find_inode(inode));
   if (!found) {
-    return trouble({Errc::kCorrupt, "a directory names it, but it is not there", 0, store_.device.name(), kNoOffset},
+    return trouble({Errc::kCorrupt, "a directory names it, but it is not there", 0,
+                    store_.device.name(), kNoOffset},
                    fmt::format("inode {}", inode));
   }
   return *found;
@@ -74,7 +76,8 @@ Result<std::vector<LayerSnapshot::Name>> LayerSnapshot::entries(Inode directory)
     out.push_back({std::string(d.name), d.inode});
     return true;
   };
-  LCFS_READ_STATUS(scan(reading_->tree, {directory, kDirent, 0}, {directory, kDirent, ~0ull}, take), "directory {}", directory);
+  LCFS_READ_STATUS(scan(reading_->tree, {directory, kDirent, 0}, {directory, kDirent, ~0ull}, take),
+                   "directory {}", directory);
   std::sort(out.begin(), out.end(), [](Name const& x, Name const& y) { return x.name < y.name; });
   return out;
 }
@@ -86,7 +89,9 @@ Result<Inode> LayerSnapshot::entry(Inode directory, std::string_view name) {
     if (d.name == name) found = d.inode;
     return d.name == name;
   };
-  LCFS_READ_STATUS(probe(reading_->tree, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match), "directory {}", directory);
+  LCFS_READ_STATUS(
+      probe(reading_->tree, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match),
+      "directory {}", directory);
   return found;
 }
 
@@ -169,8 +174,9 @@ Result<std::string> LayerSnapshot::path(Inode directory) {
     }
     LCFS_TRY_ASSIGN(auto const up, links(at));
     if (up.size() != 1 || way.size() > info_.inodes) {
-      return trouble({Errc::kCorrupt, "no way leads from it to the root", 0, store_.device.name(), kNoOffset},
-                     fmt::format("directory {}", at));
+      return trouble(
+          {Errc::kCorrupt, "no way leads from it to the root", 0, store_.device.name(), kNoOffset},
+          fmt::format("directory {}", at));
     }
     way.emplace_back(at, up.front().name);
     at = up.front().directory;
@@ -203,10 +209,12 @@ Result<std::map<std::string, std::string>> LayerSnapshot::xattrs(Inode inode) {
       value_of = &out[std::string(x.name)];
       value = x.first;
     }
-    if (value_of != nullptr) value_of->append(reinterpret_cast<char const*>(value.data()), value.size());
+    if (value_of != nullptr)
+      value_of->append(reinterpret_cast<char const*>(value.data()), value.size());
     return true;
   };
-  LCFS_READ_STATUS(scan(reading_->tree, {inode, kXattr, 0}, {inode, kXattr, ~0ull}, take), "the attributes of inode {}", inode);
+  LCFS_READ_STATUS(scan(reading_->tree, {inode, kXattr, 0}, {inode, kXattr, ~0ull}, take),
+                   "the attributes of inode {}", inode);
   return out;
 }
 
@@ -238,10 +246,13 @@ Status LayerSnapshot::map(Inode inode, std::uint64_t first, std::vector<BlockRef
     }
   }
   while (c.valid() && c.key().inode == inode && c.key().kind == kExtent && c.key().offset < end) {
-    LCFS_READ(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()), "inode {}", inode);
+    LCFS_READ(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()), "inode {}",
+              inode);
     std::uint64_t const at = c.key().offset / kBlockSize;
-    for (std::uint64_t i = at < first ? first - at : 0; i < extent.count && at + i < first + into.size(); ++i) {
-      into[at + i - first] = {BlockRef::kData, extent.checksums[i].get(), extent.block + i, extent.owner};
+    for (std::uint64_t i = at < first ? first - at : 0;
+         i < extent.count && at + i < first + into.size(); ++i) {
+      into[at + i - first] = {BlockRef::kData, extent.checksums[i].get(), extent.block + i,
+                              extent.owner};
     }
     LCFS_READ_STATUS(c.next(), "inode {}", inode);
   }
@@ -256,7 +267,8 @@ Result<std::uint64_t> LayerSnapshot::next_data(Inode inode, std::uint64_t offset
   if (offset != 0) {
     LCFS_READ_STATUS(c.seek_floor({inode, kExtent, offset}), "inode {}", inode);
     if (c.valid() && c.key().inode == inode && c.key().kind == kExtent) {
-      LCFS_READ(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()), "inode {}", inode);
+      LCFS_READ(auto const extent, parse_extent(c.key(), c.value(), store_.space.total()),
+                "inode {}", inode);
       if (c.key().offset + std::uint64_t{extent.count} * kBlockSize > offset) return offset;
     }
     LCFS_READ_STATUS(c.seek({inode, kExtent, offset}), "inode {}", inode);
@@ -264,7 +276,8 @@ Result<std::uint64_t> LayerSnapshot::next_data(Inode inode, std::uint64_t offset
   return c.valid() && c.key().inode == inode && c.key().kind == kExtent ? c.key().offset : ~0ull;
 }
 
-Status LayerSnapshot::read(Inode inode, std::uint64_t offset, AlignedBuffer& into, std::size_t bytes) {
+Status LayerSnapshot::read(Inode inode, std::uint64_t offset, AlignedBuffer& into,
+                           std::size_t bytes) {
   std::vector<BlockRef> refs(bytes / kBlockSize);
   LCFS_TRY(map(inode, offset / kBlockSize, refs));
   auto const all = into.span().first(bytes);
@@ -280,17 +293,22 @@ Status LayerSnapshot::read(Inode inode, std::uint64_t offset, AlignedBuffer& int
       continue;
     }
     std::size_t n = 1;  // neighbours in one read
-    while (i + n < refs.size() && refs[i + n].kind == BlockRef::kData && refs[i + n].block == refs[i].block + n) ++n;
-    LCFS_READ_STATUS(store_.device.read(refs[i].block * kBlockSize, all.subspan(i * kBlockSize, n * kBlockSize)), "data of inode {}",
-                     inode);
+    while (i + n < refs.size() && refs[i + n].kind == BlockRef::kData &&
+           refs[i + n].block == refs[i].block + n)
+      ++n;
+    LCFS_READ_STATUS(
+        store_.device.read(refs[i].block * kBlockSize, all.subspan(i * kBlockSize, n * kBlockSize)),
+        "data of inode {}", inode);
     for (std::size_t k = i; store_.options.verify_data && k < i + n; ++k) {
       if (crc32c(all.subspan(k * kBlockSize, kBlockSize)) == refs[k].sum) continue;  // I6
       store_.data_failures.fetch_add(1, std::memory_order_relaxed);
       auto const names = paths(inode);
-      return Error{Errc::kCorrupt,
-                   fmt::format("data checksum of layer '{}', {}, file offset {} does not match", info_.name,
-                               names && !names->empty() ? names->front() : fmt::format("inode {}", inode), offset + k * kBlockSize),
-                   EIO, store_.device.name(), refs[k].block * kBlockSize};
+      return Error{
+          Errc::kCorrupt,
+          fmt::format("data checksum of layer '{}', {}, file offset {} does not match", info_.name,
+                      names && !names->empty() ? names->front() : fmt::format("inode {}", inode),
+                      offset + k * kBlockSize),
+          EIO, store_.device.name(), refs[k].block * kBlockSize};
     }
     i += n;
   }

@@ -39,10 +39,11 @@ class LayerSnapshot {
     std::string name{};
     Inode inode = 0;
   };
-  Result<std::vector<Name>> entries(Inode directory);  // sorted by name
+  Result<std::vector<Name>> entries(Inode directory);           // sorted by name
   Result<Inode> entry(Inode directory, std::string_view name);  // 0: none
-  Result<Inode> find(std::string_view path);           // from the root, no link followed; 0: none
-  // Where `path` leads: links among its directories are followed inside the root, its last name is not.  What is not there stays as it is.
+  Result<Inode> find(std::string_view path);  // from the root, no link followed; 0: none
+  // Where `path` leads: links among its directories are followed inside the root, its last name is
+  // not.  What is not there stays as it is.
   Result<std::string> real_path(std::string_view path);
 
   struct Link {
@@ -50,9 +51,9 @@ class LayerSnapshot {
     std::string name{};
     friend auto operator<=>(Link const&, Link const&) = default;
   };
-  Result<std::vector<Link>> links(Inode inode);        // sorted
-  Result<std::string> path(Inode directory);           // "/", "/etc"
-  Result<std::vector<std::string>> paths(Inode inode); // sorted
+  Result<std::vector<Link>> links(Inode inode);         // sorted
+  Result<std::string> path(Inode directory);            // "/", "/etc"
+  Result<std::vector<std::string>> paths(Inode inode);  // sorted
   static std::string join(std::string_view directory, std::string_view name);
 
   Result<std::map<std::string, std::string>> xattrs(Inode inode);
@@ -70,7 +71,8 @@ class LayerSnapshot {
   Status map(Inode inode, std::uint64_t first, std::vector<BlockRef>& into);
   // The first byte at or behind `offset` that is not surely in a hole; ~0: none.
   Result<std::uint64_t> next_data(Inode inode, std::uint64_t offset);
-  // Reads into.size() bytes from `offset`, both multiples of kBlockSize; holes are zeroes, bytes behind the file's size undefined.
+  // Reads into.size() bytes from `offset`, both multiples of kBlockSize; holes are zeroes, bytes
+  // behind the file's size undefined.
   Status read(Inode inode, std::uint64_t offset, AlignedBuffer& into, std::size_t bytes);
   static constexpr std::size_t kMaxRead = 1u << 20;
 

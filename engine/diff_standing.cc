@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Of related layers: what stands at the same path in both, under other inodes, and is equal.
 //
-// A squash, or files and directories that change places, can lead to a tree whose inodes have moved and whose paths have not.
-// Followed by inodes that would be moves in a circle; it is nothing.  Names that have another inode are compared with all that
-// is below them, as far as both are equal; where any inode moved at all, else nobody looks.
+// A squash, or files and directories that change places, can lead to a tree whose inodes have moved
+// and whose paths have not. Followed by inodes that would be moves in a circle; it is nothing.
+// Names that have another inode are compared with all that is below them, as far as both are equal;
+// where any inode moved at all, else nobody looks.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -15,10 +16,12 @@ namespace lcfs {
 bool Differ::any_moved() const {
   auto const some = [](auto const& lists, auto const& has) {
     return std::any_of(lists.begin(), lists.end(), [&](auto const& list) {
-      return std::any_of(list.second.begin(), list.second.end(), [&](Name const& name) { return has(name.inode); });
+      return std::any_of(list.second.begin(), list.second.end(),
+                         [&](Name const& name) { return has(name.inode); });
     });
   };
-  return some(gone_, [this](Inode i) { return has_b(i); }) || some(come_, [this](Inode i) { return has_a(i); });
+  return some(gone_, [this](Inode i) { return has_b(i); }) ||
+         some(come_, [this](Inode i) { return has_a(i); });
 }
 
 Status Differ::settle() {
@@ -55,8 +58,8 @@ Status Differ::settle() {
   return {};
 }
 
-// An inode is told of once.  So whatever has an inode that also stands, in either layer, where things are not equal is told as
-// it was, by inodes; and so on.
+// An inode is told of once.  So whatever has an inode that also stands, in either layer, where
+// things are not equal is told as it was, by inodes; and so on.
 void Differ::drop_half_known(std::vector<Standing>& equal) const {
   for (std::size_t before = equal.size() + 1; equal.size() < before;) {
     before = equal.size();
@@ -65,19 +68,24 @@ void Differ::drop_half_known(std::vector<Standing>& equal) const {
       for (auto const& [inode, names] : s.in_a) all.in_a[inode].met += names.met;
       for (auto const& [inode, names] : s.in_b) all.in_b[inode].met += names.met;
     }
-    auto const known = [](Inode inode, Names const& names, auto const& here, auto const& other, bool both) {
+    auto const known = [](Inode inode, Names const& names, auto const& here, auto const& other,
+                          bool both) {
       return here.at(inode).met == names.all && (!both || other.contains(inode));
     };
     std::erase_if(equal, [&](Standing const& s) {
-      return !std::all_of(s.in_a.begin(), s.in_a.end(), [&](auto const& x) { return known(x.first, x.second, all.in_a, all.in_b, has_b(x.first)); }) ||
-             !std::all_of(s.in_b.begin(), s.in_b.end(), [&](auto const& x) { return known(x.first, x.second, all.in_b, all.in_a, has_a(x.first)); });
+      return !std::all_of(s.in_a.begin(), s.in_a.end(), [&](auto const& x) {
+        return known(x.first, x.second, all.in_a, all.in_b, has_b(x.first));
+      }) || !std::all_of(s.in_b.begin(), s.in_b.end(), [&](auto const& x) {
+        return known(x.first, x.second, all.in_b, all.in_a, has_a(x.first));
+      });
     });
   }
 }
 
 // All but the contents first: that is cheap, and mostly enough to see that they are not.
 Result<bool> Differ::compare_standing(Inode top_a, Inode top_b, Standing& s) {
-  std::uint32_t const count = options_.exclude_times ? ~std::uint32_t{kDiffTimes} : ~std::uint32_t{0};
+  std::uint32_t const count =
+      options_.exclude_times ? ~std::uint32_t{kDiffTimes} : ~std::uint32_t{0};
   std::vector<std::pair<Inode, Inode>> todo{{top_a, top_b}}, files;
   while (!todo.empty()) {
     auto const [ia, ib] = todo.back();
@@ -109,7 +117,9 @@ Result<bool> Differ::compare_standing(Inode top_a, Inode top_b, Standing& s) {
     }
     LCFS_TRY_ASSIGN(auto const in_a, a_.entries(ia));
     LCFS_TRY_ASSIGN(auto const in_b, b_.entries(ib));
-    if (!std::equal(in_a.begin(), in_a.end(), in_b.begin(), in_b.end(), [](Name const& x, Name const& y) { return x.name == y.name; })) return false;
+    if (!std::equal(in_a.begin(), in_a.end(), in_b.begin(), in_b.end(),
+                    [](Name const& x, Name const& y) { return x.name == y.name; }))
+      return false;
     for (std::size_t i = 0; i < in_a.size(); ++i) todo.emplace_back(in_a[i].inode, in_b[i].inode);
   }
   for (auto const& [ia, ib] : files) {

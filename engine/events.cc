@@ -29,7 +29,8 @@ void StoreImpl::tell(std::uint64_t until) {
       Lock lock(events_mu);
       if (telling == me) return;  // from within a callback: told when that has returned
       while (telling) lock.wait(events_cv);
-      if (events.empty() || events.front().number > until) return;  // what comes later is its own thread's to tell
+      if (events.empty() || events.front().number > until)
+        return;  // what comes later is its own thread's to tell
       event = std::move(events.front());
       events.pop_front();
       who = listener;

@@ -97,7 +97,8 @@ Extent FreeRuns::take(std::uint64_t least, std::uint64_t want, std::uint64_t hin
   want = std::max(want, least);
   Extent got{};
   if (hint != 0) {
-    if (auto it = by_start_.find(hint); it != by_start_.end() && it->second >= least) got = {it->first, it->second};
+    if (auto it = by_start_.find(hint); it != by_start_.end() && it->second >= least)
+      got = {it->first, it->second};
   }
   if (got.count == 0) {
     auto it = by_count_.lower_bound({want, 0});

@@ -31,11 +31,11 @@ std::vector<Extent> subtract(std::vector<Extent> const& all, std::vector<Extent>
 // A set of disjoint free runs with best-fit in O(log n).
 class FreeRuns {
  public:
-  void add(Extent e);                         // must not overlap; joins neighbours
-  bool remove(Extent e);                      // e must lie inside one run
-  std::vector<Extent> take_overlap(Extent e); // removes and returns the parts of e that are here
-  // A run of at least `least` blocks, best fit for `want`, starting at `hint` if that is free; cut to `want`.  Removed.
-  // count == 0: there is none.
+  void add(Extent e);                          // must not overlap; joins neighbours
+  bool remove(Extent e);                       // e must lie inside one run
+  std::vector<Extent> take_overlap(Extent e);  // removes and returns the parts of e that are here
+  // A run of at least `least` blocks, best fit for `want`, starting at `hint` if that is free; cut
+  // to `want`.  Removed. count == 0: there is none.
   Extent take(std::uint64_t least, std::uint64_t want, std::uint64_t hint);
   // The longest run that is too short for a node, cut to `want`.  count == 0: there is none.
   Extent take_splinter(std::uint64_t want);
@@ -48,9 +48,9 @@ class FreeRuns {
  private:
   void insert(std::uint64_t start, std::uint64_t count);
   void erase(std::map<std::uint64_t, std::uint64_t>::iterator it);
-  std::map<std::uint64_t, std::uint64_t> by_start_;               // start -> count
-  std::set<std::pair<std::uint64_t, std::uint64_t>> by_count_;    // (count, start)
-  std::uint64_t blocks_ = 0, slots_ = 0;  // slots_: nodes that would fit
+  std::map<std::uint64_t, std::uint64_t> by_start_;             // start -> count
+  std::set<std::pair<std::uint64_t, std::uint64_t>> by_count_;  // (count, start)
+  std::uint64_t blocks_ = 0, slots_ = 0;                        // slots_: nodes that would fit
 };
 
 }  // namespace lcfs

@@ -12,7 +12,8 @@ namespace lcfs {
 
 namespace {
 constexpr std::uint32_t kDefaultKeep = 8;
-constexpr std::uint64_t kHistoryShare = 8;  // history may be this part of the store, and more where as much is free
+constexpr std::uint64_t kHistoryShare =
+    8;  // history may be this part of the store, and more where as much is free
 }  // namespace
 
 std::uint32_t StoreImpl::keep_limit() const {
@@ -31,8 +32,8 @@ Status StoreImpl::keep(std::string_view what) {
     if (!kept.empty() && kept.back().generation == super.generation) {
       k = kept.back();  // another change that came after the same checkpoint
     } else {
-      k = {super.generation, super.store_root, super.written_ns, super.store_tree_blocks, super.layer_blocks,
-           super.layer_count, super.image_count, {}};
+      k = {super.generation,   super.store_root,  super.written_ns,  super.store_tree_blocks,
+           super.layer_blocks, super.layer_count, super.image_count, {}};
       space.keep(super.generation);
       kept.push_back(k);
     }
@@ -80,7 +81,9 @@ Status StoreImpl::bound_history(std::uint64_t building) {
   lost.clear();
   if (kept.empty()) return {};
   if (space.low()) return give_up(0, building);
-  for (auto c = space.counts(); !kept.empty() && c.history > std::max(space.total() / kHistoryShare, c.free); c = space.counts()) {
+  for (auto c = space.counts();
+       !kept.empty() && c.history > std::max(space.total() / kHistoryShare, c.free);
+       c = space.counts()) {
     LCFS_TRY(give_up(kept.size() - 1, building));
   }
   return {};
@@ -90,8 +93,9 @@ Result<KeptCheckpoint> StoreImpl::kept_checkpoint(std::uint64_t wanted) const {
   for (auto const& k : kept) {
     if (k.generation == wanted) return k;
   }
-  return Error{Errc::kNotFound, fmt::format("checkpoint {} is not kept; lcfs log lists those that are", wanted), ENOENT,
-               device.name(), kNoOffset};
+  return Error{Errc::kNotFound,
+               fmt::format("checkpoint {} is not kept; lcfs log lists those that are", wanted),
+               ENOENT, device.name(), kNoOffset};
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -152,8 +156,9 @@ Status Store::drop_history(std::size_t left) {
 
 Status Store::set_keep(std::uint32_t count) {
   if (count > kMaxKept) {
-    return Error{Errc::kInvalid, fmt::format("a store keeps at most {} checkpoints, not {}", kMaxKept, count), EINVAL,
-                 impl_->device.name(), kNoOffset};
+    return Error{Errc::kInvalid,
+                 fmt::format("a store keeps at most {} checkpoints, not {}", kMaxKept, count),
+                 EINVAL, impl_->device.name(), kNoOffset};
   }
   LCFS_TRY(impl_->make_ready(Urgency::kEmergency));
   {
@@ -172,8 +177,10 @@ Status StoreImpl::check_unused() {
   Lock table(layers_mu);
   for (auto const& [id, weak] : layers) {
     if (!weak.expired()) {
-      return Error{Errc::kBusy, "the store is in use: a store can only go back as a whole when nobody uses its layers", EBUSY,
-                   device.name(), kNoOffset};
+      return Error{
+          Errc::kBusy,
+          "the store is in use: a store can only go back as a whole when nobody uses its layers",
+          EBUSY, device.name(), kNoOffset};
     }
   }
   layers.clear();
@@ -202,11 +209,14 @@ Status StoreImpl::go_back(std::uint64_t to) {
   if (all.back().generation == now.generation) {
     all.back().text = text;
   } else {
-    all.push_back({now.generation, now.store_root, now.written_ns, now.store_tree_blocks, now.layer_blocks, now.layer_count,
-                   now.image_count, text});
+    all.push_back({now.generation, now.store_root, now.written_ns, now.store_tree_blocks,
+                   now.layer_blocks, now.layer_count, now.image_count, text});
   }
   // Both trees are on the device, and nothing changes them.
-  LCFS_TRY_ASSIGN(auto usage, find_usage(device, now, {target.root, to, target.store_tree_blocks, target.layer_blocks}, &all));
+  LCFS_TRY_ASSIGN(
+      auto usage,
+      find_usage(device, now, {target.root, to, target.store_tree_blocks, target.layer_blocks},
+                 &all));
   LCFS_TRY(begin_structure_change());
   store_space.return_chunks();
   space.set_history(now.generation, usage.history, usage.later);
@@ -222,7 +232,8 @@ Status StoreImpl::go_back(std::uint64_t to) {
   auto put = [&]() LCFS_REQUIRES(mu) -> Status {
     // What was kept then is not what is kept now.
     LCFS_TRY(tree.erase_range({0, kCheckpoint, 0}, {0, kCheckpoint, ~0ull}, nullptr));
-    for (auto const& k : kept) LCFS_TRY(tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k))));
+    for (auto const& k : kept)
+      LCFS_TRY(tree.put({0, kCheckpoint, k.generation}, as_bytes(encode_checkpoint(k))));
     return give_up(std::max<std::size_t>(keep_limit(), 1));
   };
   auto done = put();
@@ -236,7 +247,8 @@ Status Store::go_back(std::uint64_t generation) {
     LCFS_TRY(impl_->checkpoint(false));  // what is now will be kept as it is
     WriteLock lock(impl_->mu);
     LCFS_TRY(impl_->check_unused());
-    if (!impl_->at_rest()) continue;  // what others changed, or hand over now, would be neither here nor there
+    if (!impl_->at_rest())
+      continue;  // what others changed, or hand over now, would be neither here nor there
     LCFS_TRY(impl_->go_back(generation));
     done = true;
   }

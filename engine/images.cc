@@ -14,7 +14,9 @@ namespace lcfs {
 
 namespace {
 
-std::uint64_t blob_offset(BlobKind kind, std::uint64_t chunk) { return static_cast<std::uint64_t>(kind) << 32 | chunk; }
+std::uint64_t blob_offset(BlobKind kind, std::uint64_t chunk) {
+  return static_cast<std::uint64_t>(kind) << 32 | chunk;
+}
 
 Status put_document(Tree& tree, ImageId id, BlobKind kind, std::string_view bytes) {
   for (std::uint64_t chunk = 0; !bytes.empty(); ++chunk) {
@@ -30,17 +32,20 @@ std::string_view as_text(Bytes b) { return {reinterpret_cast<char const*>(b.data
 }  // namespace
 
 bool named_by_chain(LayerInfo const& layer) {
-  return layer.has_digests && layer.name.size() >= 12 && digest_hex(layer.chain_id).starts_with(layer.name);
+  return layer.has_digests && layer.name.size() >= 12 &&
+         digest_hex(layer.chain_id).starts_with(layer.name);
 }
 
 Result<std::vector<ImageId>> images_in(Tree const& tree) {
-  // The digest table lists images among layers: image ids are found there without walking runs and documents.
+  // The digest table lists images among layers: image ids are found there without walking runs and
+  // documents.
   std::vector<ImageId> ids;
-  LCFS_TRY(scan(tree, {0, kDigest, 0}, {0, kDigest, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
-    if (info.type == NameType::kImage) ids.push_back(info.id);
-    return true;
-  }));
+  LCFS_TRY(scan(tree, {0, kDigest, 0}, {0, kDigest, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
+                  if (info.type == NameType::kImage) ids.push_back(info.id);
+                  return true;
+                }));
   std::sort(ids.begin(), ids.end());
   return ids;
 }
@@ -50,10 +55,11 @@ Result<ImageDetails> image_in(Tree const& tree, ImageId id) {
   if (!found) return Error{Errc::kNotFound, fmt::format("no image {}", id), ENOENT, {}, kNoOffset};
   ImageDetails d;
   LCFS_TRY_ASSIGN(d.info, parse_image(found->key, found->value));
-  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const&, Bytes value) -> Result<bool> {
-    d.names.emplace_back(as_text(value));
-    return true;
-  }));
+  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull},
+                [&](Key const&, Bytes value) -> Result<bool> {
+                  d.names.emplace_back(as_text(value));
+                  return true;
+                }));
   std::sort(d.names.begin(), d.names.end());
   return d;
 }
@@ -94,13 +100,16 @@ Result<std::string> Store::image_document(ImageId id, BlobKind kind) const {
                                                            : details.info.index_size;
   if (size == 0) return Error{Errc::kNotFound, "the image has no such document"};
   std::string out;
-  LCFS_TRY(scan(impl_->tree, {id, kBlob, blob_offset(kind, 0)}, {id, kBlob, blob_offset(kind, 0xffffffff)},
+  LCFS_TRY(scan(impl_->tree, {id, kBlob, blob_offset(kind, 0)},
+                {id, kBlob, blob_offset(kind, 0xffffffff)},
                 [&](Key const&, Bytes value) -> Result<bool> {
-                  if (value.size() > size - out.size()) return Error{Errc::kCorrupt, "image document is longer than its record says"};
+                  if (value.size() > size - out.size())
+                    return Error{Errc::kCorrupt, "image document is longer than its record says"};
                   out += as_text(value);
                   return out.size() < size;
                 }));
-  if (out.size() != size) return Error{Errc::kCorrupt, "image document is cut short", 0, impl_->device.name(), kNoOffset};
+  if (out.size() != size)
+    return Error{Errc::kCorrupt, "image document is cut short", 0, impl_->device.name(), kNoOffset};
   return out;
 }
 
@@ -111,7 +120,8 @@ Result<std::vector<LayerInfo>> Store::image_layers(ImageId id) const {
   for (LayerId at = details.info.top_layer; at != 0;) {
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->layer_record(at));
     if (out.size() >= details.info.layer_count || info.parent >= at) {
-      return Error{Errc::kCorrupt, "an image's layers do not lead to a base", 0, impl_->device.name(), kNoOffset};
+      return Error{Errc::kCorrupt, "an image's layers do not lead to a base", 0,
+                   impl_->device.name(), kNoOffset};
     }
     at = info.parent;
     out.push_back(std::move(info));
@@ -124,11 +134,13 @@ Result<std::vector<LayerInfo>> Store::image_layers(ImageId id) const {
 Status StoreImpl::check_image_names(std::vector<std::string> const& names) const {
   for (auto const& name : names) {
     if (name.empty() || name.size() > kMaxImageName || name.find('\0') != std::string::npos) {
-      return Error{Errc::kInvalid, fmt::format("image name of {} bytes; it must have 1 to {}", name.size(), kMaxImageName)};
+      return Error{Errc::kInvalid, fmt::format("image name of {} bytes; it must have 1 to {}",
+                                               name.size(), kMaxImageName)};
     }
     LCFS_TRY_ASSIGN(auto const taken, find_name(name));
     if (taken && taken->type == NameType::kLayer) {
-      return Error{Errc::kExists, fmt::format("the name '{}' belongs to a layer", name), EEXIST, device.name(), kNoOffset};
+      return Error{Errc::kExists, fmt::format("the name '{}' belongs to a layer", name), EEXIST,
+                   device.name(), kNoOffset};
     }
   }
   return {};
@@ -143,8 +155,10 @@ Status StoreImpl::check_no_layer_means(std::vector<std::string> const& names) co
       if (!bare.starts_with(prefix)) continue;
       LCFS_TRY_ASSIGN(auto const taken, find_name(bare.substr(prefix.size())));
       if (!taken || taken->type != NameType::kLayer) continue;
-      return Error{Errc::kExists, fmt::format("a layer is called '{}', which would mean the image too", bare.substr(prefix.size())), EEXIST,
-                   device.name(), kNoOffset};
+      return Error{Errc::kExists,
+                   fmt::format("a layer is called '{}', which would mean the image too",
+                               bare.substr(prefix.size())),
+                   EEXIST, device.name(), kNoOffset};
     }
   }
   return {};
@@ -153,10 +167,11 @@ Status StoreImpl::check_no_layer_means(std::vector<std::string> const& names) co
 Status StoreImpl::drop_image_name(ImageId id, std::string_view name) {
   LCFS_TRY(erase_name(name));
   std::optional<Key> gone;
-  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    if (as_text(value) == name) gone = key;
-    return !gone;
-  }));
+  LCFS_TRY(scan(tree, {id, kImageName, 0}, {id, kImageName, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  if (as_text(value) == name) gone = key;
+                  return !gone;
+                }));
   return gone ? tree.erase_range(*gone, *gone, nullptr) : Status{};
 }
 
@@ -167,7 +182,8 @@ Status StoreImpl::name_image_locked(ImageInfo info, std::vector<std::string> con
     LCFS_TRY_ASSIGN(auto const taken, find_name(name));
     if (taken && taken->id == info.id) continue;
     if (taken) {
-      // The tag moves.  The image it came from stays, even without a name: its users know it by digest.
+      // The tag moves.  The image it came from stays, even without a name: its users know it by
+      // digest.
       LCFS_TRY_ASSIGN(auto const other, image_details(taken->id));
       LCFS_TRY(drop_image_name(taken->id, name));
       ImageInfo loser = other.info;
@@ -176,8 +192,11 @@ Status StoreImpl::name_image_locked(ImageInfo info, std::vector<std::string> con
     }
     LCFS_TRY(put_name(name, info.id, NameType::kImage));
     auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
-    LCFS_TRY_ASSIGN(auto const slot, probe(tree, {info.id, kImageName, name_key(hash_seed, name)}, 1, never));
-    if (!slot.free) return Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC, device.name(), kNoOffset};
+    LCFS_TRY_ASSIGN(auto const slot,
+                    probe(tree, {info.id, kImageName, name_key(hash_seed, name)}, 1, never));
+    if (!slot.free)
+      return Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC, device.name(),
+                   kNoOffset};
     LCFS_TRY(tree.put(*slot.free, as_bytes(name)));
     ++info.name_count;
     LCFS_TRY(tree.put({info.id, kImage, 0}, as_bytes(encode_image(info))));
@@ -239,9 +258,12 @@ Status Store::tag_image(ImageId id, std::vector<std::string> const& names) {
   return impl_->checkpoint(false);
 }
 
-Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) { return make_image(image, digests, 0); }
+Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests) {
+  return make_image(image, digests, 0);
+}
 
-Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests, std::uint64_t joins) {
+Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const& digests,
+                         std::uint64_t joins) {
   LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   std::uint64_t noted = 0;
   {
@@ -249,15 +271,18 @@ Status Store::make_image(NewImage const& image, std::vector<LayerDigests> const&
     LCFS_TRY(impl_->check_image_names(image.names));
     LCFS_TRY_ASSIGN(LayerInfo const top, impl_->live_record(image.top_layer));
     if (top.state != LayerState::kFrozen) {
-      return Error{Errc::kInvalid, fmt::format("layer '{}' is not frozen", top.name), EINVAL, impl_->device.name(), kNoOffset};
+      return Error{Errc::kInvalid, fmt::format("layer '{}' is not frozen", top.name), EINVAL,
+                   impl_->device.name(), kNoOffset};
     }
-    for (auto const& d : digests) LCFS_TRY(impl_->live_record(d.layer));  // refused before anything has changed
+    for (auto const& d : digests)
+      LCFS_TRY(impl_->live_record(d.layer));  // refused before anything has changed
     LCFS_TRY(impl_->begin_structure_change(Urgency::kOrdinary, StoreImpl::document_blocks(image)));
     std::uint64_t const before = impl_->tree.changes();
     auto make = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       for (auto const& d : digests) LCFS_TRY(impl_->put_layer_digests(d));
       LCFS_TRY(impl_->put_image_locked(image));
-      return impl_->keep_with(joins, fmt::format("--image {}", fmt::join(image.names, " ")), fmt::format("image of layer {}", top.name));
+      return impl_->keep_with(joins, fmt::format("--image {}", fmt::join(image.names, " ")),
+                              fmt::format("image of layer {}", top.name));
     };
     LCFS_TRY(impl_->end_structure_change(make(), before));
     noted = impl_->last_noted();
@@ -296,23 +321,27 @@ Status StoreImpl::remove_image_locked(ImageId id, std::string_view name) {
   LCFS_TRY_ASSIGN(ImageDetails details, image_details(id));
   if (!name.empty()) {
     auto const it = std::find(details.names.begin(), details.names.end(), name);
-    if (it == details.names.end()) return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name)};
+    if (it == details.names.end())
+      return Error{Errc::kNotFound, fmt::format("the image is not called '{}'", name)};
     LCFS_TRY(drop_image_name(id, name));
-    if (--details.info.name_count != 0) return tree.put({id, kImage, 0}, as_bytes(encode_image(details.info)));
+    if (--details.info.name_count != 0)
+      return tree.put({id, kImage, 0}, as_bytes(encode_image(details.info)));
   } else {
     for (auto const& n : details.names) LCFS_TRY(erase_name(n));
   }
   LCFS_TRY(erase_digest(details.info.config_digest, NameType::kImage));
   LCFS_TRY(tree.erase_range({id, kImage, 0}, {id, kBlob, ~0ull}, nullptr));
   --image_count;
-  // Layers from the top down, as long as nothing else stands on them; remove_layer_locked() takes anonymous ones along.
+  // Layers from the top down, as long as nothing else stands on them; remove_layer_locked() takes
+  // anonymous ones along.
   LayerId at = details.info.top_layer;
   bool top = true;
   while (at != 0) {
     LCFS_TRY_ASSIGN(LayerInfo info, layer_record(at));
     if (std::exchange(top, false)) --info.images;
     // Layers that somebody gave a name to are somebody's work: they stay until removed by it.
-    bool const goes = info.children == 0 && info.images == 0 && (info.anonymous || named_by_chain(info));
+    bool const goes =
+        info.children == 0 && info.images == 0 && (info.anonymous || named_by_chain(info));
     if (!goes) return put_layer_record(info);
     LCFS_TRY_ASSIGN(at, remove_layer_locked(std::move(info)));
   }
@@ -329,7 +358,8 @@ Status Store::remove_image(ImageId id, std::string_view name) {
     std::uint64_t const before = impl_->tree.changes();
     auto remove = [&]() LCFS_REQUIRES(impl_->mu) -> Status {
       LCFS_TRY_ASSIGN(auto const details, impl_->image_details(id));
-      std::string const called = !name.empty() ? std::string(name) : digest_hex(details.info.config_digest).substr(0, 12);
+      std::string const called =
+          !name.empty() ? std::string(name) : digest_hex(details.info.config_digest).substr(0, 12);
       LCFS_TRY(impl_->remove_image_locked(id, name));
       return impl_->keep(fmt::format("image rm {}", called));
     };

@@ -15,7 +15,8 @@
 namespace lcfs {
 
 struct ImportTransaction::Impl {
-  Impl(Store& s, std::string operation) : outer(s), store(s.impl()), queue(store.device), what(std::move(operation)) {}
+  Impl(Store& s, std::string operation)
+      : outer(s), store(s.impl()), queue(store.device), what(std::move(operation)) {}
 
   struct Stacked {
     LayerInfo info{};
@@ -42,7 +43,8 @@ struct ImportTransaction::Impl {
   [[nodiscard]] std::string said() const;
 };
 
-ImportTransaction::ImportTransaction(Store& store, std::string what) : impl_(std::make_unique<Impl>(store, std::move(what))) {}
+ImportTransaction::ImportTransaction(Store& store, std::string what)
+    : impl_(std::make_unique<Impl>(store, std::move(what))) {}
 
 ImportTransaction::~ImportTransaction() {
   if (impl_->committed) return;
@@ -54,9 +56,11 @@ ImportTransaction::~ImportTransaction() {
 
 Result<std::unique_ptr<Ingest>> ImportTransaction::begin_layer() {
   LCFS_TRY(impl_->store.check_writable());
-  // Space that a removal freed a moment ago still waits for two checkpoints; on a store that is filling up it is needed now.
+  // Space that a removal freed a moment ago still waits for two checkpoints; on a store that is
+  // filling up it is needed now.
   auto const space = impl_->store.space.counts();
-  if (space.pending != 0 && space.free < impl_->store.space.total() / 2) LCFS_TRY(impl_->store.settle());
+  if (space.pending != 0 && space.free < impl_->store.space.total() / 2)
+    LCFS_TRY(impl_->store.settle());
   return std::unique_ptr<Ingest>(std::make_unique<IngestImpl>(impl_->store, impl_->queue));
 }
 
@@ -77,7 +81,8 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   LCFS_TRY(ingest.finish());
   bool const has_digests = meta.name.empty();
   if (has_digests) {
-    if (auto it = impl_->by_chain.find(meta.chain_id); it != impl_->by_chain.end()) return it->second;
+    if (auto it = impl_->by_chain.find(meta.chain_id); it != impl_->by_chain.end())
+      return it->second;
   }
 
   Impl::Stacked s;
@@ -99,7 +104,8 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   }
 
   auto& delta = ingest.delta().impl();
-  // Stacking can't wait in its middle: what it may need is there before, though history may have to go for it.
+  // Stacking can't wait in its middle: what it may need is there before, though history may have to
+  // go for it.
   LCFS_TRY(store.make_slack(delta.files.size() + 4096));
   Inode const first = store.next_inode.fetch_add(delta.files.size() + delta.implied + 1);
   if (parent != 0) {
@@ -110,7 +116,8 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
       ++it->second.new_children;
     } else {
       LCFS_TRY_ASSIGN(from, impl_->outer.layer_info(parent));
-      if (from.state != LayerState::kFrozen) return Error{Errc::kInvalid, "the parent layer is not frozen"};
+      if (from.state != LayerState::kFrozen)
+        return Error{Errc::kInvalid, "the parent layer is not frozen"};
     }
     s.info.root = from.root;
     s.info.root_inode = from.root_inode;
@@ -129,7 +136,8 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
   Stacker stacker(store, *s.layer, ingest, first);
   auto ok = stacker.run(parent != 0);
   if (ok && has_digests && ingest.skeleton() != nullptr) {
-    auto placed = SkeletonPlacer(store, impl_->queue, ingest.space(), delta, ingest.log()).place(*ingest.skeleton());
+    auto placed = SkeletonPlacer(store, impl_->queue, ingest.space(), delta, ingest.log())
+                      .place(*ingest.skeleton());
     if (placed) {
       s.skeleton = *std::move(placed);
     } else {
@@ -171,11 +179,13 @@ Result<LayerId> ImportTransaction::stack(Ingest& base, LayerId parent, LayerMeta
 Status ImportTransaction::add_image(NewImage image) {
   constexpr std::size_t kMaxDocument = 64u << 20;
   for (auto const* document : {&image.config, &image.manifest, &image.index}) {
-    if (document->size() > kMaxDocument) return Error{Errc::kInvalid, "image document is larger than 64 MiB"};
+    if (document->size() > kMaxDocument)
+      return Error{Errc::kInvalid, "image document is larger than 64 MiB"};
   }
   for (auto const& name : image.names) {
     if (name.empty() || name.size() > kMaxImageName || name.find('\0') != std::string::npos) {
-      return Error{Errc::kInvalid, fmt::format("image name of {} bytes; it must have 1 to {}", name.size(), kMaxImageName)};
+      return Error{Errc::kInvalid, fmt::format("image name of {} bytes; it must have 1 to {}",
+                                               name.size(), kMaxImageName)};
     }
   }
   impl_->images.push_back(std::move(image));
@@ -225,14 +235,19 @@ Status ImportTransaction::Impl::insert() {
       if (!s.info.has_digests) LCFS_TRY(store.check_free_name(s.info.name));
       LCFS_TRY_ASSIGN(auto const known, store.find_digest(s.info.chain_id, NameType::kLayer));
       if (known && s.info.has_digests) {
-        return Error{Errc::kExists, fmt::format("layer {} was imported by someone else meanwhile; run the import again", s.info.name),
-                     EEXIST, store.device.name(), kNoOffset};
+        return Error{
+            Errc::kExists,
+            fmt::format("layer {} was imported by someone else meanwhile; run the import again",
+                        s.info.name),
+            EEXIST, store.device.name(), kNoOffset};
       }
       if (s.info.parent != 0 && !stacked.contains(s.info.parent)) {
         LCFS_TRY_ASSIGN(LayerInfo parent, store.layer_record(s.info.parent));
         if (parent.state != LayerState::kFrozen) {
-          return Error{Errc::kNotFound, "a layer that the image stands on was removed meanwhile; run the import again", ENOENT,
-                       store.device.name(), kNoOffset};
+          return Error{
+              Errc::kNotFound,
+              "a layer that the image stands on was removed meanwhile; run the import again",
+              ENOENT, store.device.name(), kNoOffset};
         }
       }
     }
@@ -242,7 +257,8 @@ Status ImportTransaction::Impl::insert() {
       LCFS_TRY(store.put_name(s.info.name, id, NameType::kLayer));
       if (s.info.has_digests) LCFS_TRY(store.put_digest(s.info.chain_id, id, NameType::kLayer));
       LCFS_TRY(store.add_runs(id, s.blocks));
-      if (!s.skeleton.extents.empty()) LCFS_TRY(store.put_skeleton(s.skeleton.info, s.skeleton.extents));
+      if (!s.skeleton.extents.empty())
+        LCFS_TRY(store.put_skeleton(s.skeleton.info, s.skeleton.extents));
       store.layer_blocks += s.info.own_blocks;
       ++store.layer_count;
       if (s.info.parent != 0 && !stacked.contains(s.info.parent)) {

@@ -10,7 +10,8 @@
 
 namespace lcfs {
 
-// The layer has no id yet: parents must have smaller ones than their children, and blobs come in any order.
+// The layer has no id yet: parents must have smaller ones than their children, and blobs come in
+// any order.
 IngestImpl::IngestImpl(StoreImpl& store, WriteQueue& queue)
     : store_(store), queue_(queue), space_(store.space, 0), log_(store.space, store.device) {
   small_data_.reserve(kInlineMax + 1);
@@ -52,7 +53,8 @@ void IngestImpl::submit_buffer() {
   std::uint64_t const filled = used_ / kBlockSize;
   if (filled < blocks_.count) {
     Extent const rest{blocks_.start + filled, blocks_.count - filled};
-    // Always among the last allocated, so this succeeds; were it not, the rest would be freed with the layer's own.
+    // Always among the last allocated, so this succeeds; were it not, the rest would be freed with
+    // the layer's own.
     if (!space_.unallocate(rest)) space_.free(rest);
   }
   if (used_ != 0) queue_.submit(blocks_.start * kBlockSize, std::move(buffer_), used_, sink_);
@@ -88,13 +90,15 @@ Status IngestImpl::end_run() {
   return {};
 }
 
-// The block that stands at used_ in the buffer: dropped if zero, else checksummed and kept.  offset_ is at its end.
+// The block that stands at used_ in the buffer: dropped if zero, else checksummed and kept. offset_
+// is at its end.
 Status IngestImpl::place_block() {
   std::span<std::byte const> const block(buffer_.data() + used_, kBlockSize);
   std::uint64_t const at = offset_ - kBlockSize;
   if (is_zero(block)) return end_run();
   std::uint64_t const device_block = blocks_.start + used_ / kBlockSize;
-  bool const goes_on = run_.count != 0 && run_.count < kMaxExtentBlocks && run_.block + run_.count == device_block &&
+  bool const goes_on = run_.count != 0 && run_.count < kMaxExtentBlocks &&
+                       run_.block + run_.count == device_block &&
                        run_.file_offset + std::uint64_t{run_.count} * kBlockSize == at;
   if (!goes_on) {
     LCFS_TRY(end_run());
@@ -215,9 +219,13 @@ Result<Content> IngestImpl::end_content() {
   return out;
 }
 
-void IngestImpl::keep_tar() { skeleton_ = std::make_unique<SkeletonWriter>(store_.space, store_.device); }
+void IngestImpl::keep_tar() {
+  skeleton_ = std::make_unique<SkeletonWriter>(store_.space, store_.device);
+}
 
-Status IngestImpl::tar_literal(std::span<std::byte const> bytes) { return skeleton_ ? skeleton_->literal(bytes) : Status{}; }
+Status IngestImpl::tar_literal(std::span<std::byte const> bytes) {
+  return skeleton_ ? skeleton_->literal(bytes) : Status{};
+}
 
 Status IngestImpl::tar_body(std::uint64_t offset, std::uint64_t length) {
   return skeleton_ ? skeleton_->body(delta_.impl().files.size() - 1, offset, length) : Status{};

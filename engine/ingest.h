@@ -6,8 +6,8 @@
 
 #include "engine/content_log.h"
 #include "engine/import.h"
-#include "engine/skeleton.h"
 #include "engine/owner_space.h"
+#include "engine/skeleton.h"
 #include "engine/store_impl.h"
 #include "engine/write_queue.h"
 
@@ -15,13 +15,14 @@ namespace lcfs {
 
 // What a content handle (log offset + 1) leads to: a tag byte, then
 //   kInlineContent: u32 size, the bytes
-//   kExtentContent: PlacedExtent and its checksums (u32 each), again and again; a PlacedExtent with count 0 ends it
+//   kExtentContent: PlacedExtent and its checksums (u32 each), again and again; a PlacedExtent with
+//   count 0 ends it
 inline constexpr std::byte kInlineContent{1};
 inline constexpr std::byte kExtentContent{2};
 struct PlacedExtent {
   std::uint64_t file_offset = 0;  // bytes
   std::uint64_t block = 0;
-  std::uint32_t count = 0;        // 0..kMaxExtentBlocks
+  std::uint32_t count = 0;  // 0..kMaxExtentBlocks
   std::uint32_t pad = 0;
 };
 
@@ -51,7 +52,7 @@ class IngestImpl final : public Ingest {
  private:
   Status open_buffer();
   void submit_buffer();
-  Status place_block();                              // the block at fill_ is complete
+  Status place_block();                                  // the block at fill_ is complete
   Status place_blocks(std::span<std::byte const> data);  // whole blocks at a block boundary
   Status leave_small();
   Status end_run();
@@ -66,22 +67,22 @@ class IngestImpl final : public Ingest {
   bool finished_ = false;
   WriteQueue::Sink sink_;
 
-  AlignedBuffer buffer_;             // of the run of blocks being filled
-  Extent blocks_{};                  // where it goes
-  std::size_t used_ = 0;             // bytes of it that are placed, whole blocks
-  std::size_t partial_ = 0;          // bytes of the block behind them
+  AlignedBuffer buffer_;     // of the run of blocks being filled
+  Extent blocks_{};          // where it goes
+  std::size_t used_ = 0;     // bytes of it that are placed, whole blocks
+  std::size_t partial_ = 0;  // bytes of the block behind them
 
   // The file
-  std::uint64_t offset_ = 0;         // bytes of it so far
-  std::uint64_t content_ = 0;        // log offset where its record begins
-  bool small_ = true;                // nothing placed yet: all of it is in small_data_
+  std::uint64_t offset_ = 0;   // bytes of it so far
+  std::uint64_t content_ = 0;  // log offset where its record begins
+  bool small_ = true;          // nothing placed yet: all of it is in small_data_
   bool known_large_ = false;
   std::vector<std::byte> small_data_;
   bool any_extent_ = false;
-  std::uint64_t placed_ = 0;         // blocks of the file
+  std::uint64_t placed_ = 0;  // blocks of the file
   PlacedExtent run_{};
   std::vector<std::uint32_t> sums_;
-  std::vector<std::byte> scratch_;   // record being put together
+  std::vector<std::byte> scratch_;  // record being put together
 };
 
 }  // namespace lcfs

@@ -10,7 +10,8 @@ namespace lcfs {
 
 // Under StoreImpl::mu, so that the checkpoint isn't dropped meanwhile.
 struct KeptTree {
-  KeptTree(StoreImpl& store, KeptCheckpoint const& k) : space(store.space, 0), tree(store.cache, space, k.root) {}
+  KeptTree(StoreImpl& store, KeptCheckpoint const& k)
+      : space(store.space, 0), tree(store.cache, space, k.root) {}
   OwnerSpace space;
   Tree tree;
 };

@@ -15,13 +15,14 @@ namespace {
 
 // Extent records are renumbered in batches: this many bytes of them at a time are in memory ...
 constexpr std::size_t kMoveBytes = 256u << 10;
-// ... which take at most so many blocks: new leaves, those at both ends copied, joined with neighbours, and the paths to them,
-// once more if the nodes were written early in between.
+// ... which take at most so many blocks: new leaves, those at both ends copied, joined with
+// neighbours, and the paths to them, once more if the nodes were written early in between.
 constexpr std::uint64_t kMoveBlocks = 256;
 
 }  // namespace
 
-// Makes [begin, end) read as zeroes, as a hole where whole blocks are covered; nothing behind the end of the file is touched.
+// Makes [begin, end) read as zeroes, as a hole where whole blocks are covered; nothing behind the
+// end of the file is touched.
 Status LayerImpl::punch(Inode inode, InodeInfo& info, std::uint64_t begin, std::uint64_t end) {
   std::uint64_t const stop = std::min(end, round_up(info.size));
   if (begin >= stop) return {};
@@ -50,72 +51,83 @@ Status LayerImpl::allocate(Inode inode, Allocate how, std::uint64_t offset, std:
   if (length == 0) return fs_error(EINVAL);
   if (offset > kMaxFileSize || length > kMaxFileSize - offset) return fs_error(EFBIG);
   bool const removes = how == Allocate::kPunchHole || how == Allocate::kCollapse;
-  return change(kOperationBlocks, removes ? Urgency::kEmergency : Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
-    Reservation extra;  // pays for the rest of the operation, if it is more than usual
-    LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
-    if (S_ISDIR(info.mode)) return fs_error(EISDIR);
-    if (!S_ISREG(info.mode)) return fs_error(ENODEV);
-    std::uint64_t const end = offset + length;
-    switch (how) {
-      case Allocate::kExtend:
-      case Allocate::kKeepSize: {
-        // Holes stay holes, there are no unwritten extents; what can be promised is that the room is there now.
-        LCFS_TRY_ASSIGN(Reservation const room,
-                        promise(length / kBlockSize + 1, Urgency::kOrdinary));
-        break;
-      }
-      case Allocate::kCollapse: LCFS_TRY(collapse(inode, info, offset, length, extra)); break;
-      case Allocate::kInsert: LCFS_TRY(insert(inode, info, offset, length, extra)); break;
-      default: LCFS_TRY(punch(inode, info, offset, end)); break;
-    }
-    bool const extends = how == Allocate::kExtend || how == Allocate::kZeroRange;
-    if (extends && end > info.size) LCFS_TRY(do_truncate(inode, info, end));
-    info.ctime = now_timestamp();
-    if (how != Allocate::kExtend && how != Allocate::kKeepSize) info.mtime = info.ctime;
-    return store(inode, info);
-  });
+  return change(
+      kOperationBlocks, removes ? Urgency::kEmergency : Urgency::kOrdinary,
+      [&]() LCFS_NO_TSA -> Status {
+        Reservation extra;  // pays for the rest of the operation, if it is more than usual
+        LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
+        if (S_ISDIR(info.mode)) return fs_error(EISDIR);
+        if (!S_ISREG(info.mode)) return fs_error(ENODEV);
+        std::uint64_t const end = offset + length;
+        switch (how) {
+          case Allocate::kExtend:
+          case Allocate::kKeepSize: {
+            // Holes stay holes, there are no unwritten extents; what can be promised is that the
+            // room is there now.
+            LCFS_TRY_ASSIGN(Reservation const room,
+                            promise(length / kBlockSize + 1, Urgency::kOrdinary));
+            break;
+          }
+          case Allocate::kCollapse: LCFS_TRY(collapse(inode, info, offset, length, extra)); break;
+          case Allocate::kInsert: LCFS_TRY(insert(inode, info, offset, length, extra)); break;
+          default: LCFS_TRY(punch(inode, info, offset, end)); break;
+        }
+        bool const extends = how == Allocate::kExtend || how == Allocate::kZeroRange;
+        if (extends && end > info.size) LCFS_TRY(do_truncate(inode, info, end));
+        info.ctime = now_timestamp();
+        if (how != Allocate::kExtend && how != Allocate::kKeepSize) info.mtime = info.ctime;
+        return store(inode, info);
+      });
 }
 
 // ---------------------------------------------------------------------------------------------------------------
 // Renumbering
 
-Status LayerImpl::collapse(Inode inode, InodeInfo& info, std::uint64_t offset, std::uint64_t length, Reservation& pays) {
-  if (offset % kBlockSize != 0 || length % kBlockSize != 0 || offset + length >= info.size) return fs_error(EINVAL);
-  LCFS_TRY_ASSIGN(Move const move, plan_move(inode, offset + length, offset, Urgency::kEmergency, pays));
+Status LayerImpl::collapse(Inode inode, InodeInfo& info, std::uint64_t offset, std::uint64_t length,
+                           Reservation& pays) {
+  if (offset % kBlockSize != 0 || length % kBlockSize != 0 || offset + length >= info.size)
+    return fs_error(EINVAL);
+  LCFS_TRY_ASSIGN(Move const move,
+                  plan_move(inode, offset + length, offset, Urgency::kEmergency, pays));
   LCFS_TRY(punch(inode, info, offset, offset + length));
   LCFS_TRY(move_extents(inode, move));
   info.size -= length;
   return {};
 }
 
-Status LayerImpl::insert(Inode inode, InodeInfo& info, std::uint64_t offset, std::uint64_t length, Reservation& pays) {
+Status LayerImpl::insert(Inode inode, InodeInfo& info, std::uint64_t offset, std::uint64_t length,
+                         Reservation& pays) {
   if (offset % kBlockSize != 0 || length % kBlockSize != 0) return fs_error(EINVAL);
   if (length > kMaxFileSize - info.size) return fs_error(EFBIG);
   if (offset >= info.size) return fs_error(EINVAL);
-  LCFS_TRY_ASSIGN(Move const move, plan_move(inode, offset, offset + length, Urgency::kOrdinary, pays));
+  LCFS_TRY_ASSIGN(Move const move,
+                  plan_move(inode, offset, offset + length, Urgency::kOrdinary, pays));
   LCFS_TRY(split_extent(inode, offset));
   LCFS_TRY(move_extents(inode, move));
   info.size += length;
   return {};
 }
 
-// Finds what there is to move, and makes all promises: `pays` pays for everything from here on, and the pages among it have what
-// they will need at their new place.  Then inline data is no more: it is a dirty page, for it will not stay at the start.
-Result<LayerImpl::Move> LayerImpl::plan_move(Inode inode, std::uint64_t from, std::uint64_t to, Urgency urgency,
-                                             Reservation& pays) {
+// Finds what there is to move, and makes all promises: `pays` pays for everything from here on, and
+// the pages among it have what they will need at their new place.  Then inline data is no more: it
+// is a dirty page, for it will not stay at the start.
+Result<LayerImpl::Move> LayerImpl::plan_move(Inode inode, std::uint64_t from, std::uint64_t to,
+                                             Urgency urgency, Reservation& pays) {
   Move move{from, to, {}};
   LCFS_TRY(inline_to_page(inode));
   std::size_t bytes = kMoveBytes;
-  LCFS_TRY(scan(tree_, {inode, kExtent, from}, {inode, kExtent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    if (bytes >= kMoveBytes) {
-      move.batches.push_back(key.offset);
-      bytes = 0;
-    }
-    bytes += value.size() + sizeof(LeafSlot);
-    return true;
-  }));
+  LCFS_TRY(scan(tree_, {inode, kExtent, from}, {inode, kExtent, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  if (bytes >= kMoveBytes) {
+                    move.batches.push_back(key.offset);
+                    bytes = 0;
+                  }
+                  bytes += value.size() + sizeof(LeafSlot);
+                  return true;
+                }));
   // An extent that reaches over `from` is split: its second half goes too.
-  if (move.batches.empty() || move.batches.front() != from) move.batches.insert(move.batches.begin(), from);
+  if (move.batches.empty() || move.batches.front() != from)
+    move.batches.insert(move.batches.begin(), from);
   std::uint64_t const blocks = 2 * kOperationBlocks + move.batches.size() * kMoveBlocks;
   LCFS_TRY_ASSIGN(pays, promise(blocks, urgency));
   auto* f = state(inode);
@@ -146,16 +158,20 @@ Status LayerImpl::split_extent(Inode inode, std::uint64_t offset) {
     if (!c.valid() || c.key().inode != inode || c.key().kind != kExtent) return {};
     key = c.key();
     LCFS_TRY_ASSIGN(auto const extent, parse_extent(key, c.value(), store_.space.total()));
-    auto const head = static_cast<std::uint32_t>(std::min<std::uint64_t>((offset - key.offset) / kBlockSize, extent.count));
+    auto const head = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>((offset - key.offset) / kBlockSize, extent.count));
     if (head == 0 || head == extent.count) return {};
     encode_extent({extent.block, extent.owner, head, extent.checksums.first(head)}, left);
-    encode_extent({extent.block + head, extent.owner, extent.count - head, extent.checksums.subspan(head)}, right);
+    encode_extent(
+        {extent.block + head, extent.owner, extent.count - head, extent.checksums.subspan(head)},
+        right);
   }
   LCFS_TRY(tree_.put(key, left));
   return tree_.put({inode, kExtent, offset}, right);
 }
 
-// Everything from move.from on goes to move.to on; what is there is gone already, and no extent reaches over move.from.
+// Everything from move.from on goes to move.to on; what is there is gone already, and no extent
+// reaches over move.from.
 Status LayerImpl::move_extents(Inode inode, Move const& move) {
   auto moved = [&](std::uint64_t offset) { return offset - move.from + move.to; };
   struct Piece {
@@ -174,7 +190,8 @@ Status LayerImpl::move_extents(Inode inode, Move const& move) {
     for (auto const& p : pieces) LCFS_TRY(tree_.put({inode, kExtent, moved(p.offset)}, p.record));
     return spill_if_large();
   };
-  // Away from what has not moved yet: the far end first when it goes up, the near end first when it goes down.
+  // Away from what has not moved yet: the far end first when it goes up, the near end first when it
+  // goes down.
   for (std::size_t n = 0; n < move.batches.size(); ++n) {
     LCFS_TRY(one_batch(move.to > move.from ? move.batches.size() - 1 - n : n));
   }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layers: copy_file_range(2).
 //
-// There are no reference counts (I3): a layer frees what it owns as soon as one mapping of it goes, so its own blocks are mapped
-// once.  What it inherited it never frees: that may be mapped by any number of its files.  So inherited extents are mapped again,
-// holes stay holes, and the rest goes through memory.  The source is looked at under its layer's lock, then the target is changed
-// under its own: what was inherited then is inherited still, whatever became of the source.
+// There are no reference counts (I3): a layer frees what it owns as soon as one mapping of it goes,
+// so its own blocks are mapped once.  What it inherited it never frees: that may be mapped by any
+// number of its files.  So inherited extents are mapped again, holes stay holes, and the rest goes
+// through memory.  The source is looked at under its layer's lock, then the target is changed under
+// its own: what was inherited then is inherited still, whatever became of the source.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -17,17 +18,20 @@ namespace lcfs {
 
 namespace {
 
-constexpr std::uint64_t kCopyBytes = 1u << 20;     // through memory at a time
-constexpr std::size_t kShareExtents = 64;          // records mapped at a time: bounds the lock, the promise and the memory
-constexpr std::uint64_t kShareBlocks = 384;        // worst case of that many puts side by side
-constexpr std::size_t kAncestors = 64;             // of the target that are looked for
+constexpr std::uint64_t kCopyBytes = 1u << 20;  // through memory at a time
+constexpr std::size_t kShareExtents =
+    64;  // records mapped at a time: bounds the lock, the promise and the memory
+constexpr std::uint64_t kShareBlocks = 384;  // worst case of that many puts side by side
+constexpr std::size_t kAncestors = 64;       // of the target that are looked for
 
 }  // namespace
 
 // The next bytes of a file that can be copied in one way: from `at` on, at most to `end`.
 // shift: target offset - source offset.  ancestors: of the target, sorted.
-Result<LayerImpl::Stretch> LayerImpl::next_stretch(Inode inode, std::uint64_t at, std::uint64_t end, std::uint64_t shift,
-                                                   std::vector<LayerId> const& ancestors, LayerId target) const {
+Result<LayerImpl::Stretch> LayerImpl::next_stretch(Inode inode, std::uint64_t at, std::uint64_t end,
+                                                   std::uint64_t shift,
+                                                   std::vector<LayerId> const& ancestors,
+                                                   LayerId target) const {
   ReadLock lock(mu_);
   LCFS_TRY_ASSIGN(InodeInfo const info, load(inode));
   Stretch out;
@@ -44,7 +48,8 @@ Result<LayerImpl::Stretch> LayerImpl::next_stretch(Inode inode, std::uint64_t at
   bool const is_inline = c.valid() && c.key() == Key{inode, kInline, 0};
   if (!is_inline) {
     LCFS_TRY(c.seek_floor({inode, kExtent, at}));
-    if (!c.valid() || c.key().inode != inode || c.key().kind != kExtent) LCFS_TRY(c.seek({inode, kExtent, at}));
+    if (!c.valid() || c.key().inode != inode || c.key().kind != kExtent)
+      LCFS_TRY(c.seek({inode, kExtent, at}));
   }
   std::uint64_t const begin = at;
   while (at < end) {
@@ -82,8 +87,10 @@ Result<LayerImpl::Stretch> LayerImpl::next_stretch(Inode inode, std::uint64_t at
           stop = std::min(stop, round_up(at));
         } else if (shared && stop % kBlockSize != 0 && stop != info.size) {
           // Only at the end of the file is the rest of the block zeroes.
-          if (round_down(stop) > at) stop = round_down(stop);
-          else way = Way::kCopy;
+          if (round_down(stop) > at)
+            stop = round_down(stop);
+          else
+            way = Way::kCopy;
         }
       }
     }
@@ -107,7 +114,8 @@ Result<LayerImpl::Stretch> LayerImpl::next_stretch(Inode inode, std::uint64_t at
 }
 
 // Maps a stretch's extents; returns how many bytes of it, which may be none.
-Result<std::uint64_t> LayerImpl::map_shared(Inode inode, std::uint64_t to, std::uint64_t shift, Stretch const& stretch) {
+Result<std::uint64_t> LayerImpl::map_shared(Inode inode, std::uint64_t to, std::uint64_t shift,
+                                            Stretch const& stretch) {
   return change(kShareBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<std::uint64_t> {
     LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
     if (!S_ISREG(info.mode)) return fs_error(EINVAL);
@@ -117,7 +125,8 @@ Result<std::uint64_t> LayerImpl::map_shared(Inode inode, std::uint64_t to, std::
     if (end <= to) return std::uint64_t{0};
     if (to != 0) {
       LCFS_TRY(outgrow_inline(inode, info, end));
-      LCFS_TRY(inline_to_page(inode));  // both may be refused for want of room: before anything is changed
+      LCFS_TRY(inline_to_page(
+          inode));  // both may be refused for want of room: before anything is changed
     }
     LCFS_TRY(tree_.erase({inode, kInline, 0}));
     if (auto* f = state(inode)) drop_pages(*f, to / kBlockSize, round_up(end) / kBlockSize);
@@ -127,26 +136,31 @@ Result<std::uint64_t> LayerImpl::map_shared(Inode inode, std::uint64_t to, std::
     for (auto const& e : stretch.extents) {
       std::uint64_t const at = e.file_offset + shift;
       if (at >= end) break;
-      auto const count = std::min<std::uint64_t>(e.checksums.size(), (round_up(end) - at) / kBlockSize);
-      encode_extent({e.block, e.owner, static_cast<std::uint32_t>(count), std::span(e.checksums).first(count)}, record);
+      auto const count =
+          std::min<std::uint64_t>(e.checksums.size(), (round_up(end) - at) / kBlockSize);
+      encode_extent({e.block, e.owner, static_cast<std::uint32_t>(count),
+                     std::span(e.checksums).first(count)},
+                    record);
       LCFS_TRY(tree_.put({inode, kExtent, at}, record));
       used_blocks_ += count;
       info.blocks += count;
     }
     info.size = std::max(info.size, end);
     info.mtime = info.ctime = now_timestamp();
-    if (auto const* f = state(inode); f != nullptr && f->dirty_pages != 0) dirty_files_.insert(inode);
+    if (auto const* f = state(inode); f != nullptr && f->dirty_pages != 0)
+      dirty_files_.insert(inode);
     LCFS_TRY(store(inode, info));
     return end - to;
   });
 }
 
-Result<std::uint64_t> LayerImpl::copy_bytes(LayerImpl& source, Inode from, std::uint64_t at, Inode inode, std::uint64_t to,
-                                            std::uint64_t length) {
+Result<std::uint64_t> LayerImpl::copy_bytes(LayerImpl& source, Inode from, std::uint64_t at,
+                                            Inode inode, std::uint64_t to, std::uint64_t length) {
   AlignedBuffer buffer(length);
   LCFS_TRY_ASSIGN(std::size_t const got, source.read(from, at, buffer.span()));
   if (got == 0) return std::uint64_t{0};
-  LCFS_TRY_ASSIGN(std::size_t const put, write(inode, to, std::span<std::byte const>(buffer.span()).first(got)));
+  LCFS_TRY_ASSIGN(std::size_t const put,
+                  write(inode, to, std::span<std::byte const>(buffer.span()).first(got)));
   return std::uint64_t{put};
 }
 
@@ -163,13 +177,14 @@ std::vector<LayerId> LayerImpl::ancestors() const {
   return out;
 }
 
-Result<std::uint64_t> LayerImpl::copy_range(Inode from, std::uint64_t from_offset, Inode to, std::uint64_t to_offset,
-                                            std::uint64_t length) {
+Result<std::uint64_t> LayerImpl::copy_range(Inode from, std::uint64_t from_offset, Inode to,
+                                            std::uint64_t to_offset, std::uint64_t length) {
   return copy_range(*this, from, from_offset, to, to_offset, length);
 }
 
-Result<std::uint64_t> LayerImpl::copy_range(Layer& source, Inode from, std::uint64_t from_offset, Inode to,
-                                            std::uint64_t to_offset, std::uint64_t length) {
+Result<std::uint64_t> LayerImpl::copy_range(Layer& source, Inode from, std::uint64_t from_offset,
+                                            Inode to, std::uint64_t to_offset,
+                                            std::uint64_t length) {
   auto* const other = dynamic_cast<LayerImpl*>(&source);
   if (other == nullptr || &other->store_ != &store_) return fs_error(EXDEV);
   if (frozen()) return fs_error(EROFS);
@@ -181,7 +196,8 @@ Result<std::uint64_t> LayerImpl::copy_range(Layer& source, Inode from, std::uint
   }
   if (to_offset > kMaxFileSize) return fs_error(EFBIG);
   length = from_offset < have.info.size ? std::min(length, have.info.size - from_offset) : 0;
-  if (other == this && from == to && to_offset < from_offset + length && from_offset < to_offset + length) {
+  if (other == this && from == to && to_offset < from_offset + length &&
+      from_offset < to_offset + length) {
     return fs_error(EINVAL);
   }
   if (length != 0 && to_offset == kMaxFileSize) return fs_error(EFBIG);
@@ -192,7 +208,8 @@ Result<std::uint64_t> LayerImpl::copy_range(Layer& source, Inode from, std::uint
   while (done < length) {
     std::uint64_t const at = from_offset + done, into = to_offset + done;
     auto piece = [&]() -> Result<std::uint64_t> {
-      LCFS_TRY_ASSIGN(Stretch const s, other->next_stretch(from, at, from_offset + length, shift, above, id()));
+      LCFS_TRY_ASSIGN(Stretch const s,
+                      other->next_stretch(from, at, from_offset + length, shift, above, id()));
       if (s.length == 0) return std::uint64_t{0};  // it was cut short meanwhile
       if (s.way == Way::kHole) {
         LCFS_TRY(allocate(to, Allocate::kZeroRange, into, s.length));

@@ -16,11 +16,13 @@ namespace lcfs {
 
 void LayerImpl::count_dirty(std::int64_t pages) {
   dirty_pages_ = static_cast<std::uint64_t>(static_cast<std::int64_t>(dirty_pages_) + pages);
-  store_.dirty_bytes.fetch_add(static_cast<std::uint64_t>(pages * static_cast<std::int64_t>(kBlockSize)));
+  store_.dirty_bytes.fetch_add(
+      static_cast<std::uint64_t>(pages * static_cast<std::int64_t>(kBlockSize)));
 }
 
 // Promises what flushing pages [first, last] may take, for those not yet promised.
-// small: it will stand in the leaf, so there are no extents to be recorded; outgrow_inline() makes up for it.
+// small: it will stand in the leaf, so there are no extents to be recorded; outgrow_inline() makes
+// up for it.
 Status LayerImpl::promise_pages(FileState& f, std::uint64_t first, std::uint64_t last, bool small) {
   std::uint64_t need = f.dirty_pages == 0 && f.windows.empty() ? kFileBlocks : 0;
   std::vector<std::uint64_t> windows;
@@ -41,9 +43,11 @@ Status LayerImpl::promise_pages(FileState& f, std::uint64_t first, std::uint64_t
   return {};
 }
 
-// A dirty page whose bytes may be changed.  It is whole: unless all of it is about to be written (`covered`), what is there is read now,
-// so that damage is told to whoever writes, and a checkpoint never meets it.  size: of the file; behind it are zeroes.
-Result<Page*> LayerImpl::page_for_write(Inode inode, FileState& f, std::uint64_t number, bool covered, std::uint64_t size) {
+// A dirty page whose bytes may be changed.  It is whole: unless all of it is about to be written
+// (`covered`), what is there is read now, so that damage is told to whoever writes, and a
+// checkpoint never meets it.  size: of the file; behind it are zeroes.
+Result<Page*> LayerImpl::page_for_write(Inode inode, FileState& f, std::uint64_t number,
+                                        bool covered, std::uint64_t size) {
   auto it = f.pages.find(number);
   if (it != f.pages.end() && !it->second->writing) return it->second.get();
   auto fresh = std::make_shared<Page>();
@@ -91,7 +95,8 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
   LCFS_TRY(promise_pages(f, offset / kBlockSize, (end - 1) / kBlockSize, small));
   dirty_files_.insert(inode);
   // What can fail comes first: the pages at both ends, if only a part of them is written.
-  if (offset % kBlockSize != 0) LCFS_TRY(page_for_write(inode, f, offset / kBlockSize, false, info.size));
+  if (offset % kBlockSize != 0)
+    LCFS_TRY(page_for_write(inode, f, offset / kBlockSize, false, info.size));
   if (end % kBlockSize != 0) LCFS_TRY(page_for_write(inode, f, end / kBlockSize, false, info.size));
   for (std::uint64_t at = offset; at < end;) {
     std::uint64_t const number = at / kBlockSize, low = at % kBlockSize;
@@ -107,7 +112,8 @@ Status LayerImpl::do_write(Inode inode, std::uint64_t offset, std::span<std::byt
   return {};
 }
 
-Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset, std::span<std::byte const> data) {
+Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset,
+                                     std::span<std::byte const> data) {
   // Bounded pieces: a piece's promise and its dirty pages stay within what one flush takes.
   constexpr std::size_t kPiece = 4u << 20;
   writes_.fetch_add(1, std::memory_order_relaxed);
@@ -141,8 +147,8 @@ Result<std::size_t> LayerImpl::write(Inode inode, std::uint64_t offset, std::spa
   return done;
 }
 
-// Before a file grows to `size`: what stood in its leaf, or would have, becomes a page with all its promises, while that can
-// still be refused for want of room.
+// Before a file grows to `size`: what stood in its leaf, or would have, becomes a page with all its
+// promises, while that can still be refused for want of room.
 Status LayerImpl::outgrow_inline(Inode inode, InodeInfo const& info, std::uint64_t size) {
   if (info.size == 0 || info.size > kInlineMax || size <= kInlineMax) return {};
   LCFS_TRY(inline_to_page(inode));
@@ -181,7 +187,7 @@ Status LayerImpl::do_truncate(Inode inode, InodeInfo& info, std::uint64_t size) 
     }
   }
   if (auto* f = state(inode)) drop_pages(*f, keep / kBlockSize, ~0ull);
-  LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, keep, round_up(kMaxFileSize) ));
+  LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, keep, round_up(kMaxFileSize)));
   info.blocks -= removed;
   if (size == 0) LCFS_TRY(tree_.erase({inode, kInline, 0}));
   info.size = size;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers: giving dirty pages their place.  Space is assigned when the data is complete, one run a stretch; blocks of zeroes
-// become holes; small files go into the tree itself.
+// Layers: giving dirty pages their place.  Space is assigned when the data is complete, one run a
+// stretch; blocks of zeroes become holes; small files go into the tree itself.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -32,7 +32,9 @@ Result<std::uint64_t> LayerImpl::unmap(Inode inode, std::uint64_t begin, std::ui
       auto const skip = static_cast<std::size_t>((from - at) / kBlockSize);
       auto const count = static_cast<std::uint32_t>((to - from) / kBlockSize);
       Piece p{from, {}};
-      encode_extent({extent.block + skip, extent.owner, count, extent.checksums.subspan(skip, count)}, p.record);
+      encode_extent(
+          {extent.block + skip, extent.owner, count, extent.checksums.subspan(skip, count)},
+          p.record);
       keep.push_back(std::move(p));
     };
     if (at < low) part(at, low);
@@ -59,7 +61,8 @@ Result<std::uint64_t> LayerImpl::unmap(Inode inode, std::uint64_t begin, std::ui
 }
 
 // Maps blocks that were just allocated; the range is unmapped.  sums: one per block.
-Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks, std::vector<std::uint32_t> const& sums) {
+Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks,
+                             std::vector<std::uint32_t> const& sums) {
   used_blocks_ += blocks.count;
   std::vector<std::byte> record;
   std::vector<le32> words;
@@ -70,8 +73,9 @@ Status LayerImpl::map_extent(Inode inode, std::uint64_t offset, Extent blocks, s
   if (c.valid() && c.key().inode == inode && c.key().kind == kExtent && c.key().offset < offset) {
     Key const key = c.key();
     LCFS_TRY_ASSIGN(auto const before, parse_extent(key, c.value(), store_.space.total()));
-    if (key.offset + std::uint64_t{before.count} * kBlockSize == offset && before.block + before.count == blocks.start &&
-        before.owner == id() && before.count < kMaxExtentBlocks) {
+    if (key.offset + std::uint64_t{before.count} * kBlockSize == offset &&
+        before.block + before.count == blocks.start && before.owner == id() &&
+        before.count < kMaxExtentBlocks) {
       auto const n = std::min<std::size_t>(kMaxExtentBlocks - before.count, blocks.count);
       words.assign(before.checksums.begin(), before.checksums.end());
       for (std::size_t i = 0; i < n; ++i) words.emplace_back(sums[i]);
@@ -115,12 +119,14 @@ Result<bool> LayerImpl::flush_inline(Inode inode, FileState& f) {
 }
 
 // Pages [first, first + pages.size()), all dirty, none of them zero.
-Status LayerImpl::flush_run(Inode inode, FileState& f, std::uint64_t first, std::vector<PageRef> pages, IoBatch& batch) {
+Status LayerImpl::flush_run(Inode inode, FileState& f, std::uint64_t first,
+                            std::vector<PageRef> pages, IoBatch& batch) {
   std::size_t done = 0;
   while (done < pages.size()) {
     LCFS_TRY_ASSIGN(Extent const blocks, space_.allocate_data(pages.size() - done));
     std::uint64_t const offset = (first + done) * kBlockSize;
-    LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, offset, offset + blocks.count * kBlockSize));
+    LCFS_TRY_ASSIGN(std::uint64_t const removed,
+                    unmap(inode, offset, offset + blocks.count * kBlockSize));
     IoBatch::Piece piece{blocks.start * kBlockSize, inode, {}};
     std::vector<std::uint32_t> sums;
     sums.reserve(blocks.count);
@@ -154,13 +160,15 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
   f->promise = {};
   f->windows.clear();
   space_.set_payer(&promise);
-  space_.set_urgency(Urgency::kEmergency);  // should a promise ever prove too small: this can't be refused any more
+  space_.set_urgency(Urgency::kEmergency);  // should a promise ever prove too small: this can't be
+                                            // refused any more
   auto place = [&]() LCFS_NO_TSA -> Status {
     LCFS_TRY_ASSIGN(bool const small, flush_inline(inode, *f));
     if (small) return {};
     LCFS_TRY_ASSIGN(auto const was_inline, tree_.get({inode, kInline, 0}));
     if (was_inline) {  // it outgrew its leaf
-      auto const page = f->pages.find(0);  // there since then: who made the file grow promised room for it
+      auto const page =
+          f->pages.find(0);  // there since then: who made the file grow promised room for it
       if (page == f->pages.end() || page->second->writing) LCFS_TRY(inline_to_page(inode));
       LCFS_TRY(tree_.erase({inode, kInline, 0}));
     }
@@ -174,7 +182,8 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
       std::vector<PageRef> run;
       bool zero = false;
       // A stretch of neighbours that are all zero, or all not.
-      for (; it != f->pages.end() && !it->second->writing && it->first == first + run.size(); ++it) {
+      for (; it != f->pages.end() && !it->second->writing && it->first == first + run.size();
+           ++it) {
         bool const is_zero_page = is_zero(it->second->bytes.span());
         if (run.empty()) zero = is_zero_page;
         if (is_zero_page != zero) break;
@@ -185,7 +194,8 @@ Status LayerImpl::flush_file(Inode inode, IoBatch& batch) {
         continue;
       }
       std::uint64_t const end = first + run.size();
-      LCFS_TRY_ASSIGN(std::uint64_t const removed, unmap(inode, first * kBlockSize, end * kBlockSize));
+      LCFS_TRY_ASSIGN(std::uint64_t const removed,
+                      unmap(inode, first * kBlockSize, end * kBlockSize));
       f->attr.blocks -= removed;
       drop_pages(*f, first, end);
       it = f->pages.lower_bound(end);
@@ -236,7 +246,8 @@ Status LayerImpl::flush_now(std::optional<Inode> inode) {
   return write_out(batch, ticket, std::move(result));
 }
 
-// The second half of a flush outside checkpoints: what was placed goes to the device, and the ticket is given back.
+// The second half of a flush outside checkpoints: what was placed goes to the device, and the
+// ticket is given back.
 Status LayerImpl::write_out(IoBatch const& batch, std::uint64_t ticket, Status result) {
   if (result && !batch.pieces.empty()) {
     result = store_.write_data(batch);

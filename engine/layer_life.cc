@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers: life cycle.  What the store does with a layer as a whole: freeze, hand over, commit, remove.
+// Layers: life cycle.  What the store does with a layer as a whole: freeze, hand over, commit,
+// remove.
 #include <cerrno>
 
 #include "engine/layer_change.h"
@@ -8,7 +9,8 @@ namespace lcfs {
 
 LayerImpl::~LayerImpl() {
   if (!removed_) return;
-  // Whoever let go of it last may hold any lock, and its base may be the last of a long row: the next checkpoint does the rest.
+  // Whoever let go of it last may hold any lock, and its base may be the last of a long row: the
+  // next checkpoint does the rest.
   Lock lock(store_.gone_mu);
   store_.released.push_back({id(), std::move(base_)});
 }
@@ -23,7 +25,9 @@ LayerSpace LayerImpl::space_now() const {
 }
 
 LayerIo LayerImpl::io() const {
-  auto const get = [](std::atomic<std::uint64_t> const& n) { return n.load(std::memory_order_relaxed); };
+  auto const get = [](std::atomic<std::uint64_t> const& n) {
+    return n.load(std::memory_order_relaxed);
+  };
   return {get(reads_), get(read_bytes_), get(writes_), get(written_bytes_)};
 }
 
@@ -45,7 +49,8 @@ Status LayerImpl::freeze(LayerId expected) {
     quota_.set_limit(0);
     return {};
   }();
-  // Children read inherited data from the device, so it must be there before the first of them can exist.
+  // Children read inherited data from the device, so it must be there before the first of them can
+  // exist.
   return write_out(batch, ticket, std::move(result));
 }
 
@@ -83,7 +88,8 @@ Result<Handover> LayerImpl::split(LayerId id) {
   LCFS_TRY(begin_change(Urgency::kOrdinary));
   Handover h;
   LCFS_TRY(fill(h));
-  // All that it owned is the frozen layer's now: inherited, so never freed or changed in place here again (I3).
+  // All that it owned is the frozen layer's now: inherited, so never freed or changed in place here
+  // again (I3).
   id_.store(id, std::memory_order_relaxed);
   space_.set_owner(id);
   own_blocks_ = 0;
@@ -106,8 +112,9 @@ void LayerImpl::discard() {
   files_.clear();
   dirty_files_.clear();
   count_dirty(-static_cast<std::int64_t>(dirty_pages_));
-  // What was taken since the last checkpoint belongs to nothing durable; what was freed stays with the runs that are
-  // given back as a whole.  Writes of it may be under way, so it waits like everything freed.
+  // What was taken since the last checkpoint belongs to nothing durable; what was freed stays with
+  // the runs that are given back as a whole.  Writes of it may be under way, so it waits like
+  // everything freed.
   {
     Lock dirty(store_.dirty_mu);
     store_.space.pend(space_.take_allocated(), store_.generation);
@@ -124,7 +131,8 @@ std::vector<Extent> LayerImpl::take_space() {
   normalize(all);
   normalize(freed);
   auto kept = subtract(all, freed);
-  store_.space.give_back(freed, false);  // sealed, written and replaced within the same transaction: nobody names them
+  store_.space.give_back(
+      freed, false);  // sealed, written and replaced within the same transaction: nobody names them
   return kept;
 }
 

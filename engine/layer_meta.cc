@@ -43,19 +43,23 @@ Status LayerImpl::begin_change(Urgency urgency) {
 }
 
 void LayerImpl::count_nodes() {
-  own_blocks_ = static_cast<std::uint64_t>(static_cast<std::int64_t>(own_blocks_) + space_.take_net());
+  own_blocks_ =
+      static_cast<std::uint64_t>(static_cast<std::int64_t>(own_blocks_) + space_.take_net());
   quota_.set_own(own_blocks_);
-  used_blocks_ = static_cast<std::uint64_t>(static_cast<std::int64_t>(used_blocks_) + tree_.take_used_delta());
+  used_blocks_ =
+      static_cast<std::uint64_t>(static_cast<std::int64_t>(used_blocks_) + tree_.take_used_delta());
 }
 
 void LayerImpl::free_blocks(std::uint64_t block, std::uint64_t count, std::uint64_t owner) {
   used_blocks_ -= count;
-  if (owner == id()) space_.free({block, count});  // inherited blocks are just no longer pointed to (I3)
+  if (owner == id())
+    space_.free({block, count});  // inherited blocks are just no longer pointed to (I3)
 }
 
 Status LayerImpl::spill_if_large() {
   if (tree_.dirty_nodes() * kNodeSize <= store_.options.dirty_nodes) return {};
-  // Written early, and changed again only by copy: memory stays bounded however much one generation changes (I7).
+  // Written early, and changed again only by copy: memory stays bounded however much one generation
+  // changes (I7).
   return store_.write_nodes(tree_.seal());
 }
 
@@ -126,7 +130,8 @@ Result<InodeInfo> LayerImpl::load_dir(Inode inode) const {
 }
 
 Status LayerImpl::store(Inode inode, InodeInfo const& info) {
-  // While data is not placed, the record in the tree must not say more than the tree has: the attributes wait with the data.
+  // While data is not placed, the record in the tree must not say more than the tree has: the
+  // attributes wait with the data.
   if (auto* f = state(inode); f != nullptr && f->dirty_pages != 0) {
     f->attr = info;
     f->attr_dirty = true;
@@ -141,8 +146,10 @@ Status LayerImpl::store(Inode inode, InodeInfo const& info) {
 Attr LayerImpl::shown(Inode inode, InodeInfo info) const {
   auto const* f = peek(inode);
   if (f == nullptr || f->dirty_pages == 0) return {inode, info};
-  if (info.size <= kInlineMax && info.blocks == 0) return {inode, info};  // it will stand in its leaf
-  info.blocks = std::max(info.blocks, std::min(info.blocks + f->dirty_pages, round_up(info.size) / kBlockSize));
+  if (info.size <= kInlineMax && info.blocks == 0)
+    return {inode, info};  // it will stand in its leaf
+  info.blocks = std::max(info.blocks,
+                         std::min(info.blocks + f->dirty_pages, round_up(info.size) / kBlockSize));
   return {inode, info, false};
 }
 
@@ -154,25 +161,27 @@ Result<Attr> LayerImpl::getattr(Inode inode) {
 
 Result<Attr> LayerImpl::setattr(Inode inode, SetAttr const& set) {
   bool const shrinks = set.size.has_value();
-  return change(kOperationBlocks, shrinks ? Urgency::kEmergency : Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
-    LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
-    auto const now = now_timestamp();
-    if (set.size) {
-      if (S_ISDIR(info.mode)) return fs_error(EISDIR);
-      if (!S_ISREG(info.mode)) return fs_error(EINVAL);
-      if (*set.size > kMaxFileSize) return fs_error(EFBIG);
-      LCFS_TRY(do_truncate(inode, info, *set.size));
-      info.mtime = now;
-    }
-    if (set.permissions) info.mode = (info.mode & S_IFMT) | (*set.permissions & 07777);
-    if (set.uid) info.uid = *set.uid;
-    if (set.gid) info.gid = *set.gid;
-    if (set.atime) info.atime = *set.atime;
-    if (set.mtime) info.mtime = *set.mtime;
-    info.ctime = set.ctime ? *set.ctime : now;
-    LCFS_TRY(store(inode, info));
-    return shown(inode, info);
-  });
+  return change(kOperationBlocks, shrinks ? Urgency::kEmergency : Urgency::kOrdinary,
+                [&]() LCFS_NO_TSA -> Result<Attr> {
+                  LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
+                  auto const now = now_timestamp();
+                  if (set.size) {
+                    if (S_ISDIR(info.mode)) return fs_error(EISDIR);
+                    if (!S_ISREG(info.mode)) return fs_error(EINVAL);
+                    if (*set.size > kMaxFileSize) return fs_error(EFBIG);
+                    LCFS_TRY(do_truncate(inode, info, *set.size));
+                    info.mtime = now;
+                  }
+                  if (set.permissions)
+                    info.mode = (info.mode & S_IFMT) | (*set.permissions & 07777);
+                  if (set.uid) info.uid = *set.uid;
+                  if (set.gid) info.gid = *set.gid;
+                  if (set.atime) info.atime = *set.atime;
+                  if (set.mtime) info.mtime = *set.mtime;
+                  info.ctime = set.ctime ? *set.ctime : now;
+                  LCFS_TRY(store(inode, info));
+                  return shown(inode, info);
+                });
 }
 
 // What Linux does in setattr_should_drop_suidgid(), and its security modules beside it.
@@ -218,12 +227,13 @@ Status LayerImpl::remove_inode(Inode inode) {
 
 Status LayerImpl::remove_inodes(Inode first, Inode last) {
   inodes_ -= last - first + 1;
-  return tree_.erase_range({first, 0, 0}, {last, 0xff, ~0ull}, [&](Key const& key, Bytes value) LCFS_NO_TSA -> Status {
-    if (key.kind != kExtent) return {};
-    LCFS_TRY_ASSIGN(auto const extent, parse_extent(key, value, store_.space.total()));
-    free_blocks(extent.block, extent.count, extent.owner);
-    return {};
-  });
+  return tree_.erase_range(
+      {first, 0, 0}, {last, 0xff, ~0ull}, [&](Key const& key, Bytes value) LCFS_NO_TSA -> Status {
+        if (key.kind != kExtent) return {};
+        LCFS_TRY_ASSIGN(auto const extent, parse_extent(key, value, store_.space.total()));
+        free_blocks(extent.block, extent.count, extent.owner);
+        return {};
+      });
 }
 
 Status LayerImpl::fsync(Inode inode) {

@@ -16,23 +16,28 @@ Status check_name(std::string_view name) {
   if (name.empty()) return fs_error(ENOENT);
   if (name.size() > kMaxName) return fs_error(ENAMETOOLONG);
   if (name == "." || name == "..") return fs_error(EEXIST);
-  if (name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos) return fs_error(EINVAL);
+  if (name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos)
+    return fs_error(EINVAL);
   return {};
 }
 
-std::uint8_t dirent_type(std::uint32_t mode) { return static_cast<std::uint8_t>((mode & S_IFMT) >> 12); }
+std::uint8_t dirent_type(std::uint32_t mode) {
+  return static_cast<std::uint8_t>((mode & S_IFMT) >> 12);
+}
 
 constexpr std::uint32_t kMaxLinks = 0x7fffffff;
 
 }  // namespace
 
-Result<std::optional<DirentInfo>> LayerImpl::find_entry(Inode directory, std::string_view name, Record& hold) const {
+Result<std::optional<DirentInfo>> LayerImpl::find_entry(Inode directory, std::string_view name,
+                                                        Record& hold) const {
   if (name.size() > kMaxName) return fs_error(ENAMETOOLONG);
   auto match = [&](Key const& key, Bytes value) -> Result<bool> {
     LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
     return d.name == name;
   };
-  LCFS_TRY_ASSIGN(auto p, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
+  LCFS_TRY_ASSIGN(auto p,
+                  probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
   if (!p.found) return std::optional<DirentInfo>{};
   hold = std::move(*p.found);
   LCFS_TRY_ASSIGN(DirentInfo const d, parse_dirent(hold.key, hold.value));
@@ -67,11 +72,12 @@ Result<Inode> LayerImpl::parent_of(Inode directory) {
 Result<std::vector<std::pair<Inode, std::string>>> LayerImpl::names_of(Inode inode) {
   ReadLock lock(mu_);
   std::vector<std::pair<Inode, std::string>> out;
-  LCFS_TRY(scan(tree_, {inode, kParent, 0}, {inode, kParent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
-    out.emplace_back(p.directory, p.name);
-    return true;
-  }));
+  LCFS_TRY(scan(tree_, {inode, kParent, 0}, {inode, kParent, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
+                  out.emplace_back(p.directory, p.name);
+                  return true;
+                }));
   return out;
 }
 
@@ -109,17 +115,22 @@ Result<Key> LayerImpl::free_entry(Inode directory, std::string_view name) const 
     LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
     return d.name == name;
   };
-  LCFS_TRY_ASSIGN(auto const p, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
+  LCFS_TRY_ASSIGN(auto const p,
+                  probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, match));
   if (p.found) return fs_error(EEXIST);
   if (!p.free) return fs_error(ENOSPC);
   return *p.free;
 }
 
 // Puts the entry and the child's back-reference.  The directory's size and times are the caller's.
-Status LayerImpl::add_entry(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) {
+Status LayerImpl::add_entry(Inode directory, std::string_view name, Inode inode,
+                            std::uint32_t mode) {
   auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
-  LCFS_TRY_ASSIGN(auto const at, probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
-  LCFS_TRY_ASSIGN(auto const back, probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, never));
+  LCFS_TRY_ASSIGN(auto const at,
+                  probe(tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
+  LCFS_TRY_ASSIGN(
+      auto const back,
+      probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, never));
   if (!at.free || !back.free) return fs_error(ENOSPC);
   LCFS_TRY(tree_.put(*at.free, as_bytes(encode_dirent({inode, dirent_type(mode), name}))));
   return tree_.put(*back.free, as_bytes(encode_parent({directory, name})));
@@ -128,7 +139,8 @@ Status LayerImpl::add_entry(Inode directory, std::string_view name, Inode inode,
 Status LayerImpl::remove_entry(Inode directory, std::string_view name, Inode inode) {
   Record hold;
   LCFS_TRY_ASSIGN(auto const entry, find_entry(directory, name, hold));
-  if (!entry) return Error{Errc::kCorrupt, "directory entry vanished", 0, store_.device.name(), kNoOffset};
+  if (!entry)
+    return Error{Errc::kCorrupt, "directory entry vanished", 0, store_.device.name(), kNoOffset};
   Key const entry_key = hold.key;
   hold = {};
   LCFS_TRY(tree_.erase_range(entry_key, entry_key, nullptr));
@@ -140,13 +152,18 @@ Status LayerImpl::remove_back_reference(Inode directory, std::string_view name, 
     LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
     return p.directory == directory && p.name == name;
   };
-  LCFS_TRY_ASSIGN(auto const back, probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, match));
-  if (!back.found) return Error{Errc::kCorrupt, "entry without back-reference", 0, store_.device.name(), kNoOffset};
+  LCFS_TRY_ASSIGN(
+      auto const back,
+      probe(tree_, {inode, kParent, parent_key(store_.hash_seed, directory, name)}, 1, match));
+  if (!back.found)
+    return Error{Errc::kCorrupt, "entry without back-reference", 0, store_.device.name(),
+                 kNoOffset};
   Key const back_key = back.found->key;
   return tree_.erase_range(back_key, back_key, nullptr);
 }
 
-Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNode const& node, std::string_view target) {
+Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNode const& node,
+                                  std::string_view target) {
   LCFS_TRY(check_name(name));
   LCFS_TRY_ASSIGN(InodeInfo dir, load_dir(directory));
   if (dir.nlink == 0) return fs_error(ENOENT);
@@ -167,9 +184,11 @@ Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNod
   info.atime = info.mtime = info.ctime = info.btime = now_timestamp();
   Inode const inode = store_.next_inode.fetch_add(1);
   LCFS_TRY(tree_.put(entry_key, as_bytes(encode_dirent({inode, dirent_type(info.mode), name}))));
-  // Numbers only grow, and those of other layers are never put into this tree: new records stand behind all others.
+  // Numbers only grow, and those of other layers are never put into this tree: new records stand
+  // behind all others.
   LCFS_TRY(tree_.append({inode, kInode, 0}, encode_inode(info)));
-  LCFS_TRY(tree_.append({inode, kParent, parent_key(store_.hash_seed, directory, name)}, as_bytes(encode_parent({directory, name}))));
+  LCFS_TRY(tree_.append({inode, kParent, parent_key(store_.hash_seed, directory, name)},
+                        as_bytes(encode_parent({directory, name}))));
   LCFS_TRY(put_new_xattrs(inode, node));
   if (!target.empty()) LCFS_TRY(tree_.put({inode, kInline, 0}, as_bytes(target)));
   ++inodes_;
@@ -182,7 +201,12 @@ Result<Attr> LayerImpl::new_inode(Inode directory, std::string_view name, NewNod
 
 Result<Attr> LayerImpl::create(Inode directory, std::string_view name, NewNode const& node) {
   switch (node.mode & S_IFMT) {
-    case S_IFREG: case S_IFDIR: case S_IFCHR: case S_IFBLK: case S_IFIFO: case S_IFSOCK: break;
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK: break;
     default: return fs_error(EINVAL);
   }
   if ((node.mode & ~(static_cast<std::uint32_t>(S_IFMT) | 07777u)) != 0) return fs_error(EINVAL);
@@ -191,15 +215,17 @@ Result<Attr> LayerImpl::create(Inode directory, std::string_view name, NewNode c
                 [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, node, {}); });
 }
 
-Result<Attr> LayerImpl::symlink(Inode directory, std::string_view name, std::string_view target, NewNode const& node) {
+Result<Attr> LayerImpl::symlink(Inode directory, std::string_view name, std::string_view target,
+                                NewNode const& node) {
   if (target.empty()) return fs_error(ENOENT);
   if (target.size() > kMaxSymlink) return fs_error(ENAMETOOLONG);
   if (target.find('\0') != std::string_view::npos) return fs_error(EINVAL);
   LCFS_TRY(check_new_xattrs(node));
   NewNode n = node;
   n.mode = S_IFLNK | 0777;
-  return change(new_node_blocks(node), Urgency::kOrdinary,
-                [&]() LCFS_NO_TSA -> Result<Attr> { return new_inode(directory, name, n, target); });
+  return change(new_node_blocks(node), Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Result<Attr> {
+    return new_inode(directory, name, n, target);
+  });
 }
 
 Result<Attr> LayerImpl::tmpfile(NewNode const& node) {
@@ -288,8 +314,8 @@ Status LayerImpl::do_unlink(Inode directory, std::string_view name, bool want_di
   return store(inode, info);
 }
 
-// A name of which all records are in nodes of the layer itself: those that go with it are copied, if they are, in place of others that are
-// given back.
+// A name of which all records are in nodes of the layer itself: those that go with it are copied,
+// if they are, in place of others that are given back.
 bool LayerImpl::is_own(Inode directory, std::string_view name) const {
   ReadLock lock(mu_);
   Record hold;
@@ -297,11 +323,13 @@ bool LayerImpl::is_own(Inode directory, std::string_view name) const {
   if (!entry || !*entry) return false;
   auto own = [&](Key const& key) LCFS_NO_TSA {
     Tree::Cursor c(tree_);
-    if (!c.seek_floor(key) || (!c.valid() && !c.seek(key))) return false;  // orphans come before all else
+    if (!c.seek_floor(key) || (!c.valid() && !c.seek(key)))
+      return false;  // orphans come before all else
     return c.valid() && c.node()->read().header().owner.get() == id();
   };
   Inode const inode = (*entry)->inode;
-  return own(hold.key) && own({directory, kInode, 0}) && own({inode, kInode, 0}) && own({inode, kParent, parent_key(store_.hash_seed, directory, name)}) &&
+  return own(hold.key) && own({directory, kInode, 0}) && own({inode, kInode, 0}) &&
+         own({inode, kParent, parent_key(store_.hash_seed, directory, name)}) &&
          own({0, kOrphan, inode});
 }
 
@@ -319,12 +347,15 @@ Status LayerImpl::rmdir(Inode directory, std::string_view name) {
                 [&]() LCFS_NO_TSA -> Status { return do_unlink(directory, name, true); });
 }
 
-Status LayerImpl::rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how, Owner whiteout) {
-  return change(2 * kOperationBlocks, Urgency::kOrdinary,
-                [&]() LCFS_NO_TSA -> Status { return do_rename(from, name, to, new_name, how, whiteout); });
+Status LayerImpl::rename(Inode from, std::string_view name, Inode to, std::string_view new_name,
+                         Rename how, Owner whiteout) {
+  return change(2 * kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
+    return do_rename(from, name, to, new_name, how, whiteout);
+  });
 }
 
-Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name, Rename how, Owner whiteout) {
+Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::string_view new_name,
+                            Rename how, Owner whiteout) {
   for (auto const n : {name, new_name}) {
     if (n == "." || n == "..") return fs_error(EBUSY);
     LCFS_TRY(check_name(n));
@@ -367,8 +398,10 @@ Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::st
       if (onto_dir && replaced_info.size != 0) return fs_error(ENOTEMPTY);
     }
   }
-  // Changes begin.  Each step leaves sizes and link counts right, so the order between them does not matter.
-  auto adjust = [&](Inode directory, std::int64_t entries, std::int64_t subdirs) LCFS_NO_TSA -> Status {
+  // Changes begin.  Each step leaves sizes and link counts right, so the order between them does
+  // not matter.
+  auto adjust = [&](Inode directory, std::int64_t entries, std::int64_t subdirs)
+                    LCFS_NO_TSA -> Status {
     LCFS_TRY_ASSIGN(InodeInfo d, load(directory));
     d.size = static_cast<std::uint64_t>(static_cast<std::int64_t>(d.size) + entries);
     d.nlink = static_cast<std::uint32_t>(static_cast<std::int64_t>(d.nlink) + subdirs);
@@ -394,7 +427,8 @@ Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::st
   if (replaced != 0) {
     replaced_info.ctime = now;
     replaced_info.nlink = S_ISDIR(replaced_info.mode) ? 0 : replaced_info.nlink - 1;
-    LCFS_TRY(replaced_info.nlink == 0 ? unlinked(replaced, replaced_info) : store(replaced, replaced_info));
+    LCFS_TRY(replaced_info.nlink == 0 ? unlinked(replaced, replaced_info)
+                                      : store(replaced, replaced_info));
   }
   if (how == Rename::kWhiteout) {
     LCFS_TRY(new_inode(from, name, NewNode{S_IFCHR, whiteout.uid, whiteout.gid, 0}, {}));
@@ -406,7 +440,8 @@ Status LayerImpl::do_rename(Inode from, std::string_view name, Inode to, std::st
 // Listing
 
 // At most `most` entries behind `cookie`.
-Status LayerImpl::list(Inode directory, std::uint64_t cookie, std::size_t most, bool attrs, std::vector<Listed>& into) const {
+Status LayerImpl::list(Inode directory, std::uint64_t cookie, std::size_t most, bool attrs,
+                       std::vector<Listed>& into) const {
   ReadLock lock(mu_);
   Tree::Cursor cursor(tree_);
   LCFS_TRY_ASSIGN(InodeInfo const info, load_near(cursor, directory));
@@ -414,18 +449,21 @@ Status LayerImpl::list(Inode directory, std::uint64_t cookie, std::size_t most, 
   if (cookie == ~0ull) return {};
   into.reserve(most);
   LCFS_TRY(cursor.seek_near({directory, kDirent, cookie + 1}));
-  while (into.size() < most && cursor.valid() && cursor.key().inode == directory && cursor.key().kind == kDirent) {
+  while (into.size() < most && cursor.valid() && cursor.key().inode == directory &&
+         cursor.key().kind == kDirent) {
     Key const key = cursor.key();
     LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, cursor.value()));
     into.push_back({{d.inode, d.type, std::string(d.name), key.offset}, {}});
     LCFS_TRY(cursor.next());
   }
   if (!attrs) return {};
-  // Entries come in the order of their hashes; files that were made together stand together: by number, a leaf tells of many.
+  // Entries come in the order of their hashes; files that were made together stand together: by
+  // number, a leaf tells of many.
   std::vector<Listed*> by_inode;
   by_inode.reserve(into.size());
   for (auto& l : into) by_inode.push_back(&l);
-  std::sort(by_inode.begin(), by_inode.end(), [](Listed const* a, Listed const* b) { return a->entry.inode < b->entry.inode; });
+  std::sort(by_inode.begin(), by_inode.end(),
+            [](Listed const* a, Listed const* b) { return a->entry.inode < b->entry.inode; });
   for (auto* l : by_inode) {
     LCFS_TRY_ASSIGN(InodeInfo const of_entry, load_near(cursor, l->entry.inode));
     l->attr = shown(l->entry.inode, of_entry);
@@ -433,8 +471,8 @@ Status LayerImpl::list(Inode directory, std::uint64_t cookie, std::size_t most, 
   return {};
 }
 
-// In batches, so that the lock is not held while the caller works; cookies make them seamless.  Small ones first: a server's
-// reply may hold only a few.
+// In batches, so that the lock is not held while the caller works; cookies make them seamless.
+// Small ones first: a server's reply may hold only a few.
 template <class Take>
 Status LayerImpl::walk(Inode directory, std::uint64_t cookie, bool attrs, Take const& take) const {
   constexpr std::size_t kFirst = 32, kMost = 256;
@@ -450,7 +488,8 @@ Status LayerImpl::walk(Inode directory, std::uint64_t cookie, bool attrs, Take c
   }
 }
 
-Status LayerImpl::readdir(Inode directory, std::uint64_t cookie, std::function<bool(DirEntry const&)> const& take) {
+Status LayerImpl::readdir(Inode directory, std::uint64_t cookie,
+                          std::function<bool(DirEntry const&)> const& take) {
   return walk(directory, cookie, false, [&](Listed const& l) { return take(l.entry); });
 }
 

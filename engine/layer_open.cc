@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layers: what keeps an inode that has no name: open() and hold_unlinked().
-// An orphan record says on the device that such an inode is there, so that a crash does not keep it.
+// An orphan record says on the device that such an inode is there, so that a crash does not keep
+// it.
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -45,7 +46,8 @@ Status LayerImpl::unlinked(Inode inode, InodeInfo& info) {
 Status LayerImpl::let_go_locked(Inode inode, Keeper keeper) {
   auto* f = state(inode);
   bool const held = keeper == Keeper::kHeld;
-  if (f == nullptr || (held ? !f->held : f->opens == 0)) return held ? Status{} : Status(fs_error(EBADF));
+  if (f == nullptr || (held ? !f->held : f->opens == 0))
+    return held ? Status{} : Status(fs_error(EBADF));
   if (held ? f->opens == 0 : (f->opens == 1 && !f->held)) {
     auto const info = load(inode);
     if (info && info->nlink == 0 && !frozen()) {
@@ -65,14 +67,16 @@ Status LayerImpl::let_go_locked(Inode inode, Keeper keeper) {
 
 Status LayerImpl::let_go(Inode inode, Keeper keeper) {
   {
-    // Mostly nothing is to be removed: then no space is promised, and a read-only store or frozen layer is no obstacle.
+    // Mostly nothing is to be removed: then no space is promised, and a read-only store or frozen
+    // layer is no obstacle.
     WriteLock lock(mu_);
     auto const* f = state(inode);
     auto const info = load(inode);
     bool const last = f != nullptr && f->opens + (f->held ? 1 : 0) == 1;
     if (!last || !info || info->nlink != 0 || frozen()) return let_go_locked(inode, keeper);
   }
-  return change(kOperationBlocks, Urgency::kOwnRemoval, [&]() LCFS_NO_TSA -> Status { return let_go_locked(inode, keeper); });
+  return change(kOperationBlocks, Urgency::kOwnRemoval,
+                [&]() LCFS_NO_TSA -> Status { return let_go_locked(inode, keeper); });
 }
 
 Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
@@ -80,11 +84,12 @@ Status LayerImpl::release(Inode inode) { return let_go(inode, Keeper::kOpen); }
 void LayerImpl::await_forgotten() {
   forget_left_over();
   about_to_wait();
-  // A kernel tells when it has nothing more urgent to say.  While files go, more may; a large one takes its time.  Who waited in vain
-  // spares the next ones that: somebody has the files open.
+  // A kernel tells when it has nothing more urgent to say.  While files go, more may; a large one
+  // takes its time.  Who waited in vain spares the next ones that: somebody has the files open.
   constexpr int kPatience = 300, kLittle = 15;  // ms
   constexpr auto kVain = std::chrono::seconds(1);
-  bool const hopeless = std::chrono::steady_clock::now().time_since_epoch() < vain_until_.load(std::memory_order_relaxed);
+  bool const hopeless = std::chrono::steady_clock::now().time_since_epoch() <
+                        vain_until_.load(std::memory_order_relaxed);
   bool vain = true;
   for (int left = hopeless ? kLittle : kPatience; left > 0; --left) {
     std::uint64_t const before = held_.load(std::memory_order_acquire);
@@ -95,7 +100,9 @@ void LayerImpl::await_forgotten() {
     vain = false;
     left = kLittle;
   }
-  if (vain) vain_until_.store((std::chrono::steady_clock::now() + kVain).time_since_epoch(), std::memory_order_relaxed);
+  if (vain)
+    vain_until_.store((std::chrono::steady_clock::now() + kVain).time_since_epoch(),
+                      std::memory_order_relaxed);
 }
 
 Status LayerImpl::forget(Inode inode) {
@@ -121,7 +128,8 @@ void LayerImpl::forget_left_over() {
     WriteLock lock(mu_);
     inodes.swap(left_over_);
   }
-  for (Inode const inode : inodes) static_cast<void>(forget(inode));  // what fails again is left over again
+  for (Inode const inode : inodes)
+    static_cast<void>(forget(inode));  // what fails again is left over again
 }
 
 Status LayerImpl::hold_unlinked(bool on) {
@@ -147,10 +155,11 @@ Status LayerImpl::remove_orphans() {
   {
     ReadLock lock(mu_);
     if (frozen()) return {};
-    LCFS_TRY(scan(tree_, {0, kOrphan, 0}, {0, kOrphan, ~0ull}, [&](Key const& key, Bytes) LCFS_NO_TSA -> Result<bool> {
-      if (!kept(key.offset)) orphans.push_back(key.offset);
-      return true;
-    }));
+    LCFS_TRY(scan(tree_, {0, kOrphan, 0}, {0, kOrphan, ~0ull},
+                  [&](Key const& key, Bytes) LCFS_NO_TSA -> Result<bool> {
+                    if (!kept(key.offset)) orphans.push_back(key.offset);
+                    return true;
+                  }));
   }
   for (Inode const inode : orphans) {
     LCFS_TRY(change(kOperationBlocks, Urgency::kOwnRemoval, [&]() LCFS_NO_TSA -> Status {

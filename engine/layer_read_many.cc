@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers: many reads at once.  Planned as single ones are (layer_read.cc), then sorted by place: files that came in one after the other
-// lie one behind the other, so what would be a device read each becomes a few large ones.
+// Layers: many reads at once.  Planned as single ones are (layer_read.cc), then sorted by place:
+// files that came in one after the other lie one behind the other, so what would be a device read
+// each becomes a few large ones.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -15,11 +16,13 @@ namespace lcfs {
 
 namespace {
 constexpr std::uint64_t kGroupBlocks = 512;  // of one device read: 2 MiB
-constexpr std::uint64_t kGapBlocks = 4;      // that nobody asked for are read along, rather than read twice
+constexpr std::uint64_t kGapBlocks =
+    4;  // that nobody asked for are read along, rather than read twice
 }  // namespace
 
 Status LayerImpl::run_plans(std::vector<ManyPiece>& pieces) const {
-  std::sort(pieces.begin(), pieces.end(), [](ManyPiece const& a, ManyPiece const& b) { return a.piece.block < b.piece.block; });
+  std::sort(pieces.begin(), pieces.end(),
+            [](ManyPiece const& a, ManyPiece const& b) { return a.piece.block < b.piece.block; });
   AlignedBuffer buffer;
   for (std::size_t i = 0; i < pieces.size();) {
     std::uint64_t const first = pieces[i].piece.block;
@@ -31,17 +34,20 @@ Status LayerImpl::run_plans(std::vector<ManyPiece>& pieces) const {
       end = std::max(end, p.block + p.count);
     }
     std::size_t const bytes = (end - first) * kBlockSize;
-    if (buffer.size() < bytes) buffer = AlignedBuffer(std::max<std::size_t>(bytes, kGroupBlocks * kBlockSize));
+    if (buffer.size() < bytes)
+      buffer = AlignedBuffer(std::max<std::size_t>(bytes, kGroupBlocks * kBlockSize));
     LCFS_TRY(store_.device.read(first * kBlockSize, buffer.span().first(bytes)));
     for (; i < to; ++i) {
       auto const& p = pieces[i].piece;
-      auto const blocks = buffer.span().subspan((p.block - first) * kBlockSize, p.count * kBlockSize);
+      auto const blocks =
+          buffer.span().subspan((p.block - first) * kBlockSize, p.count * kBlockSize);
       for (std::uint64_t k = 0; store_.options.verify_data && k < p.count; ++k) {
         if (crc32c(blocks.subspan(k * kBlockSize, kBlockSize)) != pieces[i].sums[k]) {  // I6
-          return Error{Errc::kCorrupt,
-                       fmt::format("data checksum of layer {}, inode {}, file offset {} does not match", id(), pieces[i].inode,
-                                   p.file_offset + k * kBlockSize),
-                       EIO, store_.device.name(), (p.block + k) * kBlockSize};
+          return Error{
+              Errc::kCorrupt,
+              fmt::format("data checksum of layer {}, inode {}, file offset {} does not match",
+                          id(), pieces[i].inode, p.file_offset + k * kBlockSize),
+              EIO, store_.device.name(), (p.block + k) * kBlockSize};
         }
       }
       std::memcpy(p.into.data(), blocks.data() + p.skip, p.into.size());
@@ -64,7 +70,8 @@ Status LayerImpl::read_many(std::span<ReadRequest const> requests) {
       for (std::size_t i = 0; i < requests.size(); ++i) {
         auto const& r = requests[i];
         LCFS_TRY_ASSIGN(InodeInfo const info, load_near(c, r.inode));
-        if (!S_ISREG(info.mode) || r.offset > info.size || r.into.size() > info.size - r.offset) return fs_error(EINVAL);
+        if (!S_ISREG(info.mode) || r.offset > info.size || r.into.size() > info.size - r.offset)
+          return fs_error(EINVAL);
         if (r.into.empty()) continue;
         LCFS_TRY(plan_read(c, r.inode, r.offset, r.into, plans[i]));
         std::uint32_t const* sum = plans[i].sums.data();

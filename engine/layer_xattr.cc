@@ -10,16 +10,18 @@ namespace lcfs {
 namespace {
 constexpr std::uint64_t kChunkMask = 0xff;
 constexpr std::uint64_t kXattrBlocks = 16;  // a leaf, its copy, and a split of each
-}
+}  // namespace
 
-Result<std::optional<Key>> LayerImpl::find_xattr(Tree::Cursor& cursor, Inode inode, std::string_view name,
+Result<std::optional<Key>> LayerImpl::find_xattr(Tree::Cursor& cursor, Inode inode,
+                                                 std::string_view name,
                                                  std::optional<Key>* free) const {
   if (name.empty() || name.size() > kMaxName) return fs_error(ERANGE);
   auto match = [&](Key const& key, Bytes value) -> Result<bool> {
     LCFS_TRY_ASSIGN(auto const x, parse_xattr(key, value));
     return x.name == name;
   };
-  LCFS_TRY_ASSIGN(auto const p, probe(cursor, {inode, kXattr, xattr_key(store_.hash_seed, name)}, kXattrProbeStep, match));
+  LCFS_TRY_ASSIGN(auto const p, probe(cursor, {inode, kXattr, xattr_key(store_.hash_seed, name)},
+                                      kXattrProbeStep, match));
   if (free != nullptr) *free = p.free;
   return p.found ? std::optional(p.found->key) : std::nullopt;
 }
@@ -27,22 +29,25 @@ Result<std::optional<Key>> LayerImpl::find_xattr(Tree::Cursor& cursor, Inode ino
 Result<std::string> LayerImpl::xattr_value(Key const& key) const {
   std::string out;
   std::uint32_t size = 0;
-  LCFS_TRY(scan(tree_, key, {key.inode, kXattr, key.offset | kChunkMask}, [&](Key const& at, Bytes value) -> Result<bool> {
-    if (at == key) {
-      LCFS_TRY_ASSIGN(auto const x, parse_xattr(at, value));
-      size = x.value_size;
-      value = x.first;
-    }
-    out.append(reinterpret_cast<char const*>(value.data()), value.size());
-    return out.size() < size;
-  }));
-  if (out.size() != size) return Error{Errc::kCorrupt, "xattr value is incomplete", 0, store_.device.name(), kNoOffset};
+  LCFS_TRY(scan(tree_, key, {key.inode, kXattr, key.offset | kChunkMask},
+                [&](Key const& at, Bytes value) -> Result<bool> {
+                  if (at == key) {
+                    LCFS_TRY_ASSIGN(auto const x, parse_xattr(at, value));
+                    size = x.value_size;
+                    value = x.first;
+                  }
+                  out.append(reinterpret_cast<char const*>(value.data()), value.size());
+                  return out.size() < size;
+                }));
+  if (out.size() != size)
+    return Error{Errc::kCorrupt, "xattr value is incomplete", 0, store_.device.name(), kNoOffset};
   return out;
 }
 
 Result<std::string> LayerImpl::getxattr(Inode inode, std::string_view name) {
   ReadLock lock(mu_);
-  // Attributes stand behind their inode, mostly in the same leaf: one way down the tree tells that there are none.
+  // Attributes stand behind their inode, mostly in the same leaf: one way down the tree tells that
+  // there are none.
   Tree::Cursor cursor(tree_);
   LCFS_TRY(load_near(cursor, inode));
   LCFS_TRY_ASSIGN(auto const key, find_xattr(cursor, inode, name, nullptr));
@@ -54,16 +59,18 @@ Result<std::vector<std::string>> LayerImpl::listxattr(Inode inode) {
   ReadLock lock(mu_);
   LCFS_TRY(load(inode));
   std::vector<std::string> names;
-  LCFS_TRY(scan(tree_, {inode, kXattr, 0}, {inode, kXattr, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    if ((key.offset & kChunkMask) != 0) return true;
-    LCFS_TRY_ASSIGN(auto const x, parse_xattr(key, value));
-    names.emplace_back(x.name);
-    return true;
-  }));
+  LCFS_TRY(scan(tree_, {inode, kXattr, 0}, {inode, kXattr, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  if ((key.offset & kChunkMask) != 0) return true;
+                  LCFS_TRY_ASSIGN(auto const x, parse_xattr(key, value));
+                  names.emplace_back(x.name);
+                  return true;
+                }));
   return names;
 }
 
-Status LayerImpl::put_xattr(Inode inode, std::string_view name, std::string_view value, XattrMode mode) {
+Status LayerImpl::put_xattr(Inode inode, std::string_view name, std::string_view value,
+                            XattrMode mode) {
   if (value.size() > kMaxXattr) return fs_error(E2BIG);
   std::optional<Key> free, there;
   {
@@ -115,7 +122,8 @@ Status LayerImpl::put_new_xattrs(Inode inode, NewNode const& node) {
   return {};
 }
 
-Status LayerImpl::setxattr(Inode inode, std::string_view name, std::string_view value, XattrMode mode) {
+Status LayerImpl::setxattr(Inode inode, std::string_view name, std::string_view value,
+                           XattrMode mode) {
   return change(kOperationBlocks, Urgency::kOrdinary, [&]() LCFS_NO_TSA -> Status {
     LCFS_TRY_ASSIGN(InodeInfo info, load(inode));
     LCFS_TRY(put_xattr(inode, name, value, mode));

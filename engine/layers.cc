@@ -9,8 +9,10 @@
 
 namespace lcfs {
 
-Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take, LayerId from) const {
-  // Batches: a callback that is slow must not hold up a checkpoint, and memory does not follow the number of layers.
+Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take,
+                             LayerId from) const {
+  // Batches: a callback that is slow must not hold up a checkpoint, and memory does not follow the
+  // number of layers.
   constexpr std::size_t kBatch = 256;
   for (;;) {
     std::vector<LayerInfo> batch;
@@ -44,7 +46,8 @@ Status Store::for_each_layer(std::function<bool(LayerInfo const&)> const& take, 
 Result<LayerInfo> Store::find_layer(std::string_view name) const {
   ReadLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(auto const hit, impl_->find_name(name));
-  if (!hit || hit->type != NameType::kLayer) return Error{Errc::kNotFound, fmt::format("no layer '{}'", name)};
+  if (!hit || hit->type != NameType::kLayer)
+    return Error{Errc::kNotFound, fmt::format("no layer '{}'", name)};
   return impl_->layer_record(hit->id);
 }
 
@@ -66,7 +69,8 @@ Result<std::shared_ptr<Layer>> Store::layer(LayerId id) {
   }
   if (open && !impl_->options.read_only) {
     // A full store, or host, is no reason not to read: they stay on record, and go another time.
-    if (auto tidy = object->remove_orphans(); !tidy && tidy.error().code != Errc::kNoSpace) return std::move(tidy).error();
+    if (auto tidy = object->remove_orphans(); !tidy && tidy.error().code != Errc::kNoSpace)
+      return std::move(tidy).error();
   }
   return std::shared_ptr<Layer>(std::move(object));
 }
@@ -82,7 +86,8 @@ Result<LayerSpace> Store::layer_space(LayerId id) const {
   LayerInfo info;
   {
     ReadLock lock(impl_->mu);
-    if (auto const removed = impl_->removed_in_use.find(id); removed != impl_->removed_in_use.end()) object = removed->second.lock();
+    if (auto const removed = impl_->removed_in_use.find(id); removed != impl_->removed_in_use.end())
+      object = removed->second.lock();
     if (!object) {
       LCFS_TRY_ASSIGN(info, impl_->live_record(id));
       object = impl_->known_object(id);
@@ -145,7 +150,8 @@ Status Store::freeze_layer(LayerId id) {
   return {};
 }
 
-Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, LayerOptions const& options) {
+Result<LayerId> Store::create_layer(std::string_view name, LayerId parent,
+                                    LayerOptions const& options) {
   LCFS_TRY(check_layer_name(name));
   if (parent != 0) LCFS_TRY(impl_->freeze(parent));
   LayerInfo info;
@@ -161,7 +167,8 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
       info = {};
       if (parent != 0) {
         LCFS_TRY_ASSIGN(record, impl_->layer_record(parent));
-        if (record.state != LayerState::kFrozen) return Error{Errc::kNotFound, "the parent layer is gone"};
+        if (record.state != LayerState::kFrozen)
+          return Error{Errc::kNotFound, "the parent layer is gone"};
       }
       info.id = info.serve_id = impl_->next_id.fetch_add(1);
       info.name = name;
@@ -194,7 +201,8 @@ Result<LayerId> Store::create_layer(std::string_view name, LayerId parent, Layer
       return info.id;
     };
     auto made = impl_->end_structure_change(make(), before);
-    if (!made && made.error().code == Errc::kNoSpace && tries < 2 && impl_->check_writable()) continue;
+    if (!made && made.error().code == Errc::kNoSpace && tries < 2 && impl_->check_writable())
+      continue;
     if (!made) return made;
     // The parent's data may still be on its way to the device.
     if (parent != 0) {
@@ -250,7 +258,9 @@ Status Store::set_quota(LayerId id, std::uint64_t blocks) {
     WriteLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(LayerInfo info, impl_->live_record(id));
     if (info.state != LayerState::kOpen) {
-      return Error{Errc::kReadOnly, fmt::format("layer '{}' is frozen: it can't grow, so it has no quota", info.name)};
+      return Error{
+          Errc::kReadOnly,
+          fmt::format("layer '{}' is frozen: it can't grow, so it has no quota", info.name)};
     }
     if (info.quota_blocks == blocks) return {};
     LCFS_TRY(impl_->begin_structure_change());
@@ -279,10 +289,12 @@ Status Store::set_tree_digest(LayerId id, Digest const& digest) {
   LCFS_TRY(impl_->make_ready(Urgency::kOrdinary));
   WriteLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(LayerInfo const info, impl_->live_record(id));
-  if (info.state != LayerState::kFrozen) return Error{Errc::kInvalid, "only frozen layers have a lasting digest"};
+  if (info.state != LayerState::kFrozen)
+    return Error{Errc::kInvalid, "only frozen layers have a lasting digest"};
   LCFS_TRY(impl_->begin_structure_change());
   std::uint64_t const before = impl_->tree.changes();
-  return impl_->end_structure_change(impl_->tree.put({id, kTreeDigest, 0}, as_bytes(encode_tree_digest(digest))), before);
+  return impl_->end_structure_change(
+      impl_->tree.put({id, kTreeDigest, 0}, as_bytes(encode_tree_digest(digest))), before);
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -290,12 +302,17 @@ Status Store::set_tree_digest(LayerId id, Digest const& digest) {
 
 Result<LayerId> StoreImpl::remove_layer_locked(LayerInfo info) {
   if (info.children != 0) {
-    return Error{Errc::kBusy, fmt::format("layer '{}' has {} layer(s) standing on it; remove them first", info.name, info.children),
+    return Error{Errc::kBusy,
+                 fmt::format("layer '{}' has {} layer(s) standing on it; remove them first",
+                             info.name, info.children),
                  EBUSY, device.name(), kNoOffset};
   }
   if (info.images != 0) {
-    return Error{Errc::kBusy, fmt::format("layer '{}' is the top of {} image(s); remove those with lcfs image rm", info.name, info.images),
-                 EBUSY, device.name(), kNoOffset};
+    return Error{
+        Errc::kBusy,
+        fmt::format("layer '{}' is the top of {} image(s); remove those with lcfs image rm",
+                    info.name, info.images),
+        EBUSY, device.name(), kNoOffset};
   }
   for (;;) {
     LayerInfo parent;
@@ -354,7 +371,8 @@ Status StoreImpl::remove_one_locked(LayerInfo const& info, LayerInfo const& pare
     }
   }
   if (removed_in_use.contains(info.id)) {
-    // It goes on, and so must what it inherits: its parent counts as in use as long.  bury() comes when it is let go.
+    // It goes on, and so must what it inherits: its parent counts as in use as long.  bury() comes
+    // when it is let go.
     std::shared_ptr<LayerImpl> base;
     if (parent.id != 0) {
       LCFS_TRY_ASSIGN(base, layer_object(parent));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what passes through to the device below: the one place where a store's I/O is counted, and where it is said that a thread
-// is about to wait for it (device/wait_hook.h).
+// Counts what passes through to the device below: the one place where a store's I/O is counted, and
+// where it is said that a thread is about to wait for it (device/wait_hook.h).
 //
 // Threads: as the device below; counters are atomics, for statistics only but for all_flushed().
 #pragma once
@@ -42,18 +42,27 @@ class MeteredDevice final : public Device {
   Status flush() override {
     count(flushes, 1);
     about_to_wait();
-    // All writes until now, if none of them is still under way: what ended is read first, so it can't be more.
+    // All writes until now, if none of them is still under way: what ended is read first, so it
+    // can't be more.
     auto const ended = ended_.load();
     bool const quiet = begun_.load() == ended;
     LCFS_TRY(below_->flush());
-    for (auto was = flushed_.load(); quiet && was < ended && !flushed_.compare_exchange_weak(was, ended);) {}
+    for (auto was = flushed_.load();
+         quiet && was < ended && !flushed_.compare_exchange_weak(was, ended);) {
+    }
     return {};
   }
   // Is everything that passed durable for certain?  What is being written is not.
   [[nodiscard]] bool all_flushed() const { return begun_.load() == flushed_.load(); }
-  Status discard(std::uint64_t offset, std::uint64_t length) override { return below_->discard(offset, length); }
-  Status reserve(std::uint64_t offset, std::uint64_t length) override { return below_->reserve(offset, length); }
-  Status release(std::uint64_t offset, std::uint64_t length) override { return below_->release(offset, length); }
+  Status discard(std::uint64_t offset, std::uint64_t length) override {
+    return below_->discard(offset, length);
+  }
+  Status reserve(std::uint64_t offset, std::uint64_t length) override {
+    return below_->reserve(offset, length);
+  }
+  Status release(std::uint64_t offset, std::uint64_t length) override {
+    return below_->release(offset, length);
+  }
   [[nodiscard]] bool always_backed() const override { return below_->always_backed(); }
   Status refresh_size() override { return below_->refresh_size(); }
   Status resize(std::uint64_t new_size) override {
@@ -67,7 +76,9 @@ class MeteredDevice final : public Device {
 
  private:
   std::atomic<std::uint64_t> begun_{0}, ended_{0}, flushed_{0};  // writes and changes of size
-  static void count(std::atomic<std::uint64_t>& counter, std::uint64_t n) { counter.fetch_add(n, std::memory_order_relaxed); }
+  static void count(std::atomic<std::uint64_t>& counter, std::uint64_t n) {
+    counter.fetch_add(n, std::memory_order_relaxed);
+  }
   std::unique_ptr<Device> const below_;
 };
 

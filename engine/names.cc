@@ -14,10 +14,13 @@ namespace lcfs {
 namespace {
 
 bool is_hex(std::string_view s) {
-  return std::all_of(s.begin(), s.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return std::all_of(s.begin(), s.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-bool is_alnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_alnum(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 }  // namespace
 
@@ -41,19 +44,25 @@ Status StoreImpl::put_name(std::string_view name, std::uint64_t id, NameType typ
   };
   LCFS_TRY_ASSIGN(auto const p, probe(tree, {0, kName, name_key(hash_seed, name)}, 1, match));
   if (p.found) {
-    return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, device.name(), kNoOffset};
+    return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, device.name(),
+                 kNoOffset};
   }
-  if (!p.free) return Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC, device.name(), kNoOffset};
+  if (!p.free)
+    return Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC, device.name(),
+                 kNoOffset};
   return tree.put(*p.free, as_bytes(encode_name({id, type, name})));
 }
 
 Status StoreImpl::erase_name(std::string_view name) {
   LCFS_TRY_ASSIGN(auto const hit, find_name(name));
-  if (!hit) return Error{Errc::kCorrupt, fmt::format("the name '{}' is missing from the name table", name), 0, device.name(), kNoOffset};
+  if (!hit)
+    return Error{Errc::kCorrupt, fmt::format("the name '{}' is missing from the name table", name),
+                 0, device.name(), kNoOffset};
   return tree.erase_range(hit->key, hit->key, nullptr);
 }
 
-Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_digest(Digest const& digest, NameType type) const {
+Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_digest(Digest const& digest,
+                                                                 NameType type) const {
   NameHit hit;
   auto match = [&](Key const& key, Bytes value) -> Result<bool> {
     LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
@@ -69,13 +78,17 @@ Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_digest(Digest const& d
 Status StoreImpl::put_digest(Digest const& digest, std::uint64_t id, NameType type) {
   auto match = [](Key const&, Bytes) -> Result<bool> { return false; };
   LCFS_TRY_ASSIGN(auto const p, probe(tree, {0, kDigest, digest_key(digest)}, 1, match));
-  if (!p.free) return Error{Errc::kNoSpace, "too many digests with the same prefix", ENOSPC, device.name(), kNoOffset};
+  if (!p.free)
+    return Error{Errc::kNoSpace, "too many digests with the same prefix", ENOSPC, device.name(),
+                 kNoOffset};
   return tree.put(*p.free, as_bytes(encode_digest({digest, id, type})));
 }
 
 Status StoreImpl::erase_digest(Digest const& digest, NameType type) {
   LCFS_TRY_ASSIGN(auto const hit, find_digest(digest, type));
-  if (!hit) return Error{Errc::kCorrupt, "a digest is missing from the digest table", 0, device.name(), kNoOffset};
+  if (!hit)
+    return Error{Errc::kCorrupt, "a digest is missing from the digest table", 0, device.name(),
+                 kNoOffset};
   return tree.erase_range(hit->key, hit->key, nullptr);
 }
 
@@ -83,11 +96,13 @@ Status Store::check_layer_name(std::string_view name) {
   bool ok = !name.empty() && name.size() <= kMaxLayerName && is_alnum(name.front());
   for (char c : name) ok = ok && (is_alnum(c) || c == '.' || c == '_' || c == '-');
   if (ok && name.size() >= 12 && name.size() <= 64 && is_hex(name)) {
-    return Error{Errc::kInvalid, fmt::format("'{}' is no name for a layer: it would be taken for a digest", name)};
+    return Error{Errc::kInvalid,
+                 fmt::format("'{}' is no name for a layer: it would be taken for a digest", name)};
   }
   if (ok) return {};
   return Error{Errc::kInvalid,
-               "a layer name has 1 to 255 of the characters A-Z a-z 0-9 . _ - and begins with a letter or digit"};
+               "a layer name has 1 to 255 of the characters A-Z a-z 0-9 . _ - and begins with a "
+               "letter or digit"};
 }
 
 std::optional<LayerId> Store::find_chain(Digest const& chain_id) const {
@@ -97,7 +112,8 @@ std::optional<LayerId> Store::find_chain(Digest const& chain_id) const {
   return (*hit)->id;
 }
 
-Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_view name, std::optional<NameType> type) const {
+Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(
+    std::string_view name, std::optional<NameType> type) const {
   // Exact names first, then what a registry client would add.
   std::string const given(name);
   std::size_t const slash = given.rfind('/');
@@ -115,10 +131,13 @@ Result<std::optional<StoreImpl::NameHit>> StoreImpl::find_any_name(std::string_v
 Status StoreImpl::check_free_name(std::string_view name) const {
   LCFS_TRY_ASSIGN(auto const hit, find_any_name(name));
   if (!hit) return {};
-  if (hit->type == NameType::kLayer) return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, device.name(), kNoOffset};
+  if (hit->type == NameType::kLayer)
+    return Error{Errc::kExists, fmt::format("the name '{}' is taken", name), EEXIST, device.name(),
+                 kNoOffset};
   LCFS_TRY_ASSIGN(auto const image, image_details(hit->id));
-  return Error{Errc::kExists, fmt::format("the name '{}' means the image {}", name, fmt::join(image.names, ", ")), EEXIST,
-               device.name(), kNoOffset};
+  return Error{Errc::kExists,
+               fmt::format("the name '{}' means the image {}", name, fmt::join(image.names, ", ")),
+               EEXIST, device.name(), kNoOffset};
 }
 
 namespace {
@@ -160,26 +179,31 @@ Result<Target> Store::resolve(std::string_view name) const {
   std::string_view hex = name;
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
   bool const digits = hex.size() >= 4 && hex.size() <= 64 && is_hex(hex);
-  auto const shown = [&hex](Digest const& digest) { return digest_text(digest).substr(0, 7 + std::max<std::size_t>(12, hex.size() + 4)); };
+  auto const shown = [&hex](Digest const& digest) {
+    return digest_text(digest).substr(0, 7 + std::max<std::size_t>(12, hex.size() + 4));
+  };
   auto const [low, high] = digits ? digests_with(hex) : std::pair<Digest, Digest>{};
   {
     ReadLock lock(impl_->mu);
     LCFS_TRY_ASSIGN(auto const hit, impl_->find_any_name(name));
     if (hit) return hit->type == NameType::kLayer ? Target{hit->id, 0} : Target{0, hit->id};
-    if (LayerId id = 0; name.starts_with('@') && std::from_chars(name.data() + 1, name.data() + name.size(), id).ptr == name.data() + name.size()) {
+    if (LayerId id = 0; name.starts_with('@') &&
+                        std::from_chars(name.data() + 1, name.data() + name.size(), id).ptr ==
+                            name.data() + name.size()) {
       if (auto const record = impl_->live_record(id); record) return Target{id, 0};
     }
     if (digits) {
       std::vector<Candidate> found;
-      LCFS_TRY(scan(impl_->tree, {0, kDigest, digest_key(low)}, {0, kDigest, digest_key(high) + kProbes - 1},
-                    [&, &low = low, &high = high](Key const& key, Bytes value) -> Result<bool> {
-                      LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
-                      if (info.digest < low || info.digest > high) return true;
-                      bool const layer = info.type == NameType::kLayer;
-                      found.push_back({layer ? Target{info.id, 0} : Target{0, info.id},
-                                       fmt::format("{} {}", layer ? "layer" : "image", shown(info.digest))});
-                      return found.size() < kMaxCandidates;
-                    }));
+      LCFS_TRY(scan(
+          impl_->tree, {0, kDigest, digest_key(low)}, {0, kDigest, digest_key(high) + kProbes - 1},
+          [&, &low = low, &high = high](Key const& key, Bytes value) -> Result<bool> {
+            LCFS_TRY_ASSIGN(auto const info, parse_digest(key, value));
+            if (info.digest < low || info.digest > high) return true;
+            bool const layer = info.type == NameType::kLayer;
+            found.push_back({layer ? Target{info.id, 0} : Target{0, info.id},
+                             fmt::format("{} {}", layer ? "layer" : "image", shown(info.digest))});
+            return found.size() < kMaxCandidates;
+          }));
       if (!found.empty()) return only(name, found);
     }
   }
@@ -187,16 +211,19 @@ Result<Target> Store::resolve(std::string_view name) const {
   if (digits) {
     std::vector<Candidate> found;
     LCFS_TRY(for_each_layer([&, &low = low, &high = high](LayerInfo const& layer) {
-      if (layer.has_digests && layer.diff_id >= low && layer.diff_id <= high) found.push_back({{layer.id, 0}, fmt::format("layer {}", layer.name)});
+      if (layer.has_digests && layer.diff_id >= low && layer.diff_id <= high)
+        found.push_back({{layer.id, 0}, fmt::format("layer {}", layer.name)});
       return found.size() < kMaxCandidates;
     }));
     if (!found.empty()) return only(name, found);
   }
   ReadLock lock(impl_->mu);
   LCFS_TRY_ASSIGN(auto const similar, impl_->similar_names(name));
-  return Error{Errc::kNotFound,
-               fmt::format("no layer or image is called '{}'{}", name,
-                           similar.empty() ? "; see lcfs layer ls, lcfs image ls" : fmt::format("; did you mean {}?", fmt::join(similar, ", ")))};
+  return Error{
+      Errc::kNotFound,
+      fmt::format("no layer or image is called '{}'{}", name,
+                  similar.empty() ? "; see lcfs layer ls, lcfs image ls"
+                                  : fmt::format("; did you mean {}?", fmt::join(similar, ", ")))};
 }
 
 Result<LayerId> Store::resolve_layer(std::string_view name) const {
@@ -214,7 +241,9 @@ Result<ImageId> Store::resolve_image(std::string_view name) const {
   if (t.image != 0) return t.image;
   {
     ReadLock lock(impl_->mu);
-    LCFS_TRY_ASSIGN(auto const hit, impl_->find_any_name(name, NameType::kImage));  // a layer may be called as an image is for short
+    LCFS_TRY_ASSIGN(auto const hit,
+                    impl_->find_any_name(
+                        name, NameType::kImage));  // a layer may be called as an image is for short
     if (hit) return hit->id;
   }
   return Error{Errc::kNotFound, fmt::format("'{}' is a layer, not an image", name)};

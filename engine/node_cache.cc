@@ -8,7 +8,9 @@ namespace lcfs {
 
 namespace {
 constexpr std::size_t kShards = 16;
-std::size_t nodes_per_shard(std::uint64_t bytes) { return std::max<std::size_t>(4, bytes / kNodeSize / kShards); }
+std::size_t nodes_per_shard(std::uint64_t bytes) {
+  return std::max<std::size_t>(4, bytes / kNodeSize / kShards);
+}
 }  // namespace
 
 NodeCache::NodeCache(Device& device, std::uint64_t total_blocks, StoreId store,
@@ -27,7 +29,8 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
     Lock lock(s.mu);
     if (auto it = s.entries.find(block); it != s.entries.end()) {
       auto const& h = it->second.node->read().header();
-      // A dirty node's own tree finds it by block; for all others a stale entry of a reused block must not pass.
+      // A dirty node's own tree finds it by block; for all others a stale entry of a reused block
+      // must not pass.
       if (h.generation.get() == ptr.generation.get() && (!exact_level || h.level == level)) {
         ++s.hits;
         if (!it->second.pinned) s.lru.splice(s.lru.begin(), s.lru, it->second.lru);
@@ -38,7 +41,8 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
   }
   std::uint64_t const total = total_blocks_.load(std::memory_order_relaxed);
   if (block < kReservedBlocks || block > total - kNodeBlocks) {
-    return Error{Errc::kCorrupt, "pointer to a node outside the store", 0, device_.name(), block * kBlockSize};
+    return Error{Errc::kCorrupt, "pointer to a node outside the store", 0, device_.name(),
+                 block * kBlockSize};
   }
   auto node = std::make_shared<Node>(block);
   LCFS_TRY(device_.read(block * kBlockSize, node->bytes.span()));
@@ -50,7 +54,8 @@ Result<NodeRef> NodeCache::get(NodePtr const& ptr, std::uint8_t level, bool exac
   return node;
 }
 
-Status NodeCache::check(Node const& node, NodePtr const& ptr, std::uint8_t level, bool exact_level) const {
+Status NodeCache::check(Node const& node, NodePtr const& ptr, std::uint8_t level,
+                        bool exact_level) const {
   NodeExpectation expect;
   expect.block = node.block;
   expect.generation = ptr.generation.get();
@@ -83,7 +88,9 @@ void NodeCache::keep(NodeRef const& node) {
 }
 
 void NodeCache::read_ahead(std::span<NodePtr const> nodes, std::uint8_t level) {
-  constexpr std::uint64_t kMost = 256, kGap = 16;  // blocks of one read; blocks that it may read in vain between two nodes
+  constexpr std::uint64_t
+      kMost = 256,
+      kGap = 16;  // blocks of one read; blocks that it may read in vain between two nodes
   std::uint64_t const total = total_blocks_.load(std::memory_order_relaxed);
   std::vector<NodePtr> wanted;
   for (auto const& p : nodes) {
@@ -93,21 +100,26 @@ void NodeCache::read_ahead(std::span<NodePtr const> nodes, std::uint8_t level) {
     Lock lock(s.mu);
     if (!s.entries.contains(block)) wanted.push_back(p);
   }
-  std::sort(wanted.begin(), wanted.end(), [](NodePtr const& x, NodePtr const& y) { return x.block.get() < y.block.get(); });
+  std::sort(wanted.begin(), wanted.end(),
+            [](NodePtr const& x, NodePtr const& y) { return x.block.get() < y.block.get(); });
   AlignedBuffer buffer;
   for (std::size_t i = 0; i < wanted.size();) {
     std::uint64_t const begin = wanted[i].block.get();
     std::uint64_t end = begin + kNodeBlocks;
     std::size_t last = i + 1;
-    for (; last < wanted.size() && wanted[last].block.get() <= end + kGap && wanted[last].block.get() + kNodeBlocks - begin <= kMost; ++last) {
+    for (; last < wanted.size() && wanted[last].block.get() <= end + kGap &&
+           wanted[last].block.get() + kNodeBlocks - begin <= kMost;
+         ++last) {
       end = wanted[last].block.get() + kNodeBlocks;
     }
     bool const several = last - i > 1;
     if (several && buffer.size() == 0) buffer = AlignedBuffer(kMost * kBlockSize);
-    if (several && device_.read(begin * kBlockSize, buffer.span().first((end - begin) * kBlockSize))) {
+    if (several &&
+        device_.read(begin * kBlockSize, buffer.span().first((end - begin) * kBlockSize))) {
       for (std::size_t k = i; k < last; ++k) {
         auto node = std::make_shared<Node>(wanted[k].block.get());
-        std::memcpy(node->bytes.data(), buffer.data() + (node->block - begin) * kBlockSize, kNodeSize);
+        std::memcpy(node->bytes.data(), buffer.data() + (node->block - begin) * kBlockSize,
+                    kNodeSize);
         if (check(*node, wanted[k], level, true)) keep(node);
       }
     }

@@ -2,13 +2,14 @@
 // Tree nodes in memory: one bounded cache for all layers, keyed by block number.
 //
 // A node is in one of three states:
-//   dirty   changed by exactly one tree, under that tree's lock; its checksum and its children's are not set
-//   sealed  checksums set; its bytes never change again; not yet on the device
-//   clean   as on the device
-// Dirty and sealed nodes are pinned; clean ones are evicted, least recently used first, when the cache is over its size (I7).
+//   dirty   changed by exactly one tree, under that tree's lock; its checksum and its children's
+//   are not set sealed  checksums set; its bytes never change again; not yet on the device clean as
+//   on the device
+// Dirty and sealed nodes are pinned; clean ones are evicted, least recently used first, when the
+// cache is over its size (I7).
 //
-// Threads: NodeCache locks its shards itself; device reads happen without any lock.  Node::bytes of a dirty node belong to its
-// tree's writer; of any other node they are constant.
+// Threads: NodeCache locks its shards itself; device reads happen without any lock.  Node::bytes of
+// a dirty node belong to its tree's writer; of any other node they are constant.
 #pragma once
 
 #include <array>
@@ -38,14 +39,15 @@ using NodeRef = std::shared_ptr<Node>;
 
 class NodeCache {
  public:
-  NodeCache(Device& device, std::uint64_t total_blocks, StoreId store, std::uint64_t capacity_bytes);
+  NodeCache(Device& device, std::uint64_t total_blocks, StoreId store,
+            std::uint64_t capacity_bytes);
 
-  // The node `ptr` points to: checked against everything the pointer and its parent say.  level: of the node; or, with
-  // exact_level false, an upper bound.
+  // The node `ptr` points to: checked against everything the pointer and its parent say.  level: of
+  // the node; or, with exact_level false, an upper bound.
   Result<NodeRef> get(NodePtr const& ptr, std::uint8_t level, bool exact_level);
 
-  // Nodes of one level that get() is about to be asked for: neighbours on the device come in with one read.  What can't be read is
-  // get()'s to tell.  Not more than fit.
+  // Nodes of one level that get() is about to be asked for: neighbours on the device come in with
+  // one read.  What can't be read is get()'s to tell.  Not more than fit.
   void read_ahead(std::span<NodePtr const> nodes, std::uint8_t level);
 
   // A new node, dirty and pinned; its block is the caller's.
@@ -58,12 +60,15 @@ class NodeCache {
   [[nodiscard]] StoreId const& store() const { return store_; }
 
   // Pointers up to there are good from now on.
-  void set_total(std::uint64_t total_blocks) { total_blocks_.store(total_blocks, std::memory_order_relaxed); }
+  void set_total(std::uint64_t total_blocks) {
+    total_blocks_.store(total_blocks, std::memory_order_relaxed);
+  }
   void set_capacity(std::uint64_t bytes);  // what is over goes at once
   void drop_clean();
 
   struct Stats {
-    std::uint64_t hits = 0, misses = 0, nodes = 0, limit = 0 /* bytes */, failures = 0 /* checks failed */;
+    std::uint64_t hits = 0, misses = 0, nodes = 0, limit = 0 /* bytes */,
+                  failures = 0 /* checks failed */;
   };
   [[nodiscard]] Stats stats() const;
 

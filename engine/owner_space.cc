@@ -10,13 +10,18 @@ namespace lcfs {
 
 Status Quota::promise(std::uint64_t n, Urgency urgency) {
   std::uint64_t const before = promised_.fetch_add(n, std::memory_order_relaxed);
-  std::uint64_t const limit = limit_.load(std::memory_order_relaxed), own = own_.load(std::memory_order_relaxed);
+  std::uint64_t const limit = limit_.load(std::memory_order_relaxed),
+                      own = own_.load(std::memory_order_relaxed);
   if (limit == 0 || urgency != Urgency::kOrdinary || n == 0 || own + before + n <= limit) return {};
   promised_.fetch_sub(n, std::memory_order_relaxed);
-  return Error{Errc::kNoSpace,
-               fmt::format("the layer's quota is used up: {} KiB wanted, {} KiB of {} KiB owned, {} KiB promised", n * 4, own * 4,
-                           limit * 4, before * 4),
-               EDQUOT, {}, kNoOffset};
+  return Error{
+      Errc::kNoSpace,
+      fmt::format(
+          "the layer's quota is used up: {} KiB wanted, {} KiB of {} KiB owned, {} KiB promised",
+          n * 4, own * 4, limit * 4, before * 4),
+      EDQUOT,
+      {},
+      kNoOffset};
 }
 
 void OwnerSpace::record(Extent e) {
@@ -32,12 +37,15 @@ Status OwnerSpace::refill(Extent& chunk, std::uint64_t least, std::uint64_t want
   std::uint64_t const hint = chunk.start;  // one behind the last block of the chunk before
   if (chunk.count != 0) space_->give_back(chunk);
   chunk = {hint, 0};
-  // A chunk is never more than a small part of what is free: nobody else must go without for the sake of contiguity.
+  // A chunk is never more than a small part of what is free: nobody else must go without for the
+  // sake of contiguity.
   constexpr std::uint64_t kShare = 32;
   want = std::clamp(want, least, std::max(least, space_->counts().free / kShare));
   std::uint64_t const paid = payer_ != nullptr ? std::min(least, payer_->left()) : 0;
-  bool const urgent = urgency_ != Urgency::kOrdinary || (payer_ != nullptr && payer_->urgency() != Urgency::kOrdinary);
-  auto got = space_->allocate(least, want, paid, hint, urgent ? Urgency::kEmergency : Urgency::kOrdinary);
+  bool const urgent = urgency_ != Urgency::kOrdinary ||
+                      (payer_ != nullptr && payer_->urgency() != Urgency::kOrdinary);
+  auto got =
+      space_->allocate(least, want, paid, hint, urgent ? Urgency::kEmergency : Urgency::kOrdinary);
   if (!got) return std::move(got).error();
   if (payer_ != nullptr) payer_->used(paid);
   chunk = *got;
@@ -49,7 +57,8 @@ Result<std::uint64_t> OwnerSpace::allocate_node() {
     LCFS_TRY(refill(nodes_, kNodeBlocks, next_node_chunk_));
     next_node_chunk_ = std::min<std::uint64_t>(next_node_chunk_ * 2, 1024);
   } else if (payer_ != nullptr) {
-    // Chunk blocks were free space when the chunk was cut: the promise for this node is not needed any more.
+    // Chunk blocks were free space when the chunk was cut: the promise for this node is not needed
+    // any more.
     std::uint64_t const n = std::min<std::uint64_t>(kNodeBlocks, payer_->left());
     payer_->used(n);
     space_->unpromise(n);
@@ -86,7 +95,8 @@ Result<Extent> OwnerSpace::allocate_data(std::uint64_t want) {
 }
 
 bool OwnerSpace::unallocate(Extent e) {
-  constexpr std::size_t kLookBack = 64;  // keeps it O(1): what is given back was mostly taken just before
+  constexpr std::size_t kLookBack =
+      64;  // keeps it O(1): what is given back was mostly taken just before
   std::size_t const from = allocated_.size() > kLookBack ? allocated_.size() - kLookBack : 0;
   for (std::size_t i = allocated_.size(); i-- > from;) {
     auto& a = allocated_[i];

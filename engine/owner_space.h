@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How those who take space go about it: promises that give themselves back, the limit of a layer, and the chunks of an owner.
+// How those who take space go about it: promises that give themselves back, the limit of a layer,
+// and the chunks of an owner.
 #pragma once
 
 #include <atomic>
@@ -13,13 +14,16 @@
 namespace lcfs {
 
 // What one layer may take of a store: a limit on the blocks it owns plus what is promised to it.
-// Threads: promises are made and given back under the layer's lock; the numbers may be read without it.
+// Threads: promises are made and given back under the layer's lock; the numbers may be read without
+// it.
 class Quota {
  public:
   // kNoSpace with EDQUOT if it goes beyond the limit; removals may.
   Status promise(std::uint64_t n, Urgency urgency);
   void unpromise(std::uint64_t n) { promised_.fetch_sub(n, std::memory_order_relaxed); }
-  void set_limit(std::uint64_t blocks) { limit_.store(blocks, std::memory_order_relaxed); }  // 0: none
+  void set_limit(std::uint64_t blocks) {
+    limit_.store(blocks, std::memory_order_relaxed);
+  }  // 0: none
   void set_own(std::uint64_t blocks) { own_.store(blocks, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t promised() const { return promised_.load(std::memory_order_relaxed); }
@@ -33,7 +37,8 @@ class Reservation {
  public:
   Reservation() = default;
   // quota: of the layer it is for, if any; it must outlive the promise.
-  static Result<Reservation> make(SpaceMap& space, std::uint64_t blocks, Urgency urgency, Quota* quota = nullptr) {
+  static Result<Reservation> make(SpaceMap& space, std::uint64_t blocks, Urgency urgency,
+                                  Quota* quota = nullptr) {
     if (quota != nullptr) LCFS_TRY(quota->promise(blocks, urgency));
     if (auto ok = space.promise(blocks, urgency); !ok) {
       if (quota != nullptr) quota->unpromise(blocks);
@@ -48,7 +53,10 @@ class Reservation {
   }
   ~Reservation() { reset(); }
   Reservation(Reservation&& o) noexcept
-      : space_(o.space_), quota_(o.quota_), left_(std::exchange(o.left_, 0)), urgency_(o.urgency_) {}
+      : space_(o.space_),
+        quota_(o.quota_),
+        left_(std::exchange(o.left_, 0)),
+        urgency_(o.urgency_) {}
   Reservation& operator=(Reservation&& o) noexcept {
     if (this != &o) {
       reset();
@@ -98,7 +106,8 @@ class OwnerSpace {
   OwnerSpace& operator=(OwnerSpace const&) = delete;
 
   [[nodiscard]] std::uint64_t owner() const { return owner_; }
-  // What is taken from now on is another's.  Nothing may be left to take over (take_allocated, take_freed, take_net).
+  // What is taken from now on is another's.  Nothing may be left to take over (take_allocated,
+  // take_freed, take_net).
   void set_owner(std::uint64_t owner) { owner_ = owner; }
 
   // Who pays for what is taken from now on (nullptr: ordinary free space).
@@ -115,8 +124,8 @@ class OwnerSpace {
     if (owner_ != 0) space_->note_release();  // the store tree's are what each checkpoint copies
     net_ -= static_cast<std::int64_t>(e.count);
   }
-  // The same for blocks allocated a short while ago that were never written: back into a chunk or the map at once.
-  // False if they are not among the last ones allocated: then free() them.
+  // The same for blocks allocated a short while ago that were never written: back into a chunk or
+  // the map at once. False if they are not among the last ones allocated: then free() them.
   [[nodiscard]] bool unallocate(Extent e);
 
   // Unused rests of chunks go back to the map.
@@ -139,7 +148,7 @@ class OwnerSpace {
   std::uint64_t owner_;
   Reservation* payer_ = nullptr;
   Urgency urgency_ = Urgency::kOrdinary;
-  Extent nodes_{}, data_{};                       // rests of the chunks
+  Extent nodes_{}, data_{};  // rests of the chunks
   std::uint64_t next_node_chunk_ = 16 * kNodeBlocks;
   std::uint64_t next_data_chunk_ = 64;
   std::vector<Extent> allocated_, freed_;

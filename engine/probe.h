@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records found by hash: directory entries, back-references, xattrs, names, digests.  Those whose hash bits are the same stand
-// side by side, told apart by probe number (format/hash.h).
+// Records found by hash: directory entries, back-references, xattrs, names, digests.  Those whose
+// hash bits are the same stand side by side, told apart by probe number (format/hash.h).
 #pragma once
 
 #include <optional>
@@ -15,8 +15,8 @@ struct Probe {
   std::optional<Key> free{};      // the first unused key, if there was no match
 };
 
-// base: probe 0's key; step: distance of probes.  match(key, value) -> Result<bool>.  Looks at kProbes keys at most.
-// The cursor may stand anywhere; near `base` it saves the way down.
+// base: probe 0's key; step: distance of probes.  match(key, value) -> Result<bool>.  Looks at
+// kProbes keys at most. The cursor may stand anywhere; near `base` it saves the way down.
 template <class Match>
 Result<Probe> probe(Tree::Cursor& cursor, Key const& base, std::uint64_t step, Match const& match) {
   Probe out;
@@ -24,7 +24,7 @@ Result<Probe> probe(Tree::Cursor& cursor, Key const& base, std::uint64_t step, M
   LCFS_TRY(cursor.seek_near(base));
   Key expected = base;
   bool free_left = true;
-  for (; cursor.valid() && cursor.key() <= last; ) {
+  for (; cursor.valid() && cursor.key() <= last;) {
     Key const key = cursor.key();
     if ((key.offset - base.offset) % step == 0) {
       LCFS_TRY_ASSIGN(bool const hit, match(key, cursor.value()));

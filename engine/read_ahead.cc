@@ -7,19 +7,22 @@
 namespace lcfs {
 namespace {
 
-// Judgement is passed on this many bytes; when less than a sixteenth of them was wanted, reading ahead rests for a while.
+// Judgement is passed on this many bytes; when less than a sixteenth of them was wanted, reading
+// ahead rests for a while.
 constexpr std::uint64_t kJudged = 32 * ReadAheadDevice::kChunk;
 constexpr std::uint64_t kWorth = 16;
 constexpr std::uint64_t kRest = 1024;
 
 }  // namespace
 
-ReadAheadDevice::ReadAheadDevice(Device& below, std::uint64_t bytes) : below_(below), most_(bytes / kChunk) {}
+ReadAheadDevice::ReadAheadDevice(Device& below, std::uint64_t bytes)
+    : below_(below), most_(bytes / kChunk) {}
 ReadAheadDevice::~ReadAheadDevice() = default;
 
 Status ReadAheadDevice::read_around(std::uint64_t offset, std::span<std::byte> into) {
   while (!into.empty()) {
-    std::size_t const n = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), kChunk - offset % kChunk));
+    std::size_t const n =
+        static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), kChunk - offset % kChunk));
     LCFS_TRY(read_part(offset, into.first(n)));
     offset += n;
     into = into.subspan(n);
@@ -32,7 +35,8 @@ Status ReadAheadDevice::read_part(std::uint64_t offset, std::span<std::byte> int
   std::uint64_t const number = offset / kChunk;
   std::uint64_t const begin = number * kChunk;
   std::uint64_t const size = begin < below_.size() ? std::min(kChunk, below_.size() - begin) : 0;
-  if (most_ == 0 || offset - begin > size || into.size() > size - (offset - begin)) return below_.read(offset, into);
+  if (most_ == 0 || offset - begin > size || into.size() > size - (offset - begin))
+    return below_.read(offset, into);
   ChunkPtr chunk;
   bool ours = false;
   {
@@ -41,7 +45,8 @@ Status ReadAheadDevice::read_part(std::uint64_t offset, std::span<std::byte> int
       chunk = it->second;
       chunk->age = ++clock_;
       chunk->used += into.size();
-      if (chunk->loading) chunk = nullptr;  // not waited for: who reads it may be slower than the device
+      if (chunk->loading)
+        chunk = nullptr;  // not waited for: who reads it may be slower than the device
     } else if (rest_ != 0) {
       --rest_;
     } else {
@@ -78,7 +83,9 @@ void ReadAheadDevice::make_room() {
   while (chunks_.size() >= most_) {
     auto oldest = chunks_.end();
     for (auto it = chunks_.begin(); it != chunks_.end(); ++it) {  // a few dozen
-      if (!it->second->loading && (oldest == chunks_.end() || it->second->age < oldest->second->age)) oldest = it;
+      if (!it->second->loading &&
+          (oldest == chunks_.end() || it->second->age < oldest->second->age))
+        oldest = it;
     }
     if (oldest == chunks_.end()) return;  // all are being read: as many as there are threads
     judge(*oldest->second);

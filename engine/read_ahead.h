@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device that can read the surroundings of what is asked for, and keeps them for a short while: small files that were written
-// together stand side by side, and are mostly read together too.
+// A device that can read the surroundings of what is asked for, and keeps them for a short while:
+// small files that were written together stand side by side, and are mostly read together too.
 //
-// Coherence: every write of the store passes here.  What it overwrites is forgotten when it returns, and a chunk that was being
-// read meanwhile is not kept.  Whoever reads blocks that are being written has a bug of its own (they are in memory until then).
+// Coherence: every write of the store passes here.  What it overwrites is forgotten when it
+// returns, and a chunk that was being read meanwhile is not kept.  Whoever reads blocks that are
+// being written has a bug of its own (they are in memory until then).
 //
 // Threads: as any device.  One mutex, never held across I/O.
 #pragma once
@@ -21,7 +22,8 @@ namespace lcfs {
 
 class ReadAheadDevice final : public Device {
  public:
-  static constexpr std::uint64_t kChunk = 128u << 10;  // bytes that are read at once, and their alignment
+  static constexpr std::uint64_t kChunk =
+      128u << 10;  // bytes that are read at once, and their alignment
 
   // bytes: of memory for chunks; less than one: nothing is read ahead.
   ReadAheadDevice(Device& below, std::uint64_t bytes);
@@ -36,12 +38,20 @@ class ReadAheadDevice final : public Device {
   using Device::write;
   [[nodiscard]] std::string const& name() const override { return below_.name(); }
   [[nodiscard]] std::uint64_t size() const override { return below_.size(); }
-  Status read(std::uint64_t offset, std::span<std::byte> into) override { return below_.read(offset, into); }
+  Status read(std::uint64_t offset, std::span<std::byte> into) override {
+    return below_.read(offset, into);
+  }
   Status write(std::uint64_t offset, std::span<iovec const> parts) override;
   Status flush() override { return below_.flush(); }
-  Status discard(std::uint64_t offset, std::uint64_t length) override { return below_.discard(offset, length); }
-  Status reserve(std::uint64_t offset, std::uint64_t length) override { return below_.reserve(offset, length); }
-  Status release(std::uint64_t offset, std::uint64_t length) override { return below_.release(offset, length); }
+  Status discard(std::uint64_t offset, std::uint64_t length) override {
+    return below_.discard(offset, length);
+  }
+  Status reserve(std::uint64_t offset, std::uint64_t length) override {
+    return below_.reserve(offset, length);
+  }
+  Status release(std::uint64_t offset, std::uint64_t length) override {
+    return below_.release(offset, length);
+  }
   [[nodiscard]] bool always_backed() const override { return below_.always_backed(); }
   Status refresh_size() override { return below_.refresh_size(); }
   Status resize(std::uint64_t new_size) override { return below_.resize(new_size); }
@@ -62,7 +72,8 @@ class ReadAheadDevice final : public Device {
   Device& below_;
   std::uint64_t const most_;  // chunks
   mutable Mutex mu_;
-  std::unordered_map<std::uint64_t, ChunkPtr> chunks_ LCFS_GUARDED_BY(mu_);  // by number; constant bytes once loaded
+  std::unordered_map<std::uint64_t, ChunkPtr> chunks_
+      LCFS_GUARDED_BY(mu_);  // by number; constant bytes once loaded
   std::uint64_t clock_ LCFS_GUARDED_BY(mu_) = 0;
   // Of the chunks that went lately: bytes that were wanted, of how many that were read.
   std::uint64_t wanted_ LCFS_GUARDED_BY(mu_) = 0, read_ LCFS_GUARDED_BY(mu_) = 0;

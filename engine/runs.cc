@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Space runs in the store tree: (layer, first block) -> length, exactly the blocks a layer's durable state uses.
+// Space runs in the store tree: (layer, first block) -> length, exactly the blocks a layer's
+// durable state uses.
 #include <fmt/format.h>
 
 #include "engine/store_impl.h"
@@ -13,7 +14,8 @@ struct FoundRun {
 };
 
 // The run of `id` that begins at or before `block`, if any.
-Result<std::optional<FoundRun>> floor_run(Tree const& tree, LayerId id, std::uint64_t block, std::uint64_t total) {
+Result<std::optional<FoundRun>> floor_run(Tree const& tree, LayerId id, std::uint64_t block,
+                                          std::uint64_t total) {
   Tree::Cursor c(tree);
   LCFS_TRY(c.seek_floor({id, kRun, block}));
   if (!c.valid() || c.key().inode != id || c.key().kind != kRun) return std::optional<FoundRun>{};
@@ -49,15 +51,18 @@ Status StoreImpl::remove_runs(LayerId id, std::vector<Extent> extents) {
   normalize(extents);
   for (auto const& e : extents) {
     LCFS_TRY_ASSIGN(auto const run, floor_run(tree, id, e.start, space.total()));
-    if (!run || e.start - run->start >= run->count || e.count > run->count - (e.start - run->start)) {
-      return Error{Errc::kCorrupt, fmt::format("layer {} frees blocks {}..{} that it does not own", id, e.start, e.end() - 1)};
+    if (!run || e.start - run->start >= run->count ||
+        e.count > run->count - (e.start - run->start)) {
+      return Error{Errc::kCorrupt, fmt::format("layer {} frees blocks {}..{} that it does not own",
+                                               id, e.start, e.end() - 1)};
     }
     if (run->start == e.start) {
       LCFS_TRY(tree.erase({id, kRun, run->start}));
     } else {
       LCFS_TRY(put_run(tree, id, run->start, e.start - run->start));
     }
-    if (run->start + run->count > e.end()) LCFS_TRY(put_run(tree, id, e.end(), run->start + run->count - e.end()));
+    if (run->start + run->count > e.end())
+      LCFS_TRY(put_run(tree, id, e.end(), run->start + run->count - e.end()));
   }
   return {};
 }
@@ -68,12 +73,14 @@ Status StoreImpl::reclaim(std::vector<Extent>& freed) {
   while (!dying.empty() && budget > 0) {
     LayerId const id = dying.back();
     std::vector<Extent> runs;
-    LCFS_TRY(scan(tree, {id, kRun, 0}, {id, kRun, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-      LCFS_TRY_ASSIGN(auto const run, parse_run(key, value, space.total()));
-      runs.push_back({run.start, run.count});
-      return runs.size() < budget;
-    }));
-    if (!runs.empty()) LCFS_TRY(tree.erase_range({id, kRun, 0}, {id, kRun, runs.back().start}, nullptr));
+    LCFS_TRY(scan(tree, {id, kRun, 0}, {id, kRun, ~0ull},
+                  [&](Key const& key, Bytes value) -> Result<bool> {
+                    LCFS_TRY_ASSIGN(auto const run, parse_run(key, value, space.total()));
+                    runs.push_back({run.start, run.count});
+                    return runs.size() < budget;
+                  }));
+    if (!runs.empty())
+      LCFS_TRY(tree.erase_range({id, kRun, 0}, {id, kRun, runs.back().start}, nullptr));
     for (auto const& e : runs) layer_blocks -= e.count;
     freed.insert(freed.end(), runs.begin(), runs.end());
     if (runs.size() >= budget) {

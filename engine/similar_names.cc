@@ -8,7 +8,8 @@
 namespace lcfs {
 namespace {
 
-// Characters to put in, take out, change or swap with a neighbour to make `b` of `a`; more than `most`: something greater.
+// Characters to put in, take out, change or swap with a neighbour to make `b` of `a`; more than
+// `most`: something greater.
 std::size_t distance(std::string_view a, std::string_view b, std::size_t most) {
   if (a.size() > b.size() + most || b.size() > a.size() + most) return most + 1;
   std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), now(b.size() + 1);
@@ -16,8 +17,10 @@ std::size_t distance(std::string_view a, std::string_view b, std::size_t most) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     now[0] = i;
     for (std::size_t k = 1; k <= b.size(); ++k) {
-      now[k] = std::min({last[k] + 1, now[k - 1] + 1, last[k - 1] + (a[i - 1] == b[k - 1] ? 0 : 1)});
-      if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1]) now[k] = std::min(now[k], before[k - 2] + 1);
+      now[k] =
+          std::min({last[k] + 1, now[k - 1] + 1, last[k - 1] + (a[i - 1] == b[k - 1] ? 0 : 1)});
+      if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
+        now[k] = std::min(now[k], before[k - 2] + 1);
     }
     before.swap(last);
     last.swap(now);
@@ -44,23 +47,25 @@ Result<std::vector<std::string>> StoreImpl::similar_names(std::string_view wante
   std::string_view const given = short_name(wanted);
   std::size_t const far = std::max<std::size_t>(1, std::min<std::size_t>(given.size() / 3, 4));
   std::vector<std::pair<std::size_t, std::string>> best;  // by how unlike they are
-  LCFS_TRY(scan(tree, {0, kName, 0}, {0, kName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const info, parse_name(key, value));
-    auto const name = info.type == NameType::kImage ? short_name(info.name) : info.name;
-    auto const repository = name.substr(0, name.rfind(':'));  // of an image: another tag may be meant
-    std::size_t unlike = distance(given, name, far);
-    if (info.type == NameType::kImage && repository == given.substr(0, given.rfind(':'))) {
-      unlike = std::min<std::size_t>(unlike, 1);
-    } else if (given.size() >= 3 && name.starts_with(given)) {
-      unlike = std::min<std::size_t>(unlike, 2);
-    } else if (unlike > far) {
-      return true;
-    }
-    auto entry = std::pair{unlike, std::string(info.name)};
-    best.insert(std::upper_bound(best.begin(), best.end(), entry), std::move(entry));
-    if (best.size() > kMost) best.pop_back();
-    return true;
-  }));
+  LCFS_TRY(scan(
+      tree, {0, kName, 0}, {0, kName, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
+        LCFS_TRY_ASSIGN(auto const info, parse_name(key, value));
+        auto const name = info.type == NameType::kImage ? short_name(info.name) : info.name;
+        auto const repository =
+            name.substr(0, name.rfind(':'));  // of an image: another tag may be meant
+        std::size_t unlike = distance(given, name, far);
+        if (info.type == NameType::kImage && repository == given.substr(0, given.rfind(':'))) {
+          unlike = std::min<std::size_t>(unlike, 1);
+        } else if (given.size() >= 3 && name.starts_with(given)) {
+          unlike = std::min<std::size_t>(unlike, 2);
+        } else if (unlike > far) {
+          return true;
+        }
+        auto entry = std::pair{unlike, std::string(info.name)};
+        best.insert(std::upper_bound(best.begin(), best.end(), entry), std::move(entry));
+        if (best.size() > kMost) best.pop_back();
+        return true;
+      }));
   std::vector<std::string> out;
   for (auto& entry : best) out.push_back(std::move(entry.second));
   return out;

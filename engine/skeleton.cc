@@ -10,17 +10,19 @@
 namespace lcfs {
 namespace {
 
-constexpr int kLevel = 1;                               // headers are mostly zeroes: more effort gains a few percent
-constexpr int kWindowLog = 20;                          // 1 MiB, whatever the level: what a reader needs
-constexpr std::size_t kLiteralRoom = 64u << 10;         // bytes of one literal piece
-constexpr std::size_t kRawRoom = 128u << 10;            // pieces compressed in one go
+constexpr int kLevel = 1;       // headers are mostly zeroes: more effort gains a few percent
+constexpr int kWindowLog = 20;  // 1 MiB, whatever the level: what a reader needs
+constexpr std::size_t kLiteralRoom = 64u << 10;  // bytes of one literal piece
+constexpr std::size_t kRawRoom = 128u << 10;     // pieces compressed in one go
 constexpr std::size_t kOutRoom = 64u << 10;
 
 // The low bits of a piece's first number.
 constexpr unsigned kKindBits = 2;
 enum PieceKind : std::uint64_t { kLiteralPiece = 0, kWholePiece = 1, kPartPiece = 2 };
 
-Error damaged(std::string_view what) { return Error{Errc::kCorrupt, fmt::format("skeleton of a tar: {}", what)}; }
+Error damaged(std::string_view what) {
+  return Error{Errc::kCorrupt, fmt::format("skeleton of a tar: {}", what)};
+}
 
 }  // namespace
 
@@ -80,8 +82,10 @@ Status SkeletonWriter::compress(bool end) {
   ZSTD_inBuffer in{raw_.data(), raw_.size(), 0};
   for (;;) {
     ZSTD_outBuffer out{out_.data(), out_.size(), 0};
-    auto const left = ZSTD_compressStream2(zstd_.get(), &out, &in, end ? ZSTD_e_end : ZSTD_e_continue);
-    if (ZSTD_isError(left) != 0) return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
+    auto const left =
+        ZSTD_compressStream2(zstd_.get(), &out, &in, end ? ZSTD_e_end : ZSTD_e_continue);
+    if (ZSTD_isError(left) != 0)
+      return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
     LCFS_TRY(log_.append(std::span(out_).first(out.pos)));
     if (log_.end() > kMaxSkeleton) given_up_ = true;
     if (given_up_ || (in.pos == in.size && (!end || left == 0))) break;
@@ -172,7 +176,8 @@ Result<SkeletonPiece> SkeletonDecoder::next() {
           LCFS_TRY_ASSIGN(piece.offset, number());
         }
         LCFS_TRY_ASSIGN(piece.length, number());
-        if (piece.length == 0 || piece.offset > kMaxFileSize || piece.length > kMaxFileSize) return damaged("a body out of range");
+        if (piece.length == 0 || piece.offset > kMaxFileSize || piece.length > kMaxFileSize)
+          return damaged("a body out of range");
         return piece;
       }
       default: return damaged("a piece of an unknown kind");

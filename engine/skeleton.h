@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The skeleton of a tar: all of it that the tree made of it does not give back - headers, padding, order, what follows the end -
-// with the places of the files' bodies.  Skeleton and bodies together are the tar, byte for byte.
-// Specification of the stream: doc/format.md, "Skeleton".
+// The skeleton of a tar: all of it that the tree made of it does not give back - headers, padding,
+// order, what follows the end - with the places of the files' bodies.  Skeleton and bodies together
+// are the tar, byte for byte. Specification of the stream: doc/format.md, "Skeleton".
 //
-// Written while a layer comes in, into a log (bounded memory); put into the layer's own blocks when it is stacked.
+// Written while a layer comes in, into a log (bounded memory); put into the layer's own blocks when
+// it is stacked.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +28,9 @@ class Layer;
 struct SkeletonPiece {
   enum Kind : std::uint8_t { kEnd, kLiteral, kBody };
   Kind kind = kEnd;
-  std::span<std::byte const> bytes{};     // kLiteral: valid until the next call
-  std::uint64_t file = 0;                 // kBody: number of the file in the layer's delta
-  std::uint64_t offset = 0, length = 0;   // kBody: which bytes of it
+  std::span<std::byte const> bytes{};    // kLiteral: valid until the next call
+  std::uint64_t file = 0;                // kBody: number of the file in the layer's delta
+  std::uint64_t offset = 0, length = 0;  // kBody: which bytes of it
 };
 
 // Any pieces, then finish().  One thread.
@@ -57,7 +58,7 @@ class SkeletonWriter {
   std::vector<std::byte> literal_{};  // of the piece being put together
   std::vector<std::byte> raw_{};      // pieces not compressed yet
   std::vector<std::byte> out_{};
-  std::uint64_t file_ = 0;            // named last
+  std::uint64_t file_ = 0;  // named last
   bool given_up_ = false;
   struct Free {
     void operator()(ZSTD_CCtx_s* context) const;
@@ -65,8 +66,8 @@ class SkeletonWriter {
   std::unique_ptr<ZSTD_CCtx_s, Free> zstd_{};  // none as long as all fits into raw_
 };
 
-// The pieces of a stream that comes from `read`, which returns its next bytes, none at the end, valid until it is called again.
-// Nothing the stream says is believed: errors are kCorrupt.
+// The pieces of a stream that comes from `read`, which returns its next bytes, none at the end,
+// valid until it is called again. Nothing the stream says is believed: errors are kCorrupt.
 class SkeletonDecoder {
  public:
   using Read = std::function<Result<std::span<std::byte const>>()>;
@@ -82,8 +83,8 @@ class SkeletonDecoder {
   Read read_;
   std::span<std::byte const> in_{};
   std::vector<std::byte> out_{};
-  std::size_t at_ = 0, end_ = 0;      // of out_: what was not taken yet
-  std::uint64_t literal_ = 0;         // bytes of the piece at hand still to come
+  std::size_t at_ = 0, end_ = 0;  // of out_: what was not taken yet
+  std::uint64_t literal_ = 0;     // bytes of the piece at hand still to come
   std::uint64_t file_ = 0;
   bool frame_done_ = false;
   struct Free {
@@ -98,7 +99,8 @@ struct SkeletonExtent {
   std::vector<std::uint32_t> sums{};  // crc32c of each block, at most kMaxExtentBlocks
 };
 
-// The skeleton of a layer in a store.  Holds the layer, so it may be removed meanwhile.  One thread.
+// The skeleton of a layer in a store.  Holds the layer, so it may be removed meanwhile.  One
+// thread.
 class Skeleton {
  public:
   // Null: the layer has none.
@@ -117,8 +119,8 @@ class Skeleton {
   std::string name_;
   SkeletonInfo info_;
   std::vector<SkeletonExtent> extents_{};
-  std::size_t next_ = 0;              // extent to read
-  std::uint64_t left_ = 0;            // bytes of the stream still to read
+  std::size_t next_ = 0;    // extent to read
+  std::uint64_t left_ = 0;  // bytes of the stream still to read
   AlignedBuffer buffer_{};
   SkeletonDecoder decoder_;
 };

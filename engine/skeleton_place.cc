@@ -34,7 +34,8 @@ Result<std::unique_ptr<SkeletonWriter>> SkeletonPlacer::with_lost_bodies(Skeleto
   std::uint64_t at = 0;
   std::vector<std::byte> window(64u << 10);
   SkeletonDecoder decoder([&]() -> Result<std::span<std::byte const>> {
-    auto const part = std::span(window).first(std::min<std::uint64_t>(window.size(), skeleton.log().end() - at));
+    auto const part =
+        std::span(window).first(std::min<std::uint64_t>(window.size(), skeleton.log().end() - at));
     LCFS_TRY(skeleton.log().read(at, part));
     at += part.size();
     return std::span<std::byte const>(part);
@@ -57,9 +58,11 @@ Result<std::unique_ptr<SkeletonWriter>> SkeletonPlacer::with_lost_bodies(Skeleto
 Status SkeletonPlacer::next_extent() {
   LCFS_TRY(content_.read(log_at_, {reinterpret_cast<std::byte*>(&extent_), sizeof extent_}));
   log_at_ += sizeof extent_;
-  if (extent_.count > kMaxExtentBlocks) return Error{Errc::kCorrupt, "content log: extent too long"};
+  if (extent_.count > kMaxExtentBlocks)
+    return Error{Errc::kCorrupt, "content log: extent too long"};
   sums_.resize(extent_.count);
-  if (extent_.count != 0) LCFS_TRY(content_.read(log_at_, std::as_writable_bytes(std::span(sums_))));
+  if (extent_.count != 0)
+    LCFS_TRY(content_.read(log_at_, std::as_writable_bytes(std::span(sums_))));
   log_at_ += sums_.size() * sizeof(std::uint32_t);
   loaded_ = false;
   return {};
@@ -89,12 +92,14 @@ Status SkeletonPlacer::copy_body(SkeletonPiece const& piece, SkeletonWriter& int
   std::uint64_t const end = at + piece.length;
   while (at < end) {
     if (at < small_.size()) {
-      auto const part = std::span(small_).subspan(at, std::min<std::uint64_t>(small_.size(), end) - at);
+      auto const part =
+          std::span(small_).subspan(at, std::min<std::uint64_t>(small_.size(), end) - at);
       LCFS_TRY(into.literal(part));
       at += part.size();
       continue;
     }
-    std::uint64_t const extent_end = extent_.file_offset + std::uint64_t{extent_.count} * kBlockSize;
+    std::uint64_t const extent_end =
+        extent_.file_offset + std::uint64_t{extent_.count} * kBlockSize;
     if (extent_.count != 0 && extent_end <= at) {
       LCFS_TRY(next_extent());
       continue;
@@ -111,8 +116,10 @@ Status SkeletonPlacer::copy_body(SkeletonPiece const& piece, SkeletonWriter& int
       if (!buffer_) buffer_ = AlignedBuffer(kMaxExtentBlocks * kBlockSize);
       LCFS_TRY(store_.device.read(extent_.block * kBlockSize, buffer_.span().first(bytes)));
       for (std::uint32_t i = 0; i < extent_.count; ++i) {
-        if (crc32c(buffer_.span().subspan(std::size_t{i} * kBlockSize, kBlockSize)) != sums_[i]) {  // I6
-          return Error{Errc::kCorrupt, "data came back changed", 0, store_.device.name(), (extent_.block + i) * kBlockSize};
+        if (crc32c(buffer_.span().subspan(std::size_t{i} * kBlockSize, kBlockSize)) !=
+            sums_[i]) {  // I6
+          return Error{Errc::kCorrupt, "data came back changed", 0, store_.device.name(),
+                       (extent_.block + i) * kBlockSize};
         }
       }
       loaded_ = true;
@@ -130,20 +137,23 @@ Status SkeletonPlacer::write(ContentLog& log, PlacedSkeleton& into) {
   auto write_all = [&]() -> Status {
     for (std::uint64_t at = 0; at < log.end();) {
       std::uint64_t const left = log.end() - at;
-      std::uint64_t const want = std::min<std::uint64_t>(kMaxExtentBlocks, (left + kBlockSize - 1) / kBlockSize);
+      std::uint64_t const want =
+          std::min<std::uint64_t>(kMaxExtentBlocks, (left + kBlockSize - 1) / kBlockSize);
       auto got = space_.allocate_data(want);
       if (!got && got.error().code == Errc::kNoSpace && store_.space.counts().pending != 0) {
         LCFS_TRY(store_.make_room());
         got = space_.allocate_data(want);
       }
       if (!got) return std::move(got).error();
-      std::size_t const bytes = got->count * kBlockSize, used = std::min<std::uint64_t>(bytes, left);
+      std::size_t const bytes = got->count * kBlockSize,
+                        used = std::min<std::uint64_t>(bytes, left);
       auto buffer = queue_.take_buffer();
       SkeletonExtent extent{got->start, {}};
       auto const read = log.read(at, buffer.span().first(used));
       if (read) {
         std::memset(buffer.data() + used, 0, bytes - used);
-        for (std::uint64_t i = 0; i < got->count; ++i) extent.sums.push_back(crc32c(buffer.span().subspan(i * kBlockSize, kBlockSize)));
+        for (std::uint64_t i = 0; i < got->count; ++i)
+          extent.sums.push_back(crc32c(buffer.span().subspan(i * kBlockSize, kBlockSize)));
         queue_.submit(got->start * kBlockSize, std::move(buffer), bytes, sink);
       } else {
         queue_.return_buffer(std::move(buffer));

@@ -20,18 +20,22 @@ struct PlacedSkeleton {
   }
 };
 
-// Bodies of files that the tree did not keep (a later entry took their place) go into the skeleton as they are: they are read back
-// from where they were placed, one after the other.  The ingest is finished and its delta was stacked; its blocks are all still there.
+// Bodies of files that the tree did not keep (a later entry took their place) go into the skeleton
+// as they are: they are read back from where they were placed, one after the other.  The ingest is
+// finished and its delta was stacked; its blocks are all still there.
 class SkeletonPlacer {
  public:
-  SkeletonPlacer(StoreImpl& store, WriteQueue& queue, OwnerSpace& space, Delta::Impl& delta, ContentLog& content)
+  SkeletonPlacer(StoreImpl& store, WriteQueue& queue, OwnerSpace& space, Delta::Impl& delta,
+                 ContentLog& content)
       : store_(store), queue_(queue), space_(space), delta_(delta), content_(content) {}
 
   // The blocks are taken from `space`, and are on the device when it returns.
   Result<PlacedSkeleton> place(SkeletonWriter& skeleton);
 
  private:
-  [[nodiscard]] bool is_kept(std::uint64_t file) const { return delta_.files[file].state == Delta::Impl::File::kNew; }
+  [[nodiscard]] bool is_kept(std::uint64_t file) const {
+    return delta_.files[file].state == Delta::Impl::File::kNew;
+  }
   [[nodiscard]] bool all_kept() const;
   Result<std::unique_ptr<SkeletonWriter>> with_lost_bodies(SkeletonWriter& skeleton);
   Status copy_body(SkeletonPiece const& piece, SkeletonWriter& into);
@@ -46,11 +50,11 @@ class SkeletonPlacer {
 
   // The lost file being read: its extents come in order, and so do the pieces of its body.
   std::uint64_t file_ = ~std::uint64_t{0};
-  std::uint64_t log_at_ = 0;             // of what follows the extent at hand
-  PlacedExtent extent_{};                // count 0: there are no more
+  std::uint64_t log_at_ = 0;  // of what follows the extent at hand
+  PlacedExtent extent_{};     // count 0: there are no more
   std::vector<std::uint32_t> sums_{};
-  std::vector<std::byte> small_{};       // all of an inline file
-  AlignedBuffer buffer_{};               // the extent's blocks
+  std::vector<std::byte> small_{};  // all of an inline file
+  AlignedBuffer buffer_{};          // the extent's blocks
   bool loaded_ = false;
 };
 

@@ -11,7 +11,8 @@
 
 namespace lcfs {
 
-Status StoreImpl::put_skeleton(SkeletonInfo const& info, std::vector<SkeletonExtent> const& extents) {
+Status StoreImpl::put_skeleton(SkeletonInfo const& info,
+                               std::vector<SkeletonExtent> const& extents) {
   LCFS_TRY(tree.put({info.layer, kSkeleton, 0}, as_bytes(encode_skeleton(info))));
   std::uint64_t at = 0;
   std::vector<le32> words;
@@ -32,7 +33,11 @@ Status StoreImpl::erase_skeleton(LayerId id) {
 }
 
 Skeleton::Skeleton(Store& store, std::shared_ptr<Layer> layer, std::string name, SkeletonInfo info)
-    : store_(store), layer_(std::move(layer)), name_(std::move(name)), info_(std::move(info)), left_(info_.size),
+    : store_(store),
+      layer_(std::move(layer)),
+      name_(std::move(name)),
+      info_(std::move(info)),
+      left_(info_.size),
       decoder_([this] { return read(); }) {}
 
 Result<std::unique_ptr<Skeleton>> Skeleton::open(Store& store, LayerId id) {
@@ -43,19 +48,26 @@ Result<std::unique_ptr<Skeleton>> Skeleton::open(Store& store, LayerId id) {
   LCFS_TRY_ASSIGN(auto const found, impl.tree.get({id, kSkeleton, 0}));
   if (!found) return std::unique_ptr<Skeleton>();
   LCFS_TRY_ASSIGN(auto info, parse_skeleton(found->key, found->value));
-  std::unique_ptr<Skeleton> skeleton(new Skeleton(store, std::move(layer), record.name, std::move(info)));
+  std::unique_ptr<Skeleton> skeleton(
+      new Skeleton(store, std::move(layer), record.name, std::move(info)));
   std::uint64_t at = 0;
-  LCFS_TRY(scan(impl.tree, {id, kSkeletonExtent, 0}, {id, kSkeletonExtent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-    LCFS_TRY_ASSIGN(auto const extent, parse_skeleton_extent(key, value, impl.space.total()));
-    if (key.offset != at) return Error{Errc::kCorrupt, fmt::format("layer '{}': a part of its tar's skeleton is missing", record.name)};
-    at += std::uint64_t{extent.count} * kBlockSize;
-    SkeletonExtent e{extent.block, {}};
-    for (auto const sum : extent.checksums) e.sums.push_back(sum.get());
-    skeleton->extents_.push_back(std::move(e));
-    return true;
-  }));
+  LCFS_TRY(scan(impl.tree, {id, kSkeletonExtent, 0}, {id, kSkeletonExtent, ~0ull},
+                [&](Key const& key, Bytes value) -> Result<bool> {
+                  LCFS_TRY_ASSIGN(auto const extent,
+                                  parse_skeleton_extent(key, value, impl.space.total()));
+                  if (key.offset != at)
+                    return Error{Errc::kCorrupt,
+                                 fmt::format("layer '{}': a part of its tar's skeleton is missing",
+                                             record.name)};
+                  at += std::uint64_t{extent.count} * kBlockSize;
+                  SkeletonExtent e{extent.block, {}};
+                  for (auto const sum : extent.checksums) e.sums.push_back(sum.get());
+                  skeleton->extents_.push_back(std::move(e));
+                  return true;
+                }));
   if (at < skeleton->info_.size || at - skeleton->info_.size >= kBlockSize) {
-    return Error{Errc::kCorrupt, fmt::format("layer '{}': a part of its tar's skeleton is missing", record.name)};
+    return Error{Errc::kCorrupt,
+                 fmt::format("layer '{}': a part of its tar's skeleton is missing", record.name)};
   }
   return skeleton;
 }
@@ -70,8 +82,10 @@ Result<std::span<std::byte const>> Skeleton::read() {
   for (std::size_t i = 0; i < e.sums.size(); ++i) {
     if (crc32c(bytes.subspan(i * kBlockSize, kBlockSize)) != e.sums[i]) {  // I6
       impl.data_failures.fetch_add(1, std::memory_order_relaxed);
-      return Error{Errc::kCorrupt, fmt::format("layer '{}': data checksum of its tar's skeleton does not match", name_), EIO,
-                   impl.device.name(), (e.block + i) * kBlockSize};
+      return Error{
+          Errc::kCorrupt,
+          fmt::format("layer '{}': data checksum of its tar's skeleton does not match", name_), EIO,
+          impl.device.name(), (e.block + i) * kBlockSize};
     }
   }
   auto const used = std::min<std::uint64_t>(left_, bytes.size());

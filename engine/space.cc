@@ -12,16 +12,21 @@ namespace lcfs {
 
 namespace {
 constexpr auto kTrimTime = std::chrono::seconds(1);  // for giving back: an unmount waits for it
-constexpr std::uint64_t kWorthATrim = 16;            // blocks: shorter holes only fragment the host's file, milliseconds each
-constexpr std::uint64_t kBackAhead = 4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
+constexpr std::uint64_t kWorthATrim =
+    16;  // blocks: shorter holes only fragment the host's file, milliseconds each
+constexpr std::uint64_t kBackAhead =
+    4096;  // blocks (16 MiB) backed at a time: fallocate calls stay rare, waste stays small
 
-constexpr std::uint64_t kBackedMost = 1024;  // blocks backed beyond all promises, or what checkpoints may need if that is more
-constexpr std::uint64_t kTreeGrowth = 32;    // blocks by which a checkpoint's store tree may be larger than the one before
+constexpr std::uint64_t kBackedMost =
+    1024;  // blocks backed beyond all promises, or what checkpoints may need if that is more
+constexpr std::uint64_t kTreeGrowth =
+    32;  // blocks by which a checkpoint's store tree may be larger than the one before
 constexpr auto kHostFull = std::chrono::seconds(1);  // it is not asked again
 
 constexpr std::uint64_t kRemoval = 192;  // blocks that one promises
 
-// What three checkpoints may take: what one frees is free when the next is durable, and another may be under way.
+// What three checkpoints may take: what one frees is free when the next is durable, and another may
+// be under way.
 std::uint64_t three_trees(std::uint64_t store_tree) { return 3 * (store_tree + kTreeGrowth); }
 
 std::uint64_t emergency_for(std::uint64_t total, std::uint64_t store_tree) {
@@ -51,8 +56,10 @@ std::uint64_t SpaceMap::available(Urgency urgency) const {
 Error SpaceMap::no_space(std::uint64_t wanted) const {
   std::uint64_t const free = backed_.blocks() + bare_.blocks();
   return Error{Errc::kNoSpace,
-               fmt::format("store is full: {} KiB wanted, {} KiB free, of them {} KiB promised, kept for removals or in pieces too small",
-                           wanted * 4, free * 4, std::min(free, promised_ + emergency_ + free - usable()) * 4),
+               fmt::format("store is full: {} KiB wanted, {} KiB free, of them {} KiB promised, "
+                           "kept for removals or in pieces too small",
+                           wanted * 4, free * 4,
+                           std::min(free, promised_ + emergency_ + free - usable()) * 4),
                ENOSPC, device_.name(), kNoOffset};
 }
 
@@ -90,9 +97,14 @@ Status SpaceMap::back(std::uint64_t blocks) {
 Status SpaceMap::promise(std::uint64_t n, Urgency urgency) {
   Lock lock(mu_);
   bool const ordinary = urgency == Urgency::kOrdinary;
-  std::uint64_t const rest = ordinary ? 0 : urgency == Urgency::kOwnRemoval ? least_for_checkpoints() : for_checkpoints() + for_own_removals();
+  std::uint64_t const rest = ordinary ? 0
+                             : urgency == Urgency::kOwnRemoval
+                                 ? least_for_checkpoints()
+                                 : for_checkpoints() + for_own_removals();
   if (available(urgency) < n + rest) return no_space(n);
-  LCFS_TRY(back(promised_ + n + (ordinary ? std::min(emergency_, std::max(kBackedMost, three_trees(store_tree_))) : 0)));
+  LCFS_TRY(
+      back(promised_ + n +
+           (ordinary ? std::min(emergency_, std::max(kBackedMost, three_trees(store_tree_))) : 0)));
   promised_ += n;
   return {};
 }
@@ -102,11 +114,15 @@ std::uint64_t SpaceMap::for_own_removals() const {
   return emergency_ > used ? (emergency_ - used) / 2 : 0;
 }
 
-std::uint64_t SpaceMap::for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_)); }
+std::uint64_t SpaceMap::for_checkpoints() const {
+  return std::max(emergency_ / 3, three_trees(store_tree_));
+}
 
-// Two copies come and go for ever.  The third is for growth of the tree since that was last counted, which must not end the removals that
-// give something back.
-std::uint64_t SpaceMap::least_for_checkpoints() const { return std::max(emergency_ / 3, three_trees(store_tree_) / 3 * 2); }
+// Two copies come and go for ever.  The third is for growth of the tree since that was last
+// counted, which must not end the removals that give something back.
+std::uint64_t SpaceMap::least_for_checkpoints() const {
+  return std::max(emergency_ / 3, three_trees(store_tree_) / 3 * 2);
+}
 
 void SpaceMap::set_store_tree(std::uint64_t blocks) {
   Lock lock(mu_);
@@ -116,7 +132,8 @@ void SpaceMap::set_store_tree(std::uint64_t blocks) {
 
 Status SpaceMap::check_reserve(Urgency urgency) {
   Lock lock(mu_);
-  std::uint64_t const least = three_trees(store_tree_) / 3 * (urgency != Urgency::kOrdinary && pins_.empty() ? 1 : 2);
+  std::uint64_t const least =
+      three_trees(store_tree_) / 3 * (urgency != Urgency::kOrdinary && pins_.empty() ? 1 : 2);
   return available(Urgency::kEmergency) < least ? no_space(least) : back(promised_ + least);
 }
 
@@ -125,17 +142,19 @@ void SpaceMap::unpromise(std::uint64_t n) {
   promised_ -= std::min(n, promised_);
 }
 
-Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::uint64_t paid, std::uint64_t hint,
-                                  Urgency urgency) {
+Result<Extent> SpaceMap::allocate(std::uint64_t least, std::uint64_t want, std::uint64_t paid,
+                                  std::uint64_t hint, Urgency urgency) {
   Lock lock(mu_);
   std::uint64_t const open = available(urgency);
   std::uint64_t const unpaid = least - paid;
   if (open < unpaid) return no_space(least);
   std::uint64_t const surplus = available(Urgency::kOrdinary);
-  std::uint64_t const most = std::max(least, std::min(want, least + (surplus > unpaid ? surplus - unpaid : 0)));
+  std::uint64_t const most =
+      std::max(least, std::min(want, least + (surplus > unpaid ? surplus - unpaid : 0)));
   Extent e{};
   if (least < kNodeBlocks && surplus < most + kNodeBlocks) e = backed_.take_splinter(most);
-  // Prefer a whole run of bare space to a splinter of backed space: contiguity is what the store lives by.
+  // Prefer a whole run of bare space to a splinter of backed space: contiguity is what the store
+  // lives by.
   if (e.count == 0) e = backed_.take(most, most, hint);
   std::optional<Error> host_full;
   for (std::uint64_t n = most; e.count == 0 && bare_.blocks() > 0; n = std::max(least, n / 2)) {
@@ -246,7 +265,8 @@ std::vector<Aged> SpaceMap::take_ages(Extent e) {
     auto some = ages.take(e);
     out.insert(out.end(), some.begin(), some.end());
   }
-  std::sort(out.begin(), out.end(), [](Aged const& a, Aged const& b) { return a.blocks < b.blocks; });
+  std::sort(out.begin(), out.end(),
+            [](Aged const& a, Aged const& b) { return a.blocks < b.blocks; });
   return out;
 }
 
@@ -254,7 +274,8 @@ void SpaceMap::keep(std::uint64_t generation) {
   Lock lock(mu_);
   ages_[kDurable].clear();
   newest_kept_ = generation;
-  // Freed since it was made; a few of them may have been taken since, too, and are kept for nothing.
+  // Freed since it was made; a few of them may have been taken since, too, and are kept for
+  // nothing.
   for (auto it = pending_.upper_bound(generation); it != pending_.end(); ++it) {
     for (auto const& e : it->second) {
       history_[generation].add(e);
@@ -264,8 +285,8 @@ void SpaceMap::keep(std::uint64_t generation) {
     }
     it->second.clear();
   }
-  // The same for what an older kept checkpoint names too: a checkpoint under way has freed it, this one still has it.  It may even be in
-  // use again (revive()).
+  // The same for what an older kept checkpoint names too: a checkpoint under way has freed it, this
+  // one still has it.  It may even be in use again (revive()).
   auto& mine = history_[generation];
   for (auto it = recent_history_.upper_bound(generation); it != recent_history_.end(); ++it) {
     for (auto& recent : it->second) {
@@ -299,7 +320,8 @@ void SpaceMap::drop(std::uint64_t generation, std::uint64_t next, std::uint64_t 
   history_.erase(it);
 }
 
-void SpaceMap::set_history(std::uint64_t newest, std::vector<Aged> const& history, std::vector<Aged> const& used) {
+void SpaceMap::set_history(std::uint64_t newest, std::vector<Aged> const& history,
+                           std::vector<Aged> const& used) {
   Lock lock(mu_);
   note_release();
   newest_kept_ = newest;
@@ -387,8 +409,8 @@ void SpaceMap::withhold(std::vector<Extent> const& extents, std::uint64_t genera
 void SpaceMap::trim() {
   if (device_.always_backed()) return;
   Lock lock(mu_);
-  // Together with the bare runs between them: a process that died may have left backing that nobody knows of, and a host takes
-  // milliseconds for a hole, of whatever size.
+  // Together with the bare runs between them: a process that died may have left backing that nobody
+  // knows of, and a host takes milliseconds for a hole, of whatever size.
   FreeRuns all = bare_;
   std::uint64_t keep = promised_;
   for (auto const& [start, count] : backed_.map()) {
@@ -401,7 +423,8 @@ void SpaceMap::trim() {
     if (count >= kWorthATrim) runs.push_back({start, count});
   }
   // The largest first; what is left when the time is up stays as it is, and the next time finds it.
-  std::sort(runs.begin(), runs.end(), [](Extent const& a, Extent const& b) { return a.count > b.count; });
+  std::sort(runs.begin(), runs.end(),
+            [](Extent const& a, Extent const& b) { return a.count > b.count; });
   auto const until = std::chrono::steady_clock::now() + kTrimTime;
   for (auto const& e : runs) {
     if (std::chrono::steady_clock::now() > until) break;
@@ -418,7 +441,12 @@ SpaceMap::Standing SpaceMap::standing() const {
 
 SpaceMap::Counts SpaceMap::counts() const {
   Lock lock(mu_);
-  return {backed_.blocks() + bare_.blocks(), pending_blocks_, history_blocks_, promised_, emergency_, usable()};
+  return {backed_.blocks() + bare_.blocks(),
+          pending_blocks_,
+          history_blocks_,
+          promised_,
+          emergency_,
+          usable()};
 }
 
 }  // namespace lcfs

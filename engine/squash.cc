@@ -14,7 +14,8 @@ namespace {
 // The items of a changeset, as an import would find them in a tar.
 class Copier {
  public:
-  Copier(LayerSnapshot& from, Ingest& into, std::atomic<bool> const& stop) : from_(from), into_(into), stop_(stop) {}
+  Copier(LayerSnapshot& from, Ingest& into, std::atomic<bool> const& stop)
+      : from_(from), into_(into), stop_(stop) {}
 
   Status copy(ChangesetItem const& item) {
     if (stop_.load(std::memory_order_relaxed)) return Error{Errc::kInterrupted, "interrupted"};
@@ -78,7 +79,8 @@ class Copier {
 
 }  // namespace
 
-Result<LayerId> squash_layer(Store& store, LayerId parent, LayerId what, std::string_view name, std::atomic<bool> const& stop) {
+Result<LayerId> squash_layer(Store& store, LayerId parent, LayerId what, std::string_view name,
+                             std::atomic<bool> const& stop) {
   LCFS_TRY(Store::check_layer_name(name));
   if (parent != 0) LCFS_TRY(store.freeze_layer(parent));
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(store, parent, what));

@@ -11,14 +11,17 @@
 #include "engine/probe.h"
 #include "format/hash.h"
 
-// The layer being stacked is seen by this thread only: its lock is held once around all of it, in run().
+// The layer being stacked is seen by this thread only: its lock is held once around all of it, in
+// run().
 
 namespace lcfs {
 
 namespace {
 
 using Impl = Delta::Impl;
-constexpr std::uint8_t dirent_type(std::uint32_t mode) { return static_cast<std::uint8_t>((mode & S_IFMT) >> 12); }
+constexpr std::uint8_t dirent_type(std::uint32_t mode) {
+  return static_cast<std::uint8_t>((mode & S_IFMT) >> 12);
+}
 
 }  // namespace
 
@@ -64,7 +67,9 @@ Status Stacker::run(bool has_parent) LCFS_NO_TSA {
     for (std::uint32_t i = 0; i < delta_.nodes.size(); ++i) {
       Node const& n = delta_.nodes[i];
       if (n.kind == Impl::kLowerLink && !n.dead) {
-        return at_entry(Error{Errc::kInvalid, fmt::format("hard link to nothing: '{}'", delta_.lower_links[n.inode])}, i);
+        return at_entry(Error{Errc::kInvalid, fmt::format("hard link to nothing: '{}'",
+                                                          delta_.lower_links[n.inode])},
+                        i);
       }
     }
   }
@@ -83,14 +88,16 @@ std::vector<Extent> Stacker::take_kept() {
 // ---------------------------------------------------------------------------------------------------------------
 // The lower layers
 
-Result<std::optional<Stacker::LowerFile>> Stacker::find_lower(Inode directory, std::string_view name) LCFS_NO_TSA {
+Result<std::optional<Stacker::LowerFile>> Stacker::find_lower(Inode directory,
+                                                              std::string_view name) LCFS_NO_TSA {
   Record hold;
   LCFS_TRY_ASSIGN(auto const entry, layer_.find_entry(directory, name, hold));
   if (!entry) return std::optional<LowerFile>{};
   return std::optional<LowerFile>({entry->inode, static_cast<std::uint32_t>(entry->type) << 12});
 }
 
-Result<std::optional<Stacker::LowerFile>> Stacker::resolve(std::string_view path, Inode* directory, std::string_view* name) {
+Result<std::optional<Stacker::LowerFile>> Stacker::resolve(std::string_view path, Inode* directory,
+                                                           std::string_view* name) {
   LCFS_TRY_ASSIGN(auto const parts, split_path(path));
   LowerFile at{layer_.root(), S_IFDIR};
   for (auto const part : parts) {
@@ -113,9 +120,11 @@ Status Stacker::link_lower_files() LCFS_NO_TSA {
     Inode directory = 0;
     std::string_view name;
     LCFS_TRY_ASSIGN(auto const found, resolve(target, &directory, &name));
-    if (!found) return at_entry(Error{Errc::kInvalid, fmt::format("hard link to nothing: '{}'", target)}, i);
+    if (!found)
+      return at_entry(Error{Errc::kInvalid, fmt::format("hard link to nothing: '{}'", target)}, i);
     if (S_ISDIR(found->mode)) {
-      return at_entry(Error{Errc::kInvalid, fmt::format("hard link to a directory: '{}'", target)}, i);
+      return at_entry(Error{Errc::kInvalid, fmt::format("hard link to a directory: '{}'", target)},
+                      i);
     }
     lower_files_[n.inode] = *found;
     LCFS_TRY_ASSIGN(InodeInfo info, layer_.load(found->inode));
@@ -139,12 +148,15 @@ Status Stacker::apply_whiteouts() LCFS_NO_TSA {
     LCFS_TRY_ASSIGN(auto const found, resolve(path, &directory, &name));
     if (!found || !S_ISDIR(found->mode)) continue;
     std::vector<std::pair<std::string, LowerFile>> entries;
-    LCFS_TRY(scan(layer_.tree_, {found->inode, kDirent, 0}, {found->inode, kDirent, ~0ull}, [&](Key const& key, Bytes value) -> Result<bool> {
-      LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
-      entries.emplace_back(d.name, LowerFile{d.inode, static_cast<std::uint32_t>(d.type) << 12});
-      return true;
-    }));
-    for (auto const& [entry, file] : entries) LCFS_TRY(remove_lower(found->inode, entry, file.inode, file.mode));
+    LCFS_TRY(scan(layer_.tree_, {found->inode, kDirent, 0}, {found->inode, kDirent, ~0ull},
+                  [&](Key const& key, Bytes value) -> Result<bool> {
+                    LCFS_TRY_ASSIGN(auto const d, parse_dirent(key, value));
+                    entries.emplace_back(
+                        d.name, LowerFile{d.inode, static_cast<std::uint32_t>(d.type) << 12});
+                    return true;
+                  }));
+    for (auto const& [entry, file] : entries)
+      LCFS_TRY(remove_lower(found->inode, entry, file.inode, file.mode));
   }
   return {};
 }
@@ -155,9 +167,11 @@ Status Stacker::lose_name(Inode directory, std::string_view name, Inode inode) {
   return lost_.size() < kBatch ? Status{} : settle_lost();
 }
 
-// Files that lost their last name go, neighbours in one sweep over the tree; the others lose a back-reference.
+// Files that lost their last name go, neighbours in one sweep over the tree; the others lose a
+// back-reference.
 Status Stacker::settle_lost() LCFS_NO_TSA {
-  std::sort(lost_.begin(), lost_.end(), [](Lost const& a, Lost const& b) { return a.inode < b.inode; });
+  std::sort(lost_.begin(), lost_.end(),
+            [](Lost const& a, Lost const& b) { return a.inode < b.inode; });
   Inode first = 0, last = 0;  // files to remove, without a gap; 0: none
   auto remove_run = [&]() LCFS_NO_TSA -> Status {
     if (first == 0) return {};
@@ -184,7 +198,8 @@ Status Stacker::settle_lost() LCFS_NO_TSA {
           LCFS_TRY_ASSIGN(auto const p, parse_parent(key, value));
           return p.directory == lost_[k].directory && p.name == lost_[k].name;
         };
-        Key const base{inode, kParent, parent_key(store_.hash_seed, lost_[k].directory, lost_[k].name)};
+        Key const base{inode, kParent,
+                       parent_key(store_.hash_seed, lost_[k].directory, lost_[k].name)};
         LCFS_TRY_ASSIGN(auto const back, probe(layer_.tree_, base, 1, match));
         if (!back.found) continue;
         Key const key = back.found->key;
@@ -201,11 +216,13 @@ Status Stacker::settle_lost() LCFS_NO_TSA {
   return {};
 }
 
-Status Stacker::remove_lower(Inode directory, std::string_view name, Inode inode, std::uint32_t mode) LCFS_NO_TSA {
+Status Stacker::remove_lower(Inode directory, std::string_view name, Inode inode,
+                             std::uint32_t mode) LCFS_NO_TSA {
   // The entry itself, and the directory's counters.
   Record hold;
   LCFS_TRY_ASSIGN(auto const entry, layer_.find_entry(directory, name, hold));
-  if (!entry) return Error{Errc::kCorrupt, "directory entry vanished", 0, store_.device.name(), kNoOffset};
+  if (!entry)
+    return Error{Errc::kCorrupt, "directory entry vanished", 0, store_.device.name(), kNoOffset};
   Key const key = hold.key;
   hold = {};
   LCFS_TRY(layer_.tree_.erase_range(key, key, nullptr));
@@ -230,11 +247,12 @@ Status Stacker::remove_tree(Inode inode) LCFS_NO_TSA {
     Inode const at = todo.back();
     todo.pop_back();
     entries.clear();
-    LCFS_TRY(scan(layer_.tree_, {at, kDirent, 0}, {at, kDirent, ~0ull}, [&](Key const& k, Bytes value) -> Result<bool> {
-      LCFS_TRY_ASSIGN(auto const d, parse_dirent(k, value));
-      entries.push_back({std::string(d.name), d.inode, d.type});
-      return true;
-    }));
+    LCFS_TRY(scan(layer_.tree_, {at, kDirent, 0}, {at, kDirent, ~0ull},
+                  [&](Key const& k, Bytes value) -> Result<bool> {
+                    LCFS_TRY_ASSIGN(auto const d, parse_dirent(k, value));
+                    entries.push_back({std::string(d.name), d.inode, d.type});
+                    return true;
+                  }));
     LCFS_TRY(layer_.remove_inode(at));
     for (auto const& e : entries) {
       if (e.type == dirent_type(S_IFDIR)) {
@@ -270,7 +288,8 @@ void Stacker::adopt(std::uint32_t node) {
     std::uint32_t const at = todo.back();
     todo.pop_back();
     adopt_file(at);
-    for (std::uint32_t c = delta_.nodes[at].first_child; c != kNone; c = delta_.nodes[c].next_sibling) {
+    for (std::uint32_t c = delta_.nodes[at].first_child; c != kNone;
+         c = delta_.nodes[c].next_sibling) {
       if (!delta_.nodes[c].dead) todo.push_back(c);
     }
   }
@@ -300,13 +319,14 @@ Status Stacker::add_back_reference(std::uint32_t node, Inode directory) LCFS_NO_
   auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
   Key const base{target, kParent, parent_key(store_.hash_seed, directory, name)};
   LCFS_TRY_ASSIGN(auto const slot, probe(layer_.tree_, base, 1, never));
-  if (!slot.free) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, node);
+  if (!slot.free)
+    return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, node);
   return layer_.tree_.put(*slot.free, as_bytes(encode_parent({directory, name})));
 }
 
 // `node` is a directory of the delta that meets `directory` of the lower layers.
-Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector<std::pair<std::uint32_t, Inode>>& todo)
-    LCFS_NO_TSA {
+Status Stacker::merge_directory(std::uint32_t node, Inode directory,
+                                std::vector<std::pair<std::uint32_t, Inode>>& todo) LCFS_NO_TSA {
   LCFS_TRY_ASSIGN(InodeInfo const before, layer_.load(directory));
   InodeInfo info = before;
   Node const n = delta_.nodes[node];
@@ -345,12 +365,16 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
     } else {
       ++info.size;
       auto never = [](Key const&, Bytes) -> Result<bool> { return false; };
-      LCFS_TRY_ASSIGN(auto const slot, probe(layer_.tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
+      LCFS_TRY_ASSIGN(
+          auto const slot,
+          probe(layer_.tree_, {directory, kDirent, name_key(store_.hash_seed, name)}, 1, never));
       key = slot.free;
     }
-    if (!key) return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
+    if (!key)
+      return at_entry(Error{Errc::kNoSpace, "too many names with the same hash", ENOSPC}, c);
     if (is_directory(child)) ++info.nlink;
-    LCFS_TRY(layer_.tree_.put(*key, as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
+    LCFS_TRY(layer_.tree_.put(
+        *key, as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
     if (child.kind == Impl::kLowerLink) {
       LCFS_TRY(add_back_reference(c, directory));
     }
@@ -365,12 +389,14 @@ Status Stacker::merge_directory(std::uint32_t node, Inode directory, std::vector
 Status Stacker::put_xattrs(Inode inode, std::uint32_t xattrs, bool append) LCFS_NO_TSA {
   if (xattrs == kNone) return {};
   if (!append) {
-    for (auto const& [name, value] : delta_.xattrs[xattrs]) LCFS_TRY(layer_.put_xattr(inode, name, value, XattrMode::kAny));
+    for (auto const& [name, value] : delta_.xattrs[xattrs])
+      LCFS_TRY(layer_.put_xattr(inode, name, value, XattrMode::kAny));
     return {};
   }
   // Ascending keys for the append: by hash, equal hashes told apart by probe number.
   std::vector<std::pair<std::uint64_t, std::pair<std::string, std::string> const*>> sorted;
-  for (auto const& x : delta_.xattrs[xattrs]) sorted.emplace_back(xattr_key(store_.hash_seed, x.first), &x);
+  for (auto const& x : delta_.xattrs[xattrs])
+    sorted.emplace_back(xattr_key(store_.hash_seed, x.first), &x);
   std::sort(sorted.begin(), sorted.end(), [](auto const& a, auto const& b) {
     return std::tie(a.first, a.second->first) < std::tie(b.first, b.second->first);
   });
@@ -378,11 +404,13 @@ Status Stacker::put_xattrs(Inode inode, std::uint32_t xattrs, bool append) LCFS_
     auto& [key, x] = sorted[i];
     if (i > 0 && key <= sorted[i - 1].first) key = sorted[i - 1].first + kXattrProbeStep;
     std::string_view value = x->second;
-    XattrInfo const first{x->first, static_cast<std::uint32_t>(value.size()), as_bytes(value.substr(0, kXattrChunk))};
+    XattrInfo const first{x->first, static_cast<std::uint32_t>(value.size()),
+                          as_bytes(value.substr(0, kXattrChunk))};
     LCFS_TRY(layer_.tree_.append({inode, kXattr, key}, as_bytes(encode_xattr(first))));
     for (std::uint64_t chunk = 1; value.size() > kXattrChunk; ++chunk) {
       value.remove_prefix(kXattrChunk);
-      LCFS_TRY(layer_.tree_.append({inode, kXattr, key + chunk}, as_bytes(value.substr(0, kXattrChunk))));
+      LCFS_TRY(layer_.tree_.append({inode, kXattr, key + chunk},
+                                   as_bytes(value.substr(0, kXattrChunk))));
     }
   }
   return {};
@@ -424,7 +452,8 @@ Status Stacker::append_file(std::uint32_t index) LCFS_NO_TSA {
   info.nlink = static_cast<std::uint32_t>(links.size());
   if (is_dir) {
     info.nlink = 2;
-    for (std::uint32_t c = delta_.nodes[node].first_child; c != kNone; c = delta_.nodes[c].next_sibling) {
+    for (std::uint32_t c = delta_.nodes[node].first_child; c != kNone;
+         c = delta_.nodes[c].next_sibling) {
       Node const& child = delta_.nodes[c];
       if (child.dead) continue;
       ++info.size;
@@ -449,8 +478,10 @@ Status Stacker::append_file(std::uint32_t index) LCFS_NO_TSA {
 
 Status Stacker::append_children(std::uint32_t node) LCFS_NO_TSA {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> sorted;
-  for (std::uint32_t c = delta_.nodes[node].first_child; c != kNone; c = delta_.nodes[c].next_sibling) {
-    if (!delta_.nodes[c].dead) sorted.emplace_back(name_key(store_.hash_seed, delta_.name(delta_.nodes[c])), c);
+  for (std::uint32_t c = delta_.nodes[node].first_child; c != kNone;
+       c = delta_.nodes[c].next_sibling) {
+    if (!delta_.nodes[c].dead)
+      sorted.emplace_back(name_key(store_.hash_seed, delta_.name(delta_.nodes[c])), c);
   }
   std::sort(sorted.begin(), sorted.end());
   Inode const directory = inode_of(node);
@@ -458,8 +489,9 @@ Status Stacker::append_children(std::uint32_t node) LCFS_NO_TSA {
     auto& [key, c] = sorted[i];
     if (i > 0 && key <= sorted[i - 1].first) key = sorted[i - 1].first + 1;
     auto const name = delta_.name(delta_.nodes[c]);
-    LCFS_TRY(layer_.tree_.append({directory, kDirent, key},
-                                 as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
+    LCFS_TRY(
+        layer_.tree_.append({directory, kDirent, key},
+                            as_bytes(encode_dirent({inode_of(c), dirent_type(mode_of(c)), name}))));
     // A name in a new directory for a file of the lower layers.
     if (delta_.nodes[c].kind == Impl::kLowerLink) LCFS_TRY(add_back_reference(c, directory));
   }

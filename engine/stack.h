@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stacking: a delta becomes a layer on its parent.  Metadata only: the data already has its place.
 //
-// Order: links into lower layers are found; whiteouts and opaque marks remove from the parent's tree; then the delta's tree is
-// merged with what is left, directory by directory; last, all new inodes are appended to the tree in the order in which the
-// archive named them.  Their numbers are greater than any in the tree, so that is one ascending stream of records.
+// Order: links into lower layers are found; whiteouts and opaque marks remove from the parent's
+// tree; then the delta's tree is merged with what is left, directory by directory; last, all new
+// inodes are appended to the tree in the order in which the archive named them.  Their numbers are
+// greater than any in the tree, so that is one ascending stream of records.
 #pragma once
 
 #include <string>
@@ -17,11 +18,13 @@
 
 namespace lcfs {
 
-// Reads ahead for whoever asks for inodes in roughly ascending order: more and more leaves as long as that holds, one when it does not.
+// Reads ahead for whoever asks for inodes in roughly ascending order: more and more leaves as long
+// as that holds, one when it does not.
 class LeavesAhead {
  public:
   explicit LeavesAhead(Tree const& tree) : tree_(tree) {}
-  // `inode` is about to be asked for.  True: it lies behind all that was read ahead; it is at hand now.
+  // `inode` is about to be asked for.  True: it lies behind all that was read ahead; it is at hand
+  // now.
   bool touch(Inode inode);
 
  private:
@@ -32,9 +35,14 @@ class LeavesAhead {
 
 class Stacker {
  public:
-  // `base`: the delta's file i gets inode number base + i.  The layer is new and seen by nobody else.
+  // `base`: the delta's file i gets inode number base + i.  The layer is new and seen by nobody
+  // else.
   Stacker(StoreImpl& store, LayerImpl& layer, IngestImpl& ingest, Inode base)
-      : store_(store), layer_(layer), delta_(ingest.delta().impl()), log_(ingest.log()), base_(base) {}
+      : store_(store),
+        layer_(layer),
+        delta_(ingest.delta().impl()),
+        log_(ingest.log()),
+        base_(base) {}
 
   Status run(bool has_parent);
 
@@ -52,7 +60,8 @@ class Stacker {
   Status link_lower_files();
   Status apply_whiteouts();
   Status merge(bool has_parent);
-  Status merge_directory(std::uint32_t node, Inode directory, std::vector<std::pair<std::uint32_t, Inode>>& todo);
+  Status merge_directory(std::uint32_t node, Inode directory,
+                         std::vector<std::pair<std::uint32_t, Inode>>& todo);
   Status append_new();
   Status append_file(std::uint32_t index);
   Status append_children(std::uint32_t node);
@@ -70,7 +79,8 @@ class Stacker {
   Status settle_lost();
   Result<std::optional<LowerFile>> find_lower(Inode directory, std::string_view name);
   // The lower directory or file at a normalized path; symlinks are not followed.
-  Result<std::optional<LowerFile>> resolve(std::string_view path, Inode* directory, std::string_view* name);
+  Result<std::optional<LowerFile>> resolve(std::string_view path, Inode* directory,
+                                           std::string_view* name);
   [[nodiscard]] Inode inode_of(std::uint32_t node) const;
   [[nodiscard]] std::uint32_t mode_of(std::uint32_t node) const;
   [[nodiscard]] bool is_directory(Node const& n) const {
@@ -83,8 +93,8 @@ class Stacker {
   Delta::Impl& delta_;
   ContentLog& log_;
   Inode const base_;
-  std::vector<LowerFile> lower_files_;                    // by index into Delta::lower_links
-  std::unordered_map<std::uint32_t, Inode> implied_;      // implied nodes that are lower directories
+  std::vector<LowerFile> lower_files_;                // by index into Delta::lower_links
+  std::unordered_map<std::uint32_t, Inode> implied_;  // implied nodes that are lower directories
   std::vector<Extent> kept_;
   struct Lost {
     Inode inode;

@@ -21,7 +21,8 @@ std::int64_t now_ns() {
     char* end = nullptr;
     errno = 0;
     long long const seconds = std::strtoll(fixed, &end, 10);
-    if (errno == 0 && *end == '\0' && seconds >= 0 && seconds < 9'000'000'000) return seconds * 1'000'000'000;
+    if (errno == 0 && *end == '\0' && seconds >= 0 && seconds < 9'000'000'000)
+      return seconds * 1'000'000'000;
   }
   timespec ts{};
   clock_gettime(CLOCK_REALTIME, &ts);
@@ -72,7 +73,8 @@ Result<Slots> read_slots(Device& device) {
     }
   }
   for (auto const& e : errors) {
-    // A whole superblock of a newer lcfs: to fall back to the other slot would undo what that lcfs did.
+    // A whole superblock of a newer lcfs: to fall back to the other slot would undo what that lcfs
+    // did.
     if (e && e->code == Errc::kUnsupported) {
       Error told = *e;
       told.path = device.name();
@@ -91,12 +93,14 @@ Result<Slots> read_slots(Device& device) {
   slots.current = *found[second ? 1 : 0];
   slots.older = found[second ? 0 : 1];
   // Cut off in its making: the one before is in force, and the slot holds nothing.
-  if (slots.older && !is_whole(device, slots.current)) slots.current = *std::exchange(slots.older, std::nullopt);
+  if (slots.older && !is_whole(device, slots.current))
+    slots.current = *std::exchange(slots.older, std::nullopt);
   return slots;
 }
 
-// Whoever had the store before may have been killed in the middle of the next checkpoint.  Its nodes should not have the number of one that
-// becomes durable: fsck --search could take them for it.
+// Whoever had the store before may have been killed in the middle of the next checkpoint.  Its
+// nodes should not have the number of one that becomes durable: fsck --search could take them for
+// it.
 constexpr std::uint64_t kGenerationsAtOpening = 2;
 
 // The superblock that a kept checkpoint would have now.
@@ -114,14 +118,15 @@ Result<SuperblockInfo> as_of(Device& device, SuperblockInfo super, std::uint64_t
     super.written_ns = k.written_ns;
     return super;
   }
-  return Error{Errc::kNotFound, fmt::format("checkpoint {} is not kept; lcfs log lists those that are", generation), ENOENT,
-               device.name(), kNoOffset};
+  return Error{Errc::kNotFound,
+               fmt::format("checkpoint {} is not kept; lcfs log lists those that are", generation),
+               ENOENT, device.name(), kNoOffset};
 }
 
 }  // namespace
 
-StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in, SuperblockInfo const& super_in,
-                     std::vector<Extent> const& used)
+StoreImpl::StoreImpl(std::unique_ptr<Device> device_in, OpenOptions const& options_in,
+                     SuperblockInfo const& super_in, std::vector<Extent> const& used)
     : meter(std::make_unique<MeteredDevice>(std::move(device_in))),
       ahead(std::make_unique<ReadAheadDevice>(*meter, options_in.read_ahead)),
       device(*ahead),
@@ -164,12 +169,14 @@ Status Store::format(Device& device, FormatOptions const& options) {
   std::uint64_t const blocks = size / kBlockSize;
   if (blocks < kMinStoreBlocks) {
     return Error{Errc::kInvalid,
-                 fmt::format("{} bytes are too small for a store; the minimum is {} MiB", size, kMinStoreBlocks * kBlockSize >> 20),
+                 fmt::format("{} bytes are too small for a store; the minimum is {} MiB", size,
+                             kMinStoreBlocks * kBlockSize >> 20),
                  0, device.name(), kNoOffset};
   }
   if (blocks > kMaxStoreBlocks || size > device.size()) {
-    return Error{Errc::kInvalid, fmt::format("{} bytes are more than the device or the format can hold", size), 0, device.name(),
-                 kNoOffset};
+    return Error{Errc::kInvalid,
+                 fmt::format("{} bytes are more than the device or the format can hold", size), 0,
+                 device.name(), kNoOffset};
   }
   if (options.label.size() > sizeof(Superblock::label)) {
     return Error{Errc::kInvalid, "label is longer than 64 bytes", 0, device.name(), kNoOffset};
@@ -181,14 +188,16 @@ Status Store::format(Device& device, FormatOptions const& options) {
   info.generation = 1;
   info.total_blocks = blocks;
   info.created_ns = info.written_ns = now_ns();
-  // First the old signatures go, all of them; a half-made store must not pass for what was there before, nor for a store.
+  // First the old signatures go, all of them; a half-made store must not pass for what was there
+  // before, nor for a store.
   std::uint64_t const area = kReservedBlocks * kBlockSize;
   LCFS_TRY(device.reserve(0, area));
   AlignedBuffer zeroes(area);
   std::fill_n(zeroes.data(), area, std::byte{0});
   LCFS_TRY(device.write(0, zeroes.span()));
   // Block devices may have a backup GPT or an md superblock at their end.
-  if (device.always_backed()) LCFS_TRY(device.write((device.size() / kBlockSize) * kBlockSize - area, zeroes.span()));
+  if (device.always_backed())
+    LCFS_TRY(device.write((device.size() / kBlockSize) * kBlockSize - area, zeroes.span()));
   LCFS_TRY(device.flush());
   AlignedBuffer slot(kBlockSize);
   encode_superblock(info, std::span<std::byte, kBlockSize>(slot.data(), kBlockSize));
@@ -196,31 +205,39 @@ Status Store::format(Device& device, FormatOptions const& options) {
   return device.flush();
 }
 
-Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenOptions const& options) {
+Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device,
+                                           OpenOptions const& options) {
   LCFS_TRY_ASSIGN(Slots slots, read_slots(*device));
   if (slots.current.read_only_features() && !options.read_only) {
-    return Error{Errc::kReadOnly, "store has features that this lcfs can only read; open it read-only", EROFS, device->name(),
-                 kNoOffset};
+    return Error{Errc::kReadOnly,
+                 "store has features that this lcfs can only read; open it read-only", EROFS,
+                 device->name(), kNoOffset};
   }
-  // What a process wrote that was killed before it flushed is seen, and must not be lost when what it replaced is written over.
+  // What a process wrote that was killed before it flushed is seen, and must not be lost when what
+  // it replaced is written over.
   if (!options.read_only && options.at == 0) LCFS_TRY(device->flush());
   SuperblockInfo super = slots.current;
   if (options.at != 0 && options.at != super.generation) {
     LCFS_TRY_ASSIGN(super, as_of(*device, super, options.at));
   }
-  std::vector<KeptCheckpoint> const none;  // a store as it was has no history that means anything now
+  std::vector<KeptCheckpoint> const
+      none;  // a store as it was has no history that means anything now
   LCFS_TRY_ASSIGN(auto usage, find_usage(*device, super,
-                                         {super.store_root, super.generation, super.store_tree_blocks, super.layer_blocks},
+                                         {super.store_root, super.generation,
+                                          super.store_tree_blocks, super.layer_blocks},
                                          options.at != 0 ? &none : nullptr));
   OpenOptions used = options;
   if (options.at != 0) used.read_only = true;
   auto impl = std::make_unique<StoreImpl>(std::move(device), used, super, usage.used);
-  if (!usage.kept.empty()) impl->space.set_history(usage.kept.back().generation, usage.history, usage.later);
+  if (!usage.kept.empty())
+    impl->space.set_history(usage.kept.back().generation, usage.history, usage.later);
   if (!used.read_only && slots.older) {
-    // The older slot stays whole until the next checkpoint replaces it, with what it keeps.  If it can't be read it is no loss now.
+    // The older slot stays whole until the next checkpoint replaces it, with what it keeps.  If it
+    // can't be read it is no loss now.
     auto withhold = [&](NodePtr const& root) {
       TreeWalk older;
-      bool const whole = walk_store_tree(impl->device, *slots.older, root, &usage.current, older).ok();
+      bool const whole =
+          walk_store_tree(impl->device, *slots.older, root, &usage.current, older).ok();
       if (whole) {
         older.nodes.insert(older.nodes.end(), older.runs.begin(), older.runs.end());
         impl->space.withhold(older.nodes, super.generation);
@@ -228,7 +245,9 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
       return older.kept;
     };
     for (auto const& k : withhold(slots.older->store_root)) {
-      bool const kept = std::any_of(usage.kept.begin(), usage.kept.end(), [&k](auto const& now) { return now.generation == k.generation; });
+      bool const kept = std::any_of(usage.kept.begin(), usage.kept.end(), [&k](auto const& now) {
+        return now.generation == k.generation;
+      });
       if (!kept) withhold(k.root);
     }
   }
@@ -244,7 +263,8 @@ Result<std::unique_ptr<Store>> Store::open(std::unique_ptr<Device> device, OpenO
 Status Store::close() {
   if (!impl_->options.read_only) {
     {
-      // Removed layers that are still in use end here, so that their blocks are free in the store that is left.
+      // Removed layers that are still in use end here, so that their blocks are free in the store
+      // that is left.
       WriteLock lock(impl_->mu);
       impl_->bury();
       for (auto const& [id, weak] : impl_->removed_in_use) {
@@ -283,9 +303,14 @@ Status Store::grow(std::uint64_t new_size) {
   LCFS_TRY(device.refresh_size());
   std::uint64_t const blocks = (new_size == 0 ? device.size() : new_size) / kBlockSize;
   std::uint64_t const total = impl_->space.total();
-  auto refuse = [&](std::string why) { return Error{Errc::kInvalid, std::move(why), EINVAL, device.name(), kNoOffset}; };
-  if (blocks < total) return refuse(fmt::format("the store has {} bytes, and a store can only grow", total * kBlockSize));
-  if (blocks > kMaxStoreBlocks) return refuse(fmt::format("{} bytes are more than the format can hold", new_size));
+  auto refuse = [&](std::string why) {
+    return Error{Errc::kInvalid, std::move(why), EINVAL, device.name(), kNoOffset};
+  };
+  if (blocks < total)
+    return refuse(
+        fmt::format("the store has {} bytes, and a store can only grow", total * kBlockSize));
+  if (blocks > kMaxStoreBlocks)
+    return refuse(fmt::format("{} bytes are more than the format can hold", new_size));
   if (blocks == total) return {};
   if (blocks * kBlockSize > device.size()) LCFS_TRY(device.resize(blocks * kBlockSize));
   {
@@ -317,14 +342,17 @@ void CheckpointPin::reset() {
 }
 
 CheckpointPin Store::pin() {
-  // Under the lock that the end of a checkpoint takes before it frees anything: what is in force can't be freed in between.
+  // Under the lock that the end of a checkpoint takes before it frees anything: what is in force
+  // can't be freed in between.
   Lock lock(impl_->super_mu);
   impl_->space.pin(impl_->super.generation);
   return {impl_.get(), impl_->super.generation};
 }
 
 Store::Stats Store::stats() const {
-  auto const get = [](std::atomic<std::uint64_t> const& n) { return n.load(std::memory_order_relaxed); };
+  auto const get = [](std::atomic<std::uint64_t> const& n) {
+    return n.load(std::memory_order_relaxed);
+  };
   auto const cache = impl_->cache.stats();
   auto const& meter = *impl_->meter;
   Stats s;
@@ -361,9 +389,11 @@ SpaceReport report_space(StoreImpl const& store) LCFS_REQUIRES_SHARED(store.mu) 
   r.history = c.history;
   r.pending = c.pending;
   r.free = r.total - r.reserved - r.store_tree - r.layers - r.history - r.pending;
-  // Pieces that no node can have count as kept once they are many; a few, which come and go, are no news.
+  // Pieces that no node can have count as kept once they are many; a few, which come and go, are no
+  // news.
   std::uint64_t const pieces = c.free - c.usable;
-  r.promised = c.promised + std::min(c.emergency + (pieces > c.emergency ? pieces - c.emergency : 0), c.free);
+  r.promised = c.promised +
+               std::min(c.emergency + (pieces > c.emergency ? pieces - c.emergency : 0), c.free);
   return r;
 }
 }  // namespace
@@ -383,13 +413,15 @@ Result<SpaceUse> Store::space_use() const {
 
 Result<LayerInfo> StoreImpl::layer_record(LayerId id) const {
   LCFS_TRY_ASSIGN(auto const found, tree.get({id, kLayer, 0}));
-  if (!found) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
+  if (!found)
+    return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
   return parse_layer(found->key, found->value, space.total());
 }
 
 Result<LayerInfo> StoreImpl::live_record(LayerId id) const {
   LCFS_TRY_ASSIGN(LayerInfo info, layer_record(id));
-  if (info.state == LayerState::kDying) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
+  if (info.state == LayerState::kDying)
+    return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT, device.name(), kNoOffset};
   return info;
 }
 
@@ -398,7 +430,8 @@ Status StoreImpl::put_layer_record(LayerInfo const& info) {
 }
 
 void StoreImpl::count_store_tree() {
-  store_tree_blocks = static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) + tree.take_used_delta());
+  store_tree_blocks = static_cast<std::uint64_t>(static_cast<std::int64_t>(store_tree_blocks) +
+                                                 tree.take_used_delta());
   space.set_store_tree(store_tree_blocks);
 }
 
@@ -423,13 +456,15 @@ Status StoreImpl::begin_structure_change(Urgency urgency, std::uint64_t blocks) 
 }
 
 Result<std::shared_ptr<LayerImpl>> StoreImpl::layer_object(LayerInfo const& info) {
-  if (info.state == LayerState::kDying) return Error{Errc::kNotFound, "layer is removed", ENOENT, device.name(), kNoOffset};
+  if (info.state == LayerState::kDying)
+    return Error{Errc::kNotFound, "layer is removed", ENOENT, device.name(), kNoOffset};
   Lock lock(layers_mu);
   auto& slot = layers[info.id];
   if (auto known = slot.lock()) return known;
   auto made = std::make_shared<LayerImpl>(*this, info);
   slot = made;
-  // Layers that nobody holds any more leave their slot behind; swept when the table has doubled, so that it follows the work (I7).
+  // Layers that nobody holds any more leave their slot behind; swept when the table has doubled, so
+  // that it follows the work (I7).
   if (layers.size() > sweep_at) {
     std::erase_if(layers, [](auto const& entry) { return entry.second.expired(); });
     sweep_at = std::max<std::size_t>(1024, 2 * layers.size());

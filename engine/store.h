@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A store: layers and images on one device.  The engine's front door.
 //
-// Threads: any function from any thread, except that destroying a Store while others use it is the caller's mistake.
-// Which lock protects what is said in engine/store_impl.h.
+// Threads: any function from any thread, except that destroying a Store while others use it is the
+// caller's mistake. Which lock protects what is said in engine/store_impl.h.
 #pragma once
 
 #include <cstdint>
@@ -20,22 +20,24 @@
 namespace lcfs {
 
 struct FormatOptions {
-  std::uint64_t size = 0;           // bytes; 0: the device's size.  At least kMinStoreBlocks blocks
-  std::string label{};              // at most 64 bytes of UTF-8
-  std::optional<Uuid> uuid{};       // random if not given
+  std::uint64_t size = 0;      // bytes; 0: the device's size.  At least kMinStoreBlocks blocks
+  std::string label{};         // at most 64 bytes of UTF-8
+  std::optional<Uuid> uuid{};  // random if not given
 };
 
 struct OpenOptions {
-  bool read_only = false;                          // nothing is ever written
-  std::uint64_t node_cache = 16ull << 20;          // bytes of clean nodes kept
-  std::uint64_t read_ahead = 8ull << 20;           // bytes for what stands beside small files that were read
-  std::uint64_t dirty_data = 128ull << 20;         // bytes of unflushed file data, whole store
-  std::uint64_t dirty_data_file = 32ull << 20;     // the same for one file
-  std::uint64_t dirty_nodes = 16ull << 20;         // bytes of unwritten nodes per layer before they are written early
-  bool verify_data = true;                         // check data checksums on every read
-  bool discard = true;                             // tell the device of freed space
-  std::optional<std::uint32_t> keep{};             // checkpoints to keep, instead of what the store says (Store::set_keep)
-  std::uint64_t at = 0;                            // a kept checkpoint: the store as it was then, read-only; 0: as it is
+  bool read_only = false;                  // nothing is ever written
+  std::uint64_t node_cache = 16ull << 20;  // bytes of clean nodes kept
+  std::uint64_t read_ahead = 8ull << 20;  // bytes for what stands beside small files that were read
+  std::uint64_t dirty_data = 128ull << 20;      // bytes of unflushed file data, whole store
+  std::uint64_t dirty_data_file = 32ull << 20;  // the same for one file
+  std::uint64_t dirty_nodes =
+      16ull << 20;          // bytes of unwritten nodes per layer before they are written early
+  bool verify_data = true;  // check data checksums on every read
+  bool discard = true;      // tell the device of freed space
+  std::optional<std::uint32_t>
+      keep{};            // checkpoints to keep, instead of what the store says (Store::set_keep)
+  std::uint64_t at = 0;  // a kept checkpoint: the store as it was then, read-only; 0: as it is
 };
 
 // What a name means: exactly one of the two is not 0.
@@ -51,18 +53,21 @@ struct LayerOptions {
   Owner root{};                    // of a base: whose its root directory is
 };
 
-// Who wants to know what becomes of layers.  Called one at a time, in the order of the changes, before the changing function
-// returns, when the change is durable (a freeze: when it can be seen).  No engine lock is held: callbacks may use the store; what
-// they change themselves is told when they have returned.  Whoever calls a changing function must not hold a lock that a callback
+// Who wants to know what becomes of layers.  Called one at a time, in the order of the changes,
+// before the changing function returns, when the change is durable (a freeze: when it can be seen).
+// No engine lock is held: callbacks may use the store; what they change themselves is told when
+// they have returned.  Whoever calls a changing function must not hold a lock that a callback
 // takes, for the callback may come from another thread's call that this one waits for.
 class LayerEvents {
  public:
   virtual ~LayerEvents() = default;
-  virtual void created(LayerInfo const& layer) = 0;   // also by an import, and of an anonymous layer that got a name
-  virtual void removed(LayerInfo const& layer) = 0;   // as it was; also with an image.  Of a lazy removal: when the name goes
+  virtual void created(
+      LayerInfo const& layer) = 0;  // also by an import, and of an anonymous layer that got a name
+  virtual void removed(LayerInfo const& layer) = 0;  // as it was; also with an image.  Of a lazy
+                                                     // removal: when the name goes
   virtual void renamed(LayerInfo const& before, LayerInfo const& after) = 0;
   virtual void committed(LayerInfo const& frozen, LayerInfo const& running) = 0;
-  virtual void changed(LayerInfo const& layer) = 0;   // frozen, or another quota
+  virtual void changed(LayerInfo const& layer) = 0;  // frozen, or another quota
 };
 
 struct NewImage;        // engine/import.h
@@ -81,18 +86,20 @@ struct StoreImpl;
 // A checkpoint that is kept, and what it costs.
 struct HistoryEntry {
   KeptCheckpoint checkpoint{};
-  std::uint64_t held_blocks = 0;  // what dropping it, with all that are older, gives back beyond what they do
+  std::uint64_t held_blocks =
+      0;  // what dropping it, with all that are older, gives back beyond what they do
 };
 
 // What was in the store at a kept checkpoint.
 struct KeptContents {
-  std::vector<LayerInfo> layers{};    // in id order, without dying ones
+  std::vector<LayerInfo> layers{};     // in id order, without dying ones
   std::vector<ImageDetails> images{};  // in id order
 };
 
-// While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is overwritten: the device
-// can be read beneath the running store.  Blocks freed meanwhile stay pending, so a pin costs space; a store that has no other
-// answers kNoSpace.  They come back with the first checkpoint after its end.  Ends before the store does.
+// While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is
+// overwritten: the device can be read beneath the running store.  Blocks freed meanwhile stay
+// pending, so a pin costs space; a store that has no other answers kNoSpace.  They come back with
+// the first checkpoint after its end.  Ends before the store does.
 class CheckpointPin {
  public:
   CheckpointPin() = default;
@@ -104,7 +111,8 @@ class CheckpointPin {
 
  private:
   friend class Store;
-  CheckpointPin(StoreImpl* store, std::uint64_t generation) : store_(store), generation_(generation) {}
+  CheckpointPin(StoreImpl* store, std::uint64_t generation)
+      : store_(store), generation_(generation) {}
   StoreImpl* store_ = nullptr;
   std::uint64_t generation_ = 0;
 };
@@ -112,20 +120,24 @@ class CheckpointPin {
 // Where all blocks are, of one moment: what the layers own and the total of it agree (I5).
 struct SpaceUse {
   SpaceReport total{};
-  std::vector<LayerInfo> layers{};  // in id order, without dying ones; as of their last hand-over to a checkpoint
+  std::vector<LayerInfo>
+      layers{};  // in id order, without dying ones; as of their last hand-over to a checkpoint
 };
 
 class Store {
  public:
-  // Writes an empty store over whatever is there: the caller has made sure.  Durable when it returns.
+  // Writes an empty store over whatever is there: the caller has made sure.  Durable when it
+  // returns.
   static Status format(Device& device, FormatOptions const& options);
-  // Errors: kInvalid "not an lcfs store", kCorrupt, kUnsupported, kReadOnly (features we may only read).
-  static Result<std::unique_ptr<Store>> open(std::unique_ptr<Device> device, OpenOptions const& options);
+  // Errors: kInvalid "not an lcfs store", kCorrupt, kUnsupported, kReadOnly (features we may only
+  // read).
+  static Result<std::unique_ptr<Store>> open(std::unique_ptr<Device> device,
+                                             OpenOptions const& options);
 
   ~Store();  // like a crash: what is not checkpointed is gone; close() first
 
-  // Checkpoints and ends all use: Layer objects that are still held answer nothing useful any more and must be released
-  // before the Store is destroyed.
+  // Checkpoints and ends all use: Layer objects that are still held answer nothing useful any more
+  // and must be released before the Store is destroyed.
   Status close();
   // Everything done before the call is durable when it returns.  Waiters share one checkpoint.
   Status checkpoint();
@@ -145,31 +157,39 @@ class Store {
   Result<LayerInfo> find_layer(std::string_view name) const;
   // The files of a layer.  The same object for the same layer while anybody holds it.
   Result<std::shared_ptr<Layer>> layer(LayerId id);
-  // A writable layer, an O(1) clone of `parent` (0: an empty tree).  An open parent is frozen by it.
-  Result<LayerId> create_layer(std::string_view name, LayerId parent, LayerOptions const& options = {});
+  // A writable layer, an O(1) clone of `parent` (0: an empty tree).  An open parent is frozen by
+  // it.
+  Result<LayerId> create_layer(std::string_view name, LayerId parent,
+                               LayerOptions const& options = {});
   Status freeze_layer(LayerId id);
-  // Freezes what is in the open layer `running` now as a layer called `name`, and `running` goes on: under a new id, which is
-  // returned, with its name, serve_id, quota, its Layer object and all that is open in it.  The frozen layer has the old id
-  // (it owns the blocks), a serve_id of its own, no quota, and is the new one's parent.  What was written before the call is in
-  // both.  Files that are open but have no name are in both too, in the frozen one for good.  Costs what flushing the unwritten
-  // data costs, whatever the size of the tree.  Operations on `running` go on meanwhile; none fails.  Durable.
-  // kNotFound, kReadOnly (it is frozen), kExists, kInvalid (name).
+  // Freezes what is in the open layer `running` now as a layer called `name`, and `running` goes
+  // on: under a new id, which is returned, with its name, serve_id, quota, its Layer object and all
+  // that is open in it.  The frozen layer has the old id (it owns the blocks), a serve_id of its
+  // own, no quota, and is the new one's parent.  What was written before the call is in both. Files
+  // that are open but have no name are in both too, in the frozen one for good.  Costs what
+  // flushing the unwritten data costs, whatever the size of the tree.  Operations on `running` go
+  // on meanwhile; none fails.  Durable. kNotFound, kReadOnly (it is frozen), kExists, kInvalid
+  // (name).
   Result<LayerId> commit_layer(LayerId running, std::string_view name);
-  // The same, and make_image() of what `describe` says of the frozen layer, which is there by then: one operation of the history, so
-  // that going back takes both back.  If the image can't be made (or power fails before it is), the layer is committed all the same.
-  Result<LayerId> commit_layer(LayerId running, std::string_view name, std::function<Result<CommittedImage>()> const& describe);
+  // The same, and make_image() of what `describe` says of the frozen layer, which is there by then:
+  // one operation of the history, so that going back takes both back.  If the image can't be made
+  // (or power fails before it is), the layer is committed all the same.
+  Result<LayerId> commit_layer(LayerId running, std::string_view name,
+                               std::function<Result<CommittedImage>()> const& describe);
   // kNotFound, kExists, kInvalid (name).  An anonymous layer is one with a name again.  Durable.
   Status rename_layer(LayerId id, std::string_view new_name);
-  // kBusy if it has children or an image stands on it; with kLazy it loses its name then (LayerInfo::anonymous) and goes together
-  // with the last of those.  Anonymous ancestors that nothing else stands on go along.  Its name is gone at once, durably.  A Layer
-  // object that is in use goes on
-  // working, also for writing, until the last pointer to it is released (or close()); then its blocks come back with the next
-  // checkpoints.  After a crash they come back when the store is opened.
-  // Removed layers in use are not listed; their blocks still count among SpaceReport::layers.
+  // kBusy if it has children or an image stands on it; with kLazy it loses its name then
+  // (LayerInfo::anonymous) and goes together with the last of those.  Anonymous ancestors that
+  // nothing else stands on go along.  Its name is gone at once, durably.  A Layer object that is in
+  // use goes on working, also for writing, until the last pointer to it is released (or close());
+  // then its blocks come back with the next checkpoints.  After a crash they come back when the
+  // store is opened. Removed layers in use are not listed; their blocks still count among
+  // SpaceReport::layers.
   Status remove_layer(LayerId id, Remove how = Remove::kUnused);
-  // Most blocks that the open layer may own, what is promised to its operations and dirty data included; 0: no limit.  What would go
-  // beyond answers kNoSpace with EDQUOT; removing always works.  Promises are worst cases, so the last MiB below the quota may not
-  // be had.  A quota below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
+  // Most blocks that the open layer may own, what is promised to its operations and dirty data
+  // included; 0: no limit.  What would go beyond answers kNoSpace with EDQUOT; removing always
+  // works.  Promises are worst cases, so the last MiB below the quota may not be had.  A quota
+  // below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
   Status set_quota(LayerId id, std::uint64_t blocks);
   // Live numbers, also of a removed layer in use.
   Result<LayerSpace> layer_space(LayerId id) const;
@@ -177,45 +197,56 @@ class Store {
   [[nodiscard]] LayerIo layer_io(LayerId id) const;
   // The digest of a frozen layer's tree, if it was recorded (verify/tree_digest.h computes it).
   Result<std::optional<Digest>> tree_digest(LayerId id) const;
-  Status set_tree_digest(LayerId id, Digest const& digest);  // kInvalid (open).  Durable with the next checkpoint
-  std::optional<LayerId> find_chain(Digest const& chain_id) const;  // frozen layer with this chain id
+  Status set_tree_digest(
+      LayerId id, Digest const& digest);  // kInvalid (open).  Durable with the next checkpoint
+  std::optional<LayerId> find_chain(
+      Digest const& chain_id) const;  // frozen layer with this chain id
 
   // Who is told of changes of layers from now on; null: nobody.  Not while changes are under way.
   void set_events(LayerEvents* events);
 
-  // Makes the store larger, to `new_size` bytes or, 0, to what its device has.  A file is made longer first; a block device has to be.
-  // kInvalid: smaller than it is.  kUnsupported: the block device is too small.  Durable.
+  // Makes the store larger, to `new_size` bytes or, 0, to what its device has.  A file is made
+  // longer first; a block device has to be. kInvalid: smaller than it is.  kUnsupported: the block
+  // device is too small.  Durable.
   Status grow(std::uint64_t new_size);
 
   // Keeps the newest durable checkpoint readable on the device.
   [[nodiscard]] CheckpointPin pin();
 
-  // History (doc/design.md).  Every operation on layers and images keeps the checkpoint before it; the oldest are dropped, when
-  // there are more than the store keeps, when they hold more than 1/8 of it and more than is free, and before anybody is told that it is full.
+  // History (doc/design.md).  Every operation on layers and images keeps the checkpoint before it;
+  // the oldest are dropped, when there are more than the store keeps, when they hold more than 1/8
+  // of it and more than is free, and before anybody is told that it is full.
   [[nodiscard]] std::vector<HistoryEntry> history() const;  // oldest first
   // kNotFound: no such kept checkpoint.
   Result<KeptContents> kept_contents(std::uint64_t generation) const;
-  // The store is again what it was at a kept checkpoint.  What it is now is kept in turn.  Numbers given out since are not given
-  // again.  Nobody may use the store meanwhile: kBusy if a Layer object is held.  kNotFound.  Durable.
+  // The store is again what it was at a kept checkpoint.  What it is now is kept in turn.  Numbers
+  // given out since are not given again.  Nobody may use the store meanwhile: kBusy if a Layer
+  // object is held.  kNotFound.  Durable.
   Status go_back(std::uint64_t generation);
-  // Puts the removed layer that was called `name` at a kept checkpoint back, with those below it that are removed too, as it was
-  // there; under `as`, unless that is empty.  `generation` 0: the newest checkpoint that has it.  Returns what came back, base first.
-  // kNotFound; kExists (it is there, or its name or chain id is taken); kBusy (still in use); kNoSpace.  Durable.
-  Result<std::vector<LayerInfo>> bring_back(std::string_view name, std::uint64_t generation, std::string_view as);
-  // How many checkpoints the store keeps, from now on and for later users; at most kMaxKept.  Durable.
+  // Puts the removed layer that was called `name` at a kept checkpoint back, with those below it
+  // that are removed too, as it was there; under `as`, unless that is empty.  `generation` 0: the
+  // newest checkpoint that has it.  Returns what came back, base first. kNotFound; kExists (it is
+  // there, or its name or chain id is taken); kBusy (still in use); kNoSpace.  Durable.
+  Result<std::vector<LayerInfo>> bring_back(std::string_view name, std::uint64_t generation,
+                                            std::string_view as);
+  // How many checkpoints the store keeps, from now on and for later users; at most kMaxKept.
+  // Durable.
   Status set_keep(std::uint32_t count);
   [[nodiscard]] std::uint32_t keep() const;
   // Drops the oldest until `left` are left; their space is free when it returns.
   Status drop_history(std::size_t left);
 
   struct Stats {
-    std::uint64_t cache_bytes = 0, cache_limit = 0, cache_hits = 0, cache_misses = 0;  // of tree nodes
-    std::uint64_t dirty_bytes = 0;                                                      // file data that has no place yet
-    std::uint64_t device_reads = 0, device_read_bytes = 0, device_writes = 0, device_written_bytes = 0, device_flushes = 0;
+    std::uint64_t cache_bytes = 0, cache_limit = 0, cache_hits = 0,
+                  cache_misses = 0;  // of tree nodes
+    std::uint64_t dirty_bytes = 0;   // file data that has no place yet
+    std::uint64_t device_reads = 0, device_read_bytes = 0, device_writes = 0,
+                  device_written_bytes = 0, device_flushes = 0;
     std::uint64_t checkpoints = 0, checkpoint_ns = 0, checkpoint_max_ns = 0;
     std::uint64_t checksum_failures = 0;  // nodes and data
   };
-  [[nodiscard]] Stats stats() const;  // since the store was opened; counters are read one by one, not at one instant
+  [[nodiscard]] Stats stats()
+      const;  // since the store was opened; counters are read one by one, not at one instant
   void set_node_cache_limit(std::uint64_t bytes);
   // Forgets all clean nodes: memory is short.
   void drop_caches();
@@ -223,29 +254,31 @@ class Store {
   // Images
   Status for_each_image(std::function<bool(ImageDetails const&)> const& take) const;
   Result<ImageDetails> image(ImageId id) const;
-  Result<std::string> image_document(ImageId id, BlobKind kind) const;  // raw bytes; kNotFound if it has none
+  Result<std::string> image_document(ImageId id,
+                                     BlobKind kind) const;  // raw bytes; kNotFound if it has none
   // The image's layers, base first.
   Result<std::vector<LayerInfo>> image_layers(ImageId id) const;
-  // The image gets these names too; one that another image has moves.  kExists: a layer is called so.  Durable.
+  // The image gets these names too; one that another image has moves.  kExists: a layer is called
+  // so.  Durable.
   Status tag_image(ImageId id, std::vector<std::string> const& names);
-  // An image on layers of this store: the top is frozen, and `digests` has those of its layers that have none.  All or nothing, durable.
-  // kExists (name), kInvalid.
+  // An image on layers of this store: the top is frozen, and `digests` has those of its layers that
+  // have none.  All or nothing, durable. kExists (name), kInvalid.
   Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests);
-  // Takes the name away; with the last name goes the image, and with it its layers that nothing else stands on and nobody gave
-  // another name (named_by_chain()).
-  // Without a name ("" ): the whole image with all its names.  Durable.
+  // Takes the name away; with the last name goes the image, and with it its layers that nothing
+  // else stands on and nobody gave another name (named_by_chain()). Without a name ("" ): the whole
+  // image with all its names.  Durable.
   Status remove_image(ImageId id, std::string_view name);
 
-  // Names: a layer's name; an image's name (also without ":latest", and without "docker.io/", "docker.io/library/" or
-  // "localhost/" in front); "sha256:..." or hex digits, at least 4, that begin exactly one chain id or image id, or else one
-  // diff_id; "@" and the id of a layer.
+  // Names: a layer's name; an image's name (also without ":latest", and without "docker.io/",
+  // "docker.io/library/" or "localhost/" in front); "sha256:..." or hex digits, at least 4, that
+  // begin exactly one chain id or image id, or else one diff_id; "@" and the id of a layer.
   // kNotFound with names that are much like it, or kInvalid "ambiguous: ..." with the candidates.
   Result<Target> resolve(std::string_view name) const;
   Result<LayerId> resolve_layer(std::string_view name) const;  // an image means its top layer
   Result<ImageId> resolve_image(std::string_view name) const;
 
-  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*, and not 12 to 64 hex digits: those would be taken for a digest (the
-  // layers of an import have such names).
+  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*, and not 12 to 64 hex digits: those
+  // would be taken for a digest (the layers of an import have such names).
   static Status check_layer_name(std::string_view name);
 
   [[nodiscard]] StoreImpl& impl() { return *impl_; }
@@ -255,7 +288,8 @@ class Store {
   // `kept`: the generation that the history has for it; 0: none.
   Result<LayerId> commit_layer(LayerId running, std::string_view name, std::uint64_t& kept);
   // `joins`: that of the operation which this is part of; 0: one of its own.
-  Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests, std::uint64_t joins);
+  Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests,
+                    std::uint64_t joins);
 
   std::unique_ptr<StoreImpl> impl_;
 };

@@ -9,7 +9,8 @@
 
 namespace lcfs {
 
-Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr const& root, TreeWalk const* skip, TreeWalk& out) {
+Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr const& root,
+                       TreeWalk const* skip, TreeWalk& out) {
   struct Step {
     NodePtr ptr;
     std::uint8_t level;
@@ -37,26 +38,38 @@ Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr cons
       }
     }
     if (block < kReservedBlocks || block > super.total_blocks - kNodeBlocks) {
-      return Error{Errc::kCorrupt, "store tree points outside the store", 0, device.name(), block * kBlockSize};
+      return Error{Errc::kCorrupt, "store tree points outside the store", 0, device.name(),
+                   block * kBlockSize};
     }
-    if (!out.seen.emplace(block, TreeWalk::Seen{step.ptr.generation.get(), out.nodes.size(), 0, out.runs.size(), 0}).second) {
-      return Error{Errc::kCorrupt, "store tree names a node twice", 0, device.name(), block * kBlockSize};
+    if (!out.seen
+             .emplace(block, TreeWalk::Seen{step.ptr.generation.get(), out.nodes.size(), 0,
+                                            out.runs.size(), 0})
+             .second) {
+      return Error{Errc::kCorrupt, "store tree names a node twice", 0, device.name(),
+                   block * kBlockSize};
     }
     LCFS_TRY(device.read(block * kBlockSize, bytes.span()));
-    NodeExpectation expect{block, step.ptr.generation.get(), step.ptr.checksum.get(), step.level, step.exact,
-                           super.uuid, false};
+    NodeExpectation expect{block,
+                           step.ptr.generation.get(),
+                           step.ptr.checksum.get(),
+                           step.level,
+                           step.exact,
+                           super.uuid,
+                           false};
     auto located = [&](Error e) {
       e.path = device.name();
       e.offset = block * kBlockSize + (e.offset == kNoOffset ? 0 : e.offset);
       return e;
     };
-    if (auto ok = check_node(bytes.span(), expect, super.total_blocks); !ok) return located(std::move(ok).error());
+    if (auto ok = check_node(bytes.span(), expect, super.total_blocks); !ok)
+      return located(std::move(ok).error());
     out.nodes.push_back({block, kNodeBlocks});
     todo.push_back({step.ptr, 0, true, true});
     NodeReader const node(bytes.data());
     if (!node.leaf()) {
       for (std::uint32_t i = 0; i < node.count(); ++i) {
-        todo.push_back({node.entry(i).child, static_cast<std::uint8_t>(node.header().level - 1), true, false});
+        todo.push_back(
+            {node.entry(i).child, static_cast<std::uint8_t>(node.header().level - 1), true, false});
       }
       continue;
     }
@@ -77,7 +90,8 @@ Status walk_store_tree(Device& device, SuperblockInfo const& super, NodePtr cons
       }
     }
   }
-  std::sort(out.kept.begin(), out.kept.end(), [](auto const& a, auto const& b) { return a.generation < b.generation; });
+  std::sort(out.kept.begin(), out.kept.end(),
+            [](auto const& a, auto const& b) { return a.generation < b.generation; });
   return {};
 }
 
@@ -89,18 +103,20 @@ Status check_disjoint(std::vector<Extent>& used, Device const& device) {
   std::uint64_t end = kReservedBlocks;
   for (auto const& e : used) {
     if (e.start < end) {
-      return Error{Errc::kCorrupt, fmt::format("block {} has two owners; run lcfs fsck", e.start), 0, device.name(),
-                   e.start * kBlockSize};
+      return Error{Errc::kCorrupt, fmt::format("block {} has two owners; run lcfs fsck", e.start),
+                   0, device.name(), e.start * kBlockSize};
     }
     end = e.end();
   }
   return {};
 }
 
-// Calls take(part, inside) for each part of `e` that is, or is not, in `set`, which is sorted and disjoint.
+// Calls take(part, inside) for each part of `e` that is, or is not, in `set`, which is sorted and
+// disjoint.
 template <class Take>
 void split(Extent e, std::vector<Extent> const& set, Take const& take) {
-  auto it = std::upper_bound(set.begin(), set.end(), e.start, [](std::uint64_t at, Extent const& s) { return at < s.start; });
+  auto it = std::upper_bound(set.begin(), set.end(), e.start,
+                             [](std::uint64_t at, Extent const& s) { return at < s.start; });
   if (it != set.begin()) --it;
   std::uint64_t at = e.start;
   for (; it != set.end() && it->start < e.end(); ++it) {
@@ -135,8 +151,10 @@ std::vector<Extent> own_blocks(TreeWalk const& walk) {
 std::vector<Extent> only_current(TreeWalk const& current, TreeWalk const& walk) {
   std::vector<bool> node(current.nodes.size(), false), run(current.runs.size(), false);
   for (auto const& s : walk.shared) {
-    std::fill(node.begin() + static_cast<std::ptrdiff_t>(s.node), node.begin() + static_cast<std::ptrdiff_t>(s.nodes_end), true);
-    std::fill(run.begin() + static_cast<std::ptrdiff_t>(s.run), run.begin() + static_cast<std::ptrdiff_t>(s.runs_end), true);
+    std::fill(node.begin() + static_cast<std::ptrdiff_t>(s.node),
+              node.begin() + static_cast<std::ptrdiff_t>(s.nodes_end), true);
+    std::fill(run.begin() + static_cast<std::ptrdiff_t>(s.run),
+              run.begin() + static_cast<std::ptrdiff_t>(s.runs_end), true);
   }
   std::vector<Extent> rest;
   for (std::size_t i = 0; i < node.size(); ++i) {
@@ -167,8 +185,10 @@ Result<Usage> find_usage(Device& device, SuperblockInfo const& super, StoreRoot 
   LCFS_TRY(check_disjoint(u.used, device));
   std::uint64_t layer_blocks = 0;
   for (auto const& e : u.current.runs) layer_blocks += e.count;
-  if (layer_blocks != root.layer_blocks || u.current.nodes.size() * kNodeBlocks != root.store_tree_blocks) {  // I5
-    return Error{Errc::kCorrupt, "space does not add up; run lcfs fsck", 0, device.name(), kNoOffset};
+  if (layer_blocks != root.layer_blocks ||
+      u.current.nodes.size() * kNodeBlocks != root.store_tree_blocks) {  // I5
+    return Error{Errc::kCorrupt, "space does not add up; run lcfs fsck", 0, device.name(),
+                 kNoOffset};
   }
   auto const& all = kept != nullptr ? *kept : u.current.kept;
   std::vector<Extent> taken = u.used;  // by the current tree and by kept ones that are newer
@@ -204,7 +224,9 @@ Result<Usage> find_usage(Device& device, SuperblockInfo const& super, StoreRoot 
             next.push_back(a);
             continue;
           }
-          split(a.blocks, claimed, [&](Extent part, bool inside) { next.push_back({part, inside ? generation : 0}); });
+          split(a.blocks, claimed, [&](Extent part, bool inside) {
+            next.push_back({part, inside ? generation : 0});
+          });
         }
         u.later = std::move(next);
       }

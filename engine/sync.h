@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mutexes that clang's -Wthread-safety understands: a mutex owns named fields, and the compiler checks it.
-// https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
+// Mutexes that clang's -Wthread-safety understands: a mutex owns named fields, and the compiler
+// checks it. https://clang.llvm.org/docs/ThreadSafetyAnalysis.html
 #pragma once
 
 #include <condition_variable>

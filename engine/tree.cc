@@ -27,24 +27,30 @@ std::uint32_t middle_of(NodeReader const& leaf) {
 
 constexpr std::uint32_t kWorthLeaning = kLeafRoom / 8;  // bytes: less is not worth the moving
 
-// Where a full leaf is split of which records `next` and on stand behind one of `size` bytes that has to go in.  `ascending`: the last one went
-// into the same leaf, before it.  Then more will come behind, and none before (files that are written back, one after the other): what stands
-// before is left as full as it is, if that is more than half.
-std::uint32_t split_place(NodeReader const& leaf, std::uint32_t next, std::size_t size, bool ascending) {
+// Where a full leaf is split of which records `next` and on stand behind one of `size` bytes that
+// has to go in.  `ascending`: the last one went into the same leaf, before it.  Then more will come
+// behind, and none before (files that are written back, one after the other): what stands before is
+// left as full as it is, if that is more than half.
+std::uint32_t split_place(NodeReader const& leaf, std::uint32_t next, std::size_t size,
+                          bool ascending) {
   std::uint32_t const middle = middle_of(leaf), n = leaf.count();
   if (!ascending || next <= middle || next >= n) return middle;
   std::uint32_t room = leaf.free_bytes();
   for (std::uint32_t i = next; i < n; ++i) room += record_bytes(leaf, i);
-  return room >= sizeof(LeafSlot) + size ? next : next - 1;  // else it goes to the right, behind the one before it
+  return room >= sizeof(LeafSlot) + size
+             ? next
+             : next - 1;  // else it goes to the right, behind the one before it
 }
 
 std::uint32_t used_bytes(NodeReader const& node) {
-  return node.leaf() ? kLeafRoom - node.free_bytes() : node.count() * static_cast<std::uint32_t>(sizeof(BranchEntry));
+  return node.leaf() ? kLeafRoom - node.free_bytes()
+                     : node.count() * static_cast<std::uint32_t>(sizeof(BranchEntry));
 }
 
 }  // namespace
 
-Tree::Tree(NodeCache& cache, OwnerSpace& space, NodePtr root) : cache_(cache), space_(space), root_(root) {}
+Tree::Tree(NodeCache& cache, OwnerSpace& space, NodePtr root)
+    : cache_(cache), space_(space), root_(root) {}
 
 NodePtr Tree::pointer_to(NodeRef const& node) const {
   NodePtr p;
@@ -55,7 +61,8 @@ NodePtr Tree::pointer_to(NodeRef const& node) const {
 }
 
 Result<NodeRef> Tree::root_node() const {
-  // Every way down begins here: kept at hand, it costs no look into the cache that all layers share.
+  // Every way down begins here: kept at hand, it costs no look into the cache that all layers
+  // share.
   if (top_ && top_->block == root_.block.get()) return top_;
   return cache_.get(root_, kMaxLevel, false);
 }
@@ -92,7 +99,8 @@ void Tree::drop(NodeRef const& node) {
   used_delta_ -= kNodeBlocks;
   if (last_leaf_ == node) last_leaf_ = nullptr;
   if (top_ == node) top_ = nullptr;
-  if (node->read().header().owner.get() != space_.owner()) return;  // inherited: not ours to free (I3)
+  if (node->read().header().owner.get() != space_.owner())
+    return;  // inherited: not ours to free (I3)
   bool const was_dirty = dirty_.erase(node->block) != 0;
   Extent const blocks{node->block, kNodeBlocks};
   if (was_dirty) {
@@ -175,7 +183,8 @@ Status Tree::Cursor::descend_from(NodeRef node, Key const& key) {
 
 Status Tree::Cursor::move_right() {
   leaf_ = nullptr;
-  while (!path_.empty() && path_.back().index + 1 >= path_.back().node->read().count()) path_.pop_back();
+  while (!path_.empty() && path_.back().index + 1 >= path_.back().node->read().count())
+    path_.pop_back();
   if (path_.empty()) return {};
   ++path_.back().index;
   LCFS_TRY_ASSIGN(NodeRef node, tree_->child(path_.back().node, path_.back().index));
@@ -213,7 +222,8 @@ Status Tree::Cursor::seek(Key const& key) {
   return settle(key);
 }
 
-// In the leaf that could hold `key`: the first record that is not below it, which may stand in the next one.
+// In the leaf that could hold `key`: the first record that is not below it, which may stand in the
+// next one.
 Status Tree::Cursor::settle(Key const& key) {
   if (!leaf_) return {};
   index_ = leaf_->read().lower_bound(key);
@@ -230,7 +240,8 @@ Status Tree::Cursor::seek_near(Key const& key) {
       return {};
     }
   }
-  // The lowest branch on the way here that surely holds the place: where its last child ends it does not know.
+  // The lowest branch on the way here that surely holds the place: where its last child ends it
+  // does not know.
   while (!path_.empty()) {
     auto const branch = path_.back().node->read();
     if (!(key < branch.key(0)) && key < branch.key(branch.count() - 1)) break;
@@ -269,12 +280,14 @@ Status Tree::Cursor::next() {
 Status Tree::grow_root() {
   LCFS_TRY_ASSIGN(NodeRef const old, writable_root());
   LCFS_TRY_ASSIGN(NodeRef const top, new_node(static_cast<std::uint8_t>(level_of(old) + 1)));
-  top->edit().insert_child(0, old->read().count() != 0 ? old->read().key(0) : Key{}, pointer_to(old));
+  top->edit().insert_child(0, old->read().count() != 0 ? old->read().key(0) : Key{},
+                           pointer_to(old));
   root_ = pointer_to(top);
   return {};
 }
 
-Result<NodeRef> Tree::split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node, std::uint32_t at) {
+Result<NodeRef> Tree::split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node,
+                                  std::uint32_t at) {
   LCFS_TRY_ASSIGN(NodeRef right, new_node(level_of(node)));
   NodeEditor left_edit = node->edit(), right_edit = right->edit();
   left_edit.move_tail(at, right_edit);
@@ -283,9 +296,10 @@ Result<NodeRef> Tree::split_child(NodeRef const& parent, std::uint32_t index, No
   return right;
 }
 
-// Makes room in a full leaf where a record of `key` goes in at `place`: what leads it goes to the leaf before, if that is written
-// anyway and has room.  False: nothing was done.
-bool Tree::lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf, std::uint32_t place, Key const& key) {
+// Makes room in a full leaf where a record of `key` goes in at `place`: what leads it goes to the
+// leaf before, if that is written anyway and has room.  False: nothing was done.
+bool Tree::lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf,
+                     std::uint32_t place, Key const& key) {
   if (!parent || index == 0) return false;
   auto const before = dirty_.find(parent->read().entry(index - 1).child.block.get());
   if (before == dirty_.end()) return false;
@@ -302,8 +316,10 @@ bool Tree::lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& 
   return true;
 }
 
-// `leaf` is child `index` of `parent`, which has room for two more children; parent is null if the leaf is the root.
-Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key, Bytes value) {
+// `leaf` is child `index` of `parent`, which has room for two more children; parent is null if the
+// leaf is the root.
+Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key,
+                              Bytes value) {
   for (int tries = 0; tries < 6; ++tries) {
     auto edit = leaf->edit();
     std::uint32_t const i = edit.lower_bound(key);
@@ -322,7 +338,8 @@ Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf,
       index = 0;
     }
     if (i == edit.count()) {
-      // Behind the end: keep this leaf full and start a new one, so that ascending inserts fill leaves.
+      // Behind the end: keep this leaf full and start a new one, so that ascending inserts fill
+      // leaves.
       LCFS_TRY_ASSIGN(NodeRef right, new_node(0));
       right->edit().insert(0, key, value);
       parent->edit().insert_child(index + 1, key, pointer_to(right));
@@ -333,7 +350,8 @@ Status Tree::insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf,
     if (lean_left(parent, index, leaf, i, key)) continue;
     auto const records = leaf->read();
     bool const ascending = last_insert_ < key && !(last_insert_ < records.key(0));
-    LCFS_TRY_ASSIGN(NodeRef right, split_child(parent, index, leaf, split_place(records, i, value.size(), ascending)));
+    LCFS_TRY_ASSIGN(NodeRef right, split_child(parent, index, leaf,
+                                               split_place(records, i, value.size(), ascending)));
     if (!(key < right->read().key(0))) {
       leaf = std::move(right);
       ++index;
@@ -397,7 +415,8 @@ Status Tree::append(Key const& key, Bytes value) {
   return {};
 }
 
-// Something was erased from `node`, whose ancestors are `path` (all writable): drops empty nodes, joins small neighbours.
+// Something was erased from `node`, whose ancestors are `path` (all writable): drops empty nodes,
+// joins small neighbours.
 Status Tree::fix_up(std::vector<Step>& path, NodeRef node) {
   while (!path.empty()) {
     NodeRef const parent = path.back().node;
@@ -446,7 +465,8 @@ Result<bool> Tree::erase(Key const& key) {
 }
 
 // A leaf all of whose records lie in [low, high] goes as it is, without being copied first.
-Result<bool> Tree::drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low, Key const& high,
+Result<bool> Tree::drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low,
+                                   Key const& high,
                                    std::function<Status(Key const&, Bytes)> const& take) {
   LCFS_TRY_ASSIGN(NodeRef const leaf, child(parent, index));
   auto const records = leaf->read();
@@ -461,10 +481,12 @@ Result<bool> Tree::drop_whole_leaf(NodeRef const& parent, std::uint32_t index, K
   return true;
 }
 
-Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(Key const&, Bytes)> const& take) {
+Status Tree::erase_range(Key const& low, Key const& high,
+                         std::function<Status(Key const&, Bytes)> const& take) {
   for (;;) {
-    // Look before touching: a range that is empty must not copy a path.  And go down to the leaf that holds the first
-    // record of the range: it may be right of the one that could hold `low` itself.
+    // Look before touching: a range that is empty must not copy a path.  And go down to the leaf
+    // that holds the first record of the range: it may be right of the one that could hold `low`
+    // itself.
     Key first;
     {
       Cursor c(*this);
@@ -497,7 +519,8 @@ Status Tree::erase_range(Key const& low, Key const& high, std::function<Status(K
       ++end;
     }
     ++changes_;
-    bool const more = end == leaf.count() && low != high;  // records of the range may stand in the next leaf
+    bool const more =
+        end == leaf.count() && low != high;  // records of the range may stand in the next leaf
     leaf.erase(begin, end - begin);
     LCFS_TRY(fix_up(path, node));
     if (empty() || !more) return {};
@@ -528,11 +551,13 @@ std::vector<NodeRef> Tree::seal() {
     }
     seal_node(node->bytes.span());
   }
-  if (auto it = dirty_.find(root_.block.get()); it != dirty_.end()) root_.checksum = it->second->read().header().checksum;
+  if (auto it = dirty_.find(root_.block.get()); it != dirty_.end())
+    root_.checksum = it->second->read().header().checksum;
   for (auto const& node : nodes) node->dirty = false;
   dirty_.clear();
   last_leaf_ = nullptr;
-  std::sort(nodes.begin(), nodes.end(), [](NodeRef const& a, NodeRef const& b) { return a->block < b->block; });
+  std::sort(nodes.begin(), nodes.end(),
+            [](NodeRef const& a, NodeRef const& b) { return a->block < b->block; });
   return nodes;
 }
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The copy-on-write B-tree: one per layer, and one more for the store itself.
 //
-// A tree owns the nodes whose header names its owner; all others it inherited and only points to (no reference counts, I3).
-// A node may be changed in place only while it is dirty; otherwise a copy takes its place and its blocks are freed, if they
-// are the tree's own, or just dropped.  seal() ends that: checksums are set bottom-up and every dirty node becomes constant.
-// So a clone is a copy of a sealed root pointer, O(1) (I9).
+// A tree owns the nodes whose header names its owner; all others it inherited and only points to
+// (no reference counts, I3). A node may be changed in place only while it is dirty; otherwise a
+// copy takes its place and its blocks are freed, if they are the tree's own, or just dropped.
+// seal() ends that: checksums are set bottom-up and every dirty node becomes constant. So a clone
+// is a copy of a sealed root pointer, O(1) (I9).
 //
 // Levels are at most kMaxLevel; nothing recurses.
 //
-// Threads: reading functions may run together; changing ones need the tree to themselves (the owner's lock).
+// Threads: reading functions may run together; changing ones need the tree to themselves (the
+// owner's lock).
 //
-// Errors: a device or checksum error from a changing function may leave the operation half done; the owner must then give up
-// the tree's unsealed state.
+// Errors: a device or checksum error from a changing function may leave the operation half done;
+// the owner must then give up the tree's unsealed state.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +37,8 @@ struct Record {
 
 class Tree {
  public:
-  // space.owner() is the owner.  used_blocks: counted up and down as nodes come and go (own or inherited).
+  // space.owner() is the owner.  used_blocks: counted up and down as nodes come and go (own or
+  // inherited).
   Tree(NodeCache& cache, OwnerSpace& space, NodePtr root);
 
   [[nodiscard]] NodePtr root() const { return root_; }
@@ -45,8 +48,9 @@ class Tree {
 
   // Reading
   Result<std::optional<Record>> get(Key const& key) const;
-  // Brings in up to `leaves` leaves from the one that `key` belongs to on, as far as one branch leads; neighbours on the device with
-  // one read.  Returns the key behind what they hold.  What can't be read is get()'s to tell.
+  // Brings in up to `leaves` leaves from the one that `key` belongs to on, as far as one branch
+  // leads; neighbours on the device with one read.  Returns the key behind what they hold.  What
+  // can't be read is get()'s to tell.
   Key read_ahead(Key const& key, std::size_t leaves) const;
 
   class Cursor {
@@ -54,7 +58,8 @@ class Tree {
     explicit Cursor(Tree const& tree) : tree_(&tree) {}
     Status seek(Key const& key);        // first record with key >= key
     Status seek_floor(Key const& key);  // last record with key <= key
-    Status seek_near(Key const& key);   // seek(), going up only as far as it must from where it stands
+    Status seek_near(
+        Key const& key);  // seek(), going up only as far as it must from where it stands
     Status next();
     [[nodiscard]] bool valid() const { return leaf_ != nullptr; }
     [[nodiscard]] Key key() const { return leaf_->read().key(index_); }
@@ -79,11 +84,13 @@ class Tree {
 
   // Changing
   Status put(Key const& key, Bytes value);  // insert or replace
-  // Like put, for keys greater than any in the tree: no search if the rightmost leaf is at hand and has room.
+  // Like put, for keys greater than any in the tree: no search if the rightmost leaf is at hand and
+  // has room.
   Status append(Key const& key, Bytes value);
   Result<bool> erase(Key const& key);  // false: was not there
   // Erases all records in [low, high], telling each to `take` (may be null) before.
-  Status erase_range(Key const& low, Key const& high, std::function<Status(Key const&, Bytes)> const& take);
+  Status erase_range(Key const& low, Key const& high,
+                     std::function<Status(Key const&, Bytes)> const& take);
 
   // Sets all checksums; nodes become constant, and are handed out in address order for writing.
   std::vector<NodeRef> seal();
@@ -114,12 +121,17 @@ class Tree {
   Result<NodeRef> copy(NodeRef const& node);
   void drop(NodeRef const& node);
   NodePtr pointer_to(NodeRef const& node) const;
-  // Splits child `index` of `parent` (both writable, parent not full); at: records or entries that stay left.
-  Result<NodeRef> split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node, std::uint32_t at);
+  // Splits child `index` of `parent` (both writable, parent not full); at: records or entries that
+  // stay left.
+  Result<NodeRef> split_child(NodeRef const& parent, std::uint32_t index, NodeRef const& node,
+                              std::uint32_t at);
   Status grow_root();
-  Status insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key, Bytes value);
-  bool lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf, std::uint32_t place, Key const& key);
-  Result<bool> drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low, Key const& high,
+  Status insert_into_leaf(NodeRef parent, std::uint32_t index, NodeRef leaf, Key const& key,
+                          Bytes value);
+  bool lean_left(NodeRef const& parent, std::uint32_t index, NodeRef const& leaf,
+                 std::uint32_t place, Key const& key);
+  Result<bool> drop_whole_leaf(NodeRef const& parent, std::uint32_t index, Key const& low,
+                               Key const& high,
                                std::function<Status(Key const&, Bytes)> const& take);
   Status fix_up(std::vector<Step>& path, NodeRef node);
 
@@ -131,7 +143,7 @@ class Tree {
   NodeRef last_leaf_{};  // rightmost leaf while appending; dirty or null
   NodeRef top_{};        // the root, since it was last changed; or null
   std::int64_t used_delta_ = 0;
-  Key last_insert_{};    // the last record that went in where there was none of its key
+  Key last_insert_{};  // the last record that went in where there was none of its key
   std::uint64_t changes_ = 0;
 };
 

@@ -21,19 +21,22 @@ using Inode = std::uint64_t;    // unique in the store, never reused
 struct Attr {
   Inode inode = 0;
   InodeInfo info{};
-  bool placed = true;  // false: some of its data has no blocks yet; info.blocks says what it will take, or a little more
+  bool placed = true;  // false: some of its data has no blocks yet; info.blocks says what it will
+                       // take, or a little more
 };
 
-// Where every block of the store is; blocks.  total == reserved + store_tree + layers + history + pending + free, always (I5).
+// Where every block of the store is; blocks.  total == reserved + store_tree + layers + history +
+// pending + free, always (I5).
 struct SpaceReport {
   std::uint64_t total = 0;
   std::uint64_t reserved = kReservedBlocks;  // superblock area
   std::uint64_t store_tree = 0;              // nodes of the store tree
   std::uint64_t layers = 0;                  // runs of all layers, dying ones included
-  std::uint64_t history = 0;                 // only kept checkpoints need them; given up when space is needed
-  std::uint64_t pending = 0;                 // freed, kept until the next checkpoints are durable; 0 right after opening
-  std::uint64_t free = 0;                    // includes what is promised below
-  std::uint64_t promised = 0;                // part of free that reservations and the emergency reserve hold
+  std::uint64_t history = 0;  // only kept checkpoints need them; given up when space is needed
+  std::uint64_t pending =
+      0;  // freed, kept until the next checkpoints are durable; 0 right after opening
+  std::uint64_t free = 0;      // includes what is promised below
+  std::uint64_t promised = 0;  // part of free that reservations and the emergency reserve hold
 };
 
 // One image as a user sees it.
@@ -62,10 +65,11 @@ struct LayerSizes {
 
 // A layer's space now, in blocks: what statfs() and quotas go by.
 struct LayerSpace {
-  std::uint64_t own = 0;       // blocks the layer owns
-  std::uint64_t promised = 0;  // what dirty data and operations under way may still take, worst case
-  std::uint64_t quota = 0;     // own + promised stay below; 0: no limit but the store's
-  std::uint64_t used = 0;      // blocks its tree reaches, own and inherited
+  std::uint64_t own = 0;  // blocks the layer owns
+  std::uint64_t promised =
+      0;                    // what dirty data and operations under way may still take, worst case
+  std::uint64_t quota = 0;  // own + promised stay below; 0: no limit but the store's
+  std::uint64_t used = 0;   // blocks its tree reaches, own and inherited
   std::uint64_t inodes = 0;
 };
 

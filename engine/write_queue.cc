@@ -63,7 +63,8 @@ void WriteQueue::run() {
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }
-    Status const ok = device_.write(job.offset, std::span<std::byte const>(job.buffer.data(), job.size));
+    Status const ok =
+        device_.write(job.offset, std::span<std::byte const>(job.buffer.data(), job.size));
     Lock lock(mu_);
     if (!ok && !job.sink->error) job.sink->error = ok.error();
     --job.sink->pending;

@@ -22,8 +22,8 @@ class WriteQueue {
 
   // Collects the outcome of one owner's writes.
   struct Sink {
-    std::uint64_t pending = 0;       // protected by WriteQueue::mu_
-    std::optional<Error> error{};    // likewise; the first one
+    std::uint64_t pending = 0;     // protected by WriteQueue::mu_
+    std::optional<Error> error{};  // likewise; the first one
   };
 
   static constexpr std::size_t kBuffer = 1u << 20;  // bytes
@@ -34,7 +34,8 @@ class WriteQueue {
   AlignedBuffer take_buffer() LCFS_EXCLUDES(mu_);
   void return_buffer(AlignedBuffer buffer) LCFS_EXCLUDES(mu_);
   // Writes the first `size` bytes (whole blocks) at `offset`, then returns the buffer.
-  void submit(std::uint64_t offset, AlignedBuffer buffer, std::size_t size, Sink& sink) LCFS_EXCLUDES(mu_);
+  void submit(std::uint64_t offset, AlignedBuffer buffer, std::size_t size, Sink& sink)
+      LCFS_EXCLUDES(mu_);
   // Until no write of `sink` is under way.
   Status wait(Sink& sink) LCFS_EXCLUDES(mu_);
   // The first error so far, without waiting.

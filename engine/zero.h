@@ -8,14 +8,16 @@
 
 namespace lcfs {
 
-// Most data has something in its first bytes; the rest is compared with itself, shifted, at memcmp's speed.
+// Most data has something in its first bytes; the rest is compared with itself, shifted, at
+// memcmp's speed.
 [[nodiscard]] inline bool is_zero(std::span<std::byte const> data) {
   constexpr std::size_t kHead = 16;
   std::size_t const head = data.size() < kHead ? data.size() : kHead;
   for (std::size_t i = 0; i < head; ++i) {
     if (data[i] != std::byte{0}) return false;
   }
-  return data.size() <= kHead || std::memcmp(data.data(), data.data() + kHead, data.size() - kHead) == 0;
+  return data.size() <= kHead ||
+         std::memcmp(data.data(), data.data() + kHead, data.size() - kHead) == 0;
 }
 
 }  // namespace lcfs

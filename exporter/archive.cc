@@ -26,7 +26,8 @@ constexpr std::size_t kTarBlock = 512;
 constexpr std::uint64_t kWriteBackBytes = 8u << 20;
 
 Error file_error(std::string const& path, char const* what) {
-  return {errno == ENOSPC || errno == EDQUOT ? Errc::kNoSpace : Errc::kIo, what, errno, path, kNoOffset};
+  return {errno == ENOSPC || errno == EDQUOT ? Errc::kNoSpace : Errc::kIo, what, errno, path,
+          kNoOffset};
 }
 
 std::string parent_of(std::string const& path) {
@@ -76,7 +77,8 @@ class WholeFile final : public ByteSink {
     size_ += bytes.size();
     // Sent on its way while more is made: publish() waits for all of it.
     if (size_ - begun_ >= kWriteBackBytes) {
-      (void)::sync_file_range(fd_.get(), static_cast<off_t>(begun_), static_cast<off_t>(size_ - begun_), SYNC_FILE_RANGE_WRITE);
+      (void)::sync_file_range(fd_.get(), static_cast<off_t>(begun_),
+                              static_cast<off_t>(size_ - begun_), SYNC_FILE_RANGE_WRITE);
       begun_ = size_;
     }
     return {};
@@ -92,7 +94,8 @@ class WholeFile final : public ByteSink {
     return {};
   }
   Status cut(std::uint64_t size) {
-    if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0 || ::lseek(fd_.get(), static_cast<off_t>(size), SEEK_SET) < 0)
+    if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0 ||
+        ::lseek(fd_.get(), static_cast<off_t>(size), SEEK_SET) < 0)
       return file_error(path_, "cannot be cut");
     size_ = size;
     begun_ = std::min(begun_, size);
@@ -102,21 +105,25 @@ class WholeFile final : public ByteSink {
 
   // Durable before it has its name: nor does a power cut leave half of it there.
   Status publish() {
-    if (::fdatasync(fd_.get()) != 0 && errno != EINVAL) return file_error(path_, "cannot be written");
+    if (::fdatasync(fd_.get()) != 0 && errno != EINVAL)
+      return file_error(path_, "cannot be written");
     if (temporary_.empty()) {
       auto const self = fmt::format("/proc/self/fd/{}", fd_.get());
-      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0)
+        return {};
       if (errno != EEXIST) return file_error(path_, "cannot be made");
       // What stands there is replaced in one step, by a name of its own.
       for (int i = 0;; ++i) {
         temporary_ = fmt::format("{}.{}-{}", path_, ::getpid(), i);
-        if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) == 0) break;
+        if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) == 0)
+          break;
         if (errno == EEXIST && i < 100) continue;
         temporary_.clear();
         return file_error(path_, "cannot be made");
       }
     }
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return file_error(path_, "cannot be replaced");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+      return file_error(path_, "cannot be replaced");
     temporary_.clear();
     return {};
   }
@@ -129,10 +136,12 @@ class WholeFile final : public ByteSink {
 
 class TarFile final : public Archive {
  public:
-  TarFile(std::unique_ptr<WholeFile> file, std::int64_t mtime) : file_(std::move(file)), mtime_(mtime) {}
+  TarFile(std::unique_ptr<WholeFile> file, std::int64_t mtime)
+      : file_(std::move(file)), mtime_(mtime) {}
 
   // Behind room for its header, which is written last.
-  Status add(std::function<Result<std::string>(ByteSink&)> const& make, std::optional<Known> const&) override {
+  Status add(std::function<Result<std::string>(ByteSink&)> const& make,
+             std::optional<Known> const&) override {
     std::uint64_t const header = file_->size();
     LCFS_TRY(put(std::string(kTarBlock, '\0')));
     LCFS_TRY_ASSIGN(auto const name, make(*file_));
@@ -163,9 +172,11 @@ class TarFile final : public Archive {
 
 class TarStream final : public Archive {
  public:
-  TarStream(ByteSink& out, std::string spool, std::int64_t mtime) : out_(out), spool_(std::move(spool)), mtime_(mtime) {}
+  TarStream(ByteSink& out, std::string spool, std::int64_t mtime)
+      : out_(out), spool_(std::move(spool)), mtime_(mtime) {}
 
-  Status add(std::function<Result<std::string>(ByteSink&)> const& make, std::optional<Known> const& known) override {
+  Status add(std::function<Result<std::string>(ByteSink&)> const& make,
+             std::optional<Known> const& known) override {
     if (known) {
       if (names_.contains(known->name)) return {};
       LCFS_TRY(put(plain_tar_header(known->name, known->size, mtime_)));
@@ -254,21 +265,25 @@ class Directory final : public Archive {
     return {};
   }
 
-  Status add(std::function<Result<std::string>(ByteSink&)> const& make_member, std::optional<Known> const&) override {
+  Status add(std::function<Result<std::string>(ByteSink&)> const& make_member,
+             std::optional<Known> const&) override {
     LCFS_TRY_ASSIGN(auto const file, WholeFile::make(partial_ + "/member"));
     LCFS_TRY_ASSIGN(auto const name, make_member(*file));
     bytes_ += file->size();
     if (!names_.insert(name).second) return {};
     LCFS_TRY(make_parents(name));
     LCFS_TRY(file->publish());
-    if (::rename((partial_ + "/member").c_str(), (partial_ + "/" + name).c_str()) != 0) return file_error(partial_ + "/" + name, "cannot be made");
+    if (::rename((partial_ + "/member").c_str(), (partial_ + "/" + name).c_str()) != 0)
+      return file_error(partial_ + "/" + name, "cannot be made");
     return {};
   }
   Status add(std::string const& name, std::string_view bytes) override {
-    return add([&](ByteSink& out) -> Result<std::string> {
-      LCFS_TRY(out.write(std::as_bytes(std::span(bytes))));
-      return name;
-    }, std::nullopt);
+    return add(
+        [&](ByteSink& out) -> Result<std::string> {
+          LCFS_TRY(out.write(std::as_bytes(std::span(bytes))));
+          return name;
+        },
+        std::nullopt);
   }
   Status finish() override {
     if (::rename(partial_.c_str(), path_.c_str()) != 0) return file_error(path_, "cannot be made");
@@ -279,9 +294,11 @@ class Directory final : public Archive {
 
  private:
   Status make_parents(std::string const& name) {
-    for (auto slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+    for (auto slash = name.find('/'); slash != std::string::npos;
+         slash = name.find('/', slash + 1)) {
       auto const directory = partial_ + "/" + name.substr(0, slash);
-      if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST) return file_error(directory, "cannot be made");
+      if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST)
+        return file_error(directory, "cannot be made");
     }
     return {};
   }

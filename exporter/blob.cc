@@ -17,7 +17,8 @@ namespace lcfs::exporter {
 namespace {
 
 constexpr std::size_t kQueueDepth = 6;  // pieces
-constexpr unsigned kReaders = 3;        // so that the device has the next reads while the last ones are checked
+constexpr unsigned kReaders =
+    3;  // so that the device has the next reads while the last ones are checked
 
 // A piece whose bodies may still be on their way.
 struct Promised {
@@ -101,10 +102,12 @@ class PiecePool {
   std::shared_ptr<Free> free_ = std::make_shared<Free>();  // pieces may outlive us
 };
 
-// The producing side: cuts the tar into pieces.  Bodies are read when their piece is full, all at once.
+// The producing side: cuts the tar into pieces.  Bodies are read when their piece is full, all at
+// once.
 class PieceWriter final : public TarSink {
  public:
-  PieceWriter(BlobPlan const& plan, Queue& encode, Queue& hash) : plan_(plan), encode_(encode), hash_(hash), readers_(plan) {}
+  PieceWriter(BlobPlan const& plan, Queue& encode, Queue& hash)
+      : plan_(plan), encode_(encode), hash_(hash), readers_(plan) {}
 
   Status bytes(std::span<std::byte const> bytes) override {
     while (!bytes.empty()) {
@@ -144,7 +147,8 @@ class PieceWriter final : public TarSink {
   Status hand_on_if_full() { return used_ == kPieceBytes ? hand_on() : Status{}; }
 
   Status hand_on() {
-    if (plan_.stop != nullptr && plan_.stop->load()) return Error{Errc::kInterrupted, "interrupted"};
+    if (plan_.stop != nullptr && plan_.stop->load())
+      return Error{Errc::kInterrupted, "interrupted"};
     piece_->resize(used_);  // the last one; nothing moves
     Promised full{std::exchange(piece_, nullptr), {}};
     full.read = readers_.read(std::exchange(requests_, {}), full.piece);
@@ -185,7 +189,8 @@ class HashedSink final : public ByteSink {
 };
 
 // The encoding side: how, then all pieces.
-Status encode_all(BlobPlan const& plan, bool as_it_was, Queue& pieces, Encoding& how, ByteSink& out) {
+Status encode_all(BlobPlan const& plan, bool as_it_was, Queue& pieces, Encoding& how,
+                  ByteSink& out) {
   std::vector<Piece> first;
   how = plan.encoding;
   if (as_it_was) {
@@ -195,7 +200,8 @@ Status encode_all(BlobPlan const& plan, bool as_it_was, Queue& pieces, Encoding&
       whole = !piece;
       if (piece) first.push_back(std::move(piece));
     }
-    LCFS_TRY_ASSIGN(auto const found, find_encoding(*plan.original, plan.plain_bytes, first, whole));
+    LCFS_TRY_ASSIGN(auto const found,
+                    find_encoding(*plan.original, plan.plain_bytes, first, whole));
     if (found) how = *found;
   }
   LCFS_TRY_ASSIGN(auto const encoder, make_encoder(how, plan.threads, out));
@@ -235,7 +241,8 @@ Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out) {
       made.plain_bytes += (*piece)->size();
     }
   });
-  bool const plain = as_it_was ? plan.original->compression == BlobCompression::kNone : plan.encoding.kind == Encoding::kPlain;
+  bool const plain = as_it_was ? plan.original->compression == BlobCompression::kNone
+                               : plan.encoding.kind == Encoding::kPlain;
   HashedSink hashed(out, !plain);
   Encoding how;
   encoded = encode_all(plan, as_it_was, to_encode, how, hashed);

@@ -61,7 +61,9 @@ std::string with_sum(std::string header) {
   return header;
 }
 
-std::string padding(std::uint64_t size) { return std::string((kTarBlock - size % kTarBlock) % kTarBlock, '\0'); }
+std::string padding(std::uint64_t size) {
+  return std::string((kTarBlock - size % kTarBlock) % kTarBlock, '\0');
+}
 
 }  // namespace
 
@@ -119,7 +121,9 @@ Status ChangesetTar::write_item(ChangesetItem const& item) {
 Status ChangesetTar::write_header(Member member) {
   auto const& info = member.info;
   auto h = header_of(member.name, member.type, 0);
-  auto const pax = [&member](char const* key, std::string value) { member.pax.emplace_back(key, std::move(value)); };
+  auto const pax = [&member](char const* key, std::string value) {
+    member.pax.emplace_back(key, std::move(value));
+  };
   if (member.name.size() > kNameRoom) pax("path", member.name);
   h.replace(157, std::min(member.link.size(), kNameRoom), member.link.substr(0, kNameRoom));
   if (member.link.size() > kNameRoom) pax("linkpath", member.link);
@@ -162,7 +166,8 @@ std::string plain_tar_header(std::string_view name, std::uint64_t size, std::int
   put_octal(h, 100, 8, 0644);
   for (std::size_t const at : {108u, 116u, 329u, 337u}) put_octal(h, at, 8, 0);
   if (!put_octal(h, 124, 12, size)) {  // base-256, as GNU tar has it
-    for (std::size_t i = 0; i < 11; ++i) h[135 - i] = static_cast<char>(i < 8 ? size >> 8 * i & 0xff : 0);
+    for (std::size_t i = 0; i < 11; ++i)
+      h[135 - i] = static_cast<char>(i < 8 ? size >> 8 * i & 0xff : 0);
     h[124] = '\x80';
   }
   put_octal(h, 136, 12, static_cast<std::uint64_t>(std::max<std::int64_t>(mtime, 0)));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OCI changeset as a tar: ustar, with pax records where ustar ends.  The same changeset gives the same bytes.
+// An OCI changeset as a tar: ustar, with pax records where ustar ends.  The same changeset gives
+// the same bytes.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class ChangesetTar {
   using Skipped = std::function<void(std::string const& path)>;
 
   // latest: later mtimes become this (SOURCE_DATE_EPOCH).
-  ChangesetTar(LayerSnapshot& layer, TarSink& out, std::optional<std::int64_t> latest, Skipped skipped)
+  ChangesetTar(LayerSnapshot& layer, TarSink& out, std::optional<std::int64_t> latest,
+               Skipped skipped)
       : layer_(layer), out_(out), latest_(latest), skipped_(std::move(skipped)) {}
 
   Status write(std::vector<ChangesetItem> const& items);
@@ -43,8 +45,10 @@ class ChangesetTar {
   Skipped const skipped_;
 };
 
-// One header block of a plain member (mode 0644, owner root), as the archives around layers have it.
-[[nodiscard]] std::string plain_tar_header(std::string_view name, std::uint64_t size, std::int64_t mtime);
+// One header block of a plain member (mode 0644, owner root), as the archives around layers have
+// it.
+[[nodiscard]] std::string plain_tar_header(std::string_view name, std::uint64_t size,
+                                           std::int64_t mtime);
 // What fills up the last block behind `size` bytes.
 [[nodiscard]] std::string tar_padding(std::uint64_t size);
 

@@ -27,7 +27,9 @@ char const* layer_type(BlobCompression compression) {
 }
 
 // Text from a store may be no UTF-8, which JSON can't hold.
-std::string dump(Json const& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(Json const& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Json root_fs(std::vector<Digest> const& diff_ids) {
   Json ids = Json::array();
@@ -51,9 +53,12 @@ std::string docker_tag(std::string const& name) {
 
 }  // namespace
 
-std::string new_config(importer::Platform const& platform, std::vector<Digest> const& diff_ids, std::optional<std::int64_t> created) {
+std::string new_config(importer::Platform const& platform, std::vector<Digest> const& diff_ids,
+                       std::optional<std::int64_t> created) {
   Json config;
-  if (created) config["created"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(*created)));
+  if (created)
+    config["created"] =
+        fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(*created)));
   config["architecture"] = platform.architecture;
   if (!platform.variant.empty()) config["variant"] = platform.variant;
   config["os"] = platform.os;
@@ -69,25 +74,35 @@ Result<std::string> with_diff_ids(std::string_view text, std::vector<Digest> con
   return dump(config);
 }
 
-std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& layers, std::string_view before) {
+std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& layers,
+                         std::string_view before) {
   Json manifest;
   manifest["schemaVersion"] = 2;
   manifest["mediaType"] = kManifestType;
-  manifest["config"] = {{"mediaType", kConfigType}, {"digest", digest_text(importer::sha256(config))}, {"size", config.size()}};
+  manifest["config"] = {{"mediaType", kConfigType},
+                        {"digest", digest_text(importer::sha256(config))},
+                        {"size", config.size()}};
   manifest["layers"] = Json::array();
   for (auto const& layer : layers)
-    manifest["layers"].push_back({{"mediaType", layer_type(layer.compression)}, {"digest", digest_text(layer.digest)}, {"size", layer.size}});
+    manifest["layers"].push_back({{"mediaType", layer_type(layer.compression)},
+                                  {"digest", digest_text(layer.digest)},
+                                  {"size", layer.size}});
   if (auto const old = parse(before); old && old->is_object()) {
-    if (auto const notes = old->find("annotations"); notes != old->end() && notes->is_object()) manifest["annotations"] = *notes;
+    if (auto const notes = old->find("annotations"); notes != old->end() && notes->is_object())
+      manifest["annotations"] = *notes;
   }
   return dump(manifest);
 }
 
-bool is_manifest_of(std::string_view text, Digest const& config, std::vector<MadeBlob> const& layers) {
+bool is_manifest_of(std::string_view text, Digest const& config,
+                    std::vector<MadeBlob> const& layers) {
   auto const manifest = importer::parse_manifest(text);
-  if (!manifest || manifest->config.digest != config || manifest->layers.size() != layers.size()) return false;
+  if (!manifest || manifest->config.digest != config || manifest->layers.size() != layers.size())
+    return false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (manifest->layers[i].digest != layers[i].digest || manifest->layers[i].size != layers[i].size) return false;
+    if (manifest->layers[i].digest != layers[i].digest ||
+        manifest->layers[i].size != layers[i].size)
+      return false;
   }
   return true;
 }
@@ -99,13 +114,18 @@ std::string new_index(std::vector<IndexEntry> const& images) {
   index["manifests"] = Json::array();
   for (auto const& image : images) {
     std::string type = kManifestType;
-    if (auto const manifest = parse(image.manifest); manifest && manifest->is_object()) type = manifest->value("mediaType", type);
-    Json descriptor = {{"mediaType", type}, {"digest", digest_text(importer::sha256(image.manifest))}, {"size", image.manifest.size()}};
-    descriptor["platform"] = {{"architecture", image.platform.architecture}, {"os", image.platform.os}};
+    if (auto const manifest = parse(image.manifest); manifest && manifest->is_object())
+      type = manifest->value("mediaType", type);
+    Json descriptor = {{"mediaType", type},
+                       {"digest", digest_text(importer::sha256(image.manifest))},
+                       {"size", image.manifest.size()}};
+    descriptor["platform"] = {{"architecture", image.platform.architecture},
+                              {"os", image.platform.os}};
     if (!image.platform.variant.empty()) descriptor["platform"]["variant"] = image.platform.variant;
     for (auto const& name : image.names) {
       // Full names serve containerd and podman; umoci and skopeo know the second as the tag.
-      descriptor["annotations"] = {{"io.containerd.image.name", name}, {"org.opencontainers.image.ref.name", name}};
+      descriptor["annotations"] = {{"io.containerd.image.name", name},
+                                   {"org.opencontainers.image.ref.name", name}};
       index["manifests"].push_back(descriptor);
     }
     if (image.names.empty()) index["manifests"].push_back(descriptor);
@@ -121,7 +141,8 @@ std::string docker_manifest(std::vector<DockerEntry> const& images) {
       if (auto tag = docker_tag(name); !tag.empty()) tags.push_back(std::move(tag));
     }
     if (tags.empty()) tags = nullptr;
-    list.push_back({{"Config", image.config}, {"RepoTags", std::move(tags)}, {"Layers", image.layers}});
+    list.push_back(
+        {{"Config", image.config}, {"RepoTags", std::move(tags)}, {"Layers", image.layers}});
   }
   return dump(list);
 }

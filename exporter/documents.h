@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON documents of the archives we write: always the same bytes for the same image.
-// Specification: OCI image-spec 1.1 (manifest.md, config.md, image-layout.md, image-index.md); moby's image/spec/v1.2.md.
+// Specification: OCI image-spec 1.1 (manifest.md, config.md, image-layout.md, image-index.md);
+// moby's image/spec/v1.2.md.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +17,18 @@ namespace lcfs::exporter {
 inline constexpr std::string_view kOciLayout = R"({"imageLayoutVersion":"1.0.0"})";
 
 // A config that says what must be said.  created: seconds since 1970; none if it is not known.
-[[nodiscard]] std::string new_config(importer::Platform const& platform, std::vector<Digest> const& diff_ids,
+[[nodiscard]] std::string new_config(importer::Platform const& platform,
+                                     std::vector<Digest> const& diff_ids,
                                      std::optional<std::int64_t> created);
 // `config` with other diff_ids, in the same order of members.
 Result<std::string> with_diff_ids(std::string_view config, std::vector<Digest> const& diff_ids);
 
 // `before`: the manifest it came with, whose annotations stay; or empty.
-[[nodiscard]] std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& layers, std::string_view before);
+[[nodiscard]] std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& layers,
+                                       std::string_view before);
 // Is `manifest` one of exactly this config and these blobs?
-[[nodiscard]] bool is_manifest_of(std::string_view manifest, Digest const& config, std::vector<MadeBlob> const& layers);
+[[nodiscard]] bool is_manifest_of(std::string_view manifest, Digest const& config,
+                                  std::vector<MadeBlob> const& layers);
 
 struct IndexEntry {
   std::string manifest{};
@@ -34,7 +38,7 @@ struct IndexEntry {
 [[nodiscard]] std::string new_index(std::vector<IndexEntry> const& images);
 
 struct DockerEntry {
-  std::string config{};               // member
+  std::string config{};  // member
   std::vector<std::string> names{};
   std::vector<std::string> layers{};  // members
 };

@@ -24,10 +24,11 @@
 namespace lcfs::exporter {
 namespace {
 
-constexpr std::size_t kHistory = 32u << 10;    // that deflate may refer to
+constexpr std::size_t kHistory = 32u << 10;  // that deflate may refer to
 constexpr int kIsalLevel = 2;
 constexpr int kZstdLevel = 3;
-constexpr std::string_view kGzipHeader{"\x1f\x8b\x08\0\0\0\0\0\0\xff", 10};  // no name, no time, of an unknown system
+constexpr std::string_view kGzipHeader{"\x1f\x8b\x08\0\0\0\0\0\0\xff",
+                                       10};  // no name, no time, of an unknown system
 
 Error no_memory() { return Error{Errc::kIo, "no memory to compress", ENOMEM}; }
 std::span<std::byte const> bytes_of(std::string_view s) { return std::as_bytes(std::span(s)); }
@@ -151,9 +152,11 @@ class ParallelGzip final : public Encoder {
       auto const n = std::min(kHistory, job.before->size());
       auto const* const from = reinterpret_cast<std::uint8_t const*>(job.before->data());
       dictionary.assign(from + (job.before->size() - n), from + job.before->size());
-      if (isal_deflate_set_dict(&s, dictionary.data(), static_cast<std::uint32_t>(n)) != COMP_OK) return false;
+      if (isal_deflate_set_dict(&s, dictionary.data(), static_cast<std::uint32_t>(n)) != COMP_OK)
+        return false;
     }
-    job.packed.resize(plain.size() + plain.size() / 1024 + 4096);  // stored blocks are the worst case
+    job.packed.resize(plain.size() + plain.size() / 1024 +
+                      4096);  // stored blocks are the worst case
     // ISA-L does not change what it reads; its interface has no const.
     s.next_in = const_cast<std::uint8_t*>(reinterpret_cast<std::uint8_t const*>(plain.data()));
     s.avail_in = static_cast<std::uint32_t>(plain.size());
@@ -183,7 +186,8 @@ class ParallelGzip final : public Encoder {
 
 class Zlib final : public Encoder {
  public:
-  Zlib(Encoding const& how, ByteSink& out) : out_(out), header_(how.header), room_(kPieceBytes / 4) {
+  Zlib(Encoding const& how, ByteSink& out)
+      : out_(out), header_(how.header), room_(kPieceBytes / 4) {
     ok_ = deflateInit2(&stream_, how.level, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK;
   }
   ~Zlib() override { deflateEnd(&stream_); }
@@ -224,13 +228,15 @@ class Zlib final : public Encoder {
 
 class Zstd final : public Encoder {
  public:
-  Zstd(Encoding const& how, unsigned threads, ByteSink& out) : out_(out), context_(ZSTD_createCCtx()), room_(ZSTD_CStreamOutSize()) {
+  Zstd(Encoding const& how, unsigned threads, ByteSink& out)
+      : out_(out), context_(ZSTD_createCCtx()), room_(ZSTD_CStreamOutSize()) {
     if (!context_) return;
     set(ZSTD_c_compressionLevel, kZstdLevel);
     set(ZSTD_c_checksumFlag, how.checksum ? 1 : 0);
     // What comes out is the same for any number of workers, but not for none.
     if (how.kind == Encoding::kZstd) set(ZSTD_c_nbWorkers, static_cast<int>(std::max(1u, threads)));
-    if (how.kind == Encoding::kZstdOne && how.size != ~std::uint64_t{0}) ZSTD_CCtx_setPledgedSrcSize(context_, how.size);
+    if (how.kind == Encoding::kZstdOne && how.size != ~std::uint64_t{0})
+      ZSTD_CCtx_setPledgedSrcSize(context_, how.size);
   }
   ~Zstd() override { ZSTD_freeCCtx(context_); }
   Zstd(Zstd const&) = delete;
@@ -248,7 +254,8 @@ class Zstd final : public Encoder {
     for (;;) {
       ZSTD_outBuffer out{room_.data(), room_.size(), 0};
       auto const left = ZSTD_compressStream2(context_, &out, &in, end);
-      if (ZSTD_isError(left) != 0) return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
+      if (ZSTD_isError(left) != 0)
+        return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
       LCFS_TRY(out_.write(std::span(room_).first(out.pos)));
       if (end != ZSTD_e_continue ? left == 0 : in.pos == in.size) return {};
     }
@@ -276,13 +283,15 @@ class Probe final : public ByteSink {
   std::vector<std::byte> got_{};
 };
 
-Result<bool> begins_so(Encoding const& how, BlobInfo const& blob, std::span<Piece const> pieces, bool whole) {
+Result<bool> begins_so(Encoding const& how, BlobInfo const& blob, std::span<Piece const> pieces,
+                       bool whole) {
   Probe probe(std::min<std::uint64_t>(blob.size, kBlobProbe));
   LCFS_TRY_ASSIGN(auto const encoder, make_encoder(how, 1, probe));
   for (auto const& piece : pieces) {
     if (!probe.full()) LCFS_TRY(encoder->feed(piece));
   }
-  // Workers of their own may have put out nothing yet.  The pieces are one job of theirs, so that a flush changes nothing before its end.
+  // Workers of their own may have put out nothing yet.  The pieces are one job of theirs, so that a
+  // flush changes nothing before its end.
   if (!probe.full()) LCFS_TRY(whole ? encoder->finish() : encoder->flush());
   return probe.full() && probe.checksum() == blob.probe_checksum;
 }
@@ -319,10 +328,12 @@ std::vector<Encoding> candidates(BlobInfo const& blob, std::uint64_t plain_bytes
 
 }  // namespace
 
-Result<std::unique_ptr<Encoder>> make_encoder(Encoding const& how, unsigned threads, ByteSink& out) {
+Result<std::unique_ptr<Encoder>> make_encoder(Encoding const& how, unsigned threads,
+                                              ByteSink& out) {
   switch (how.kind) {
     case Encoding::kPlain: return std::unique_ptr<Encoder>(std::make_unique<Plain>(out));
-    case Encoding::kGzip: return std::unique_ptr<Encoder>(std::make_unique<ParallelGzip>(threads, out));
+    case Encoding::kGzip:
+      return std::unique_ptr<Encoder>(std::make_unique<ParallelGzip>(threads, out));
     case Encoding::kZlib: return std::unique_ptr<Encoder>(std::make_unique<Zlib>(how, out));
     case Encoding::kZstd:
     case Encoding::kZstdOne: break;
@@ -330,7 +341,8 @@ Result<std::unique_ptr<Encoder>> make_encoder(Encoding const& how, unsigned thre
   return std::unique_ptr<Encoder>(std::make_unique<Zstd>(how, threads, out));
 }
 
-Result<std::optional<Encoding>> find_encoding(BlobInfo const& blob, std::uint64_t plain_bytes, std::span<Piece const> pieces, bool whole) {
+Result<std::optional<Encoding>> find_encoding(BlobInfo const& blob, std::uint64_t plain_bytes,
+                                              std::span<Piece const> pieces, bool whole) {
   if (blob.compression == BlobCompression::kNone) return std::optional<Encoding>(Encoding{});
   for (auto const& how : candidates(blob, plain_bytes)) {
     LCFS_TRY_ASSIGN(bool const fits, begins_so(how, blob, pieces, whole));

@@ -25,9 +25,9 @@ namespace {
 // What is to be written of one name given.
 struct Wanted {
   std::vector<std::string> names{};
-  std::vector<LayerInfo> layers{};         // base first
-  std::optional<std::string> config{};     // as it came
-  std::string manifest{};                  // likewise; may be empty
+  std::vector<LayerInfo> layers{};      // base first
+  std::optional<std::string> config{};  // as it came
+  std::string manifest{};               // likewise; may be empty
 };
 
 std::string blob_member(Digest const& digest) { return "blobs/sha256/" + digest_hex(digest); }
@@ -36,7 +36,8 @@ std::string layer_member(Digest const& diff_id) { return digest_hex(diff_id) + "
 class Exporter {
  public:
   Exporter(Store& store, ExportOptions const& options) : store_(store), options_(options) {
-    threads_ = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+    threads_ =
+        options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
   }
 
   Result<ExportReport> run() {
@@ -61,7 +62,8 @@ class Exporter {
     }
     LCFS_TRY(archive_->finish());
     report.bytes = archive_->bytes();
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
   }
 
@@ -82,7 +84,9 @@ class Exporter {
     LCFS_TRY_ASSIGN(auto details, store_.image(target.image));
     // Asked for by a name it goes out under that one; by digest, under all.
     auto const& all = details.names;
-    auto const it = std::find_if(all.begin(), all.end(), [&](auto const& n) { return n == name || importer::same_image_name(n, name); });
+    auto const it = std::find_if(all.begin(), all.end(), [&](auto const& n) {
+      return n == name || importer::same_image_name(n, name);
+    });
     if (it != all.end()) {
       wanted.names.push_back(*it);
     } else {
@@ -103,10 +107,13 @@ class Exporter {
       return {};
     }
     std::error_code ignored;
-    bool const directory = options_.path.ends_with('/') || std::filesystem::is_directory(options_.path, ignored);
+    bool const directory =
+        options_.path.ends_with('/') || std::filesystem::is_directory(options_.path, ignored);
     if (directory && options_.format == Format::kDocker)
-      return Error{Errc::kInvalid, "a docker-archive is a file; for a directory use --format oci", 0, options_.path, kNoOffset};
-    LCFS_TRY_ASSIGN(archive_, directory ? make_directory(options_.path) : make_tar_file(options_.path, mtime));
+      return Error{Errc::kInvalid, "a docker-archive is a file; for a directory use --format oci",
+                   0, options_.path, kNoOffset};
+    LCFS_TRY_ASSIGN(
+        archive_, directory ? make_directory(options_.path) : make_tar_file(options_.path, mtime));
     return {};
   }
 
@@ -121,7 +128,8 @@ class Exporter {
       as_they_were = as_they_were && made.blob.diff_id == info.diff_id;
       blobs.push_back(made.blob);
       diff_ids.push_back(made.blob.diff_id);
-      image.layers.push_back({info.name, made.blob.diff_id, made.blob.digest, made.blob.plain_bytes, made.blob.size, made.identical});
+      image.layers.push_back({info.name, made.blob.diff_id, made.blob.digest, made.blob.plain_bytes,
+                              made.blob.size, made.identical});
     }
     LCFS_TRY_ASSIGN(auto const config, config_of(wanted, diff_ids, as_they_were));
     image.config_digest = importer::sha256(config);
@@ -133,7 +141,8 @@ class Exporter {
       return image;
     }
     bool const same = is_manifest_of(wanted.manifest, image.config_digest, blobs);
-    std::string const manifest = same ? wanted.manifest : new_manifest(config, blobs, wanted.manifest);
+    std::string const manifest =
+        same ? wanted.manifest : new_manifest(config, blobs, wanted.manifest);
     image.manifest_digest = importer::sha256(manifest);
     if (same) {
       for (auto& l : image.layers) l.identical = Identical::kManifest;
@@ -141,11 +150,13 @@ class Exporter {
     LCFS_TRY(archive_->add(blob_member(image.config_digest), config));
     LCFS_TRY(archive_->add(blob_member(image.manifest_digest), manifest));
     auto const parsed = importer::parse_config(config);
-    index_.push_back({manifest, parsed ? parsed->platform : importer::host_platform(), wanted.names});
+    index_.push_back(
+        {manifest, parsed ? parsed->platform : importer::host_platform(), wanted.names});
     return image;
   }
 
-  Result<std::string> config_of(Wanted const& wanted, std::vector<Digest> const& diff_ids, bool as_they_were) {
+  Result<std::string> config_of(Wanted const& wanted, std::vector<Digest> const& diff_ids,
+                                bool as_they_were) {
     if (!wanted.config) return new_config(importer::host_platform(), diff_ids, options_.latest);
     return as_they_were ? *wanted.config : with_diff_ids(*wanted.config, diff_ids);
   }
@@ -157,16 +168,22 @@ class Exporter {
 
   Result<Made> layer(LayerInfo const& info) {
     if (auto const it = made_.find(info.id); it != made_.end()) return it->second;
-    if (options_.stop != nullptr && options_.stop->load()) return Error{Errc::kInterrupted, "interrupted"};
-    LCFS_TRY_ASSIGN(auto const tar, LayerTar::open(store_, info, latest_for(info), [this, &info](std::string const& path) {
-                      if (options_.skipped) options_.skipped(info.name, path);
-                    }));
+    if (options_.stop != nullptr && options_.stop->load())
+      return Error{Errc::kInterrupted, "interrupted"};
+    LCFS_TRY_ASSIGN(auto const tar, LayerTar::open(store_, info, latest_for(info),
+                                                   [this, &info](std::string const& path) {
+                                                     if (options_.skipped)
+                                                       options_.skipped(info.name, path);
+                                                   }));
     BlobPlan plan;
     plan.write_tar = [&tar](TarSink& out) { return tar->write(out); };
-    plan.read_bodies = [&tar](std::span<Layer::ReadRequest const> requests) { return tar->read_bodies(requests); };
+    plan.read_bodies = [&tar](std::span<Layer::ReadRequest const> requests) {
+      return tar->read_bodies(requests);
+    };
     plan.concurrent_reads = tar->concurrent_reads();
     plan.encoding.kind = encoding_for(tar->original());
-    if (options_.compress == Compress::kOriginal && tar->original() != nullptr) plan.original = *tar->original();
+    if (options_.compress == Compress::kOriginal && tar->original() != nullptr)
+      plan.original = *tar->original();
     plan.plain_bytes = info.diff_bytes;
     plan.threads = threads_;
     plan.stop = options_.stop;
@@ -176,17 +193,21 @@ class Exporter {
     };
     Made made;
     std::optional<Archive::Known> known;
-    if (tar->original() != nullptr && plan.encoding.kind == Encoding::kPlain) known = {member_of(info.diff_id, info.diff_id), info.diff_bytes};
+    if (tar->original() != nullptr && plan.encoding.kind == Encoding::kPlain)
+      known = {member_of(info.diff_id, info.diff_id), info.diff_bytes};
     auto const write = [&](ByteSink& out) -> Result<std::string> {
       LCFS_TRY_ASSIGN(made.blob, make_blob(plan, out));
       if (tar->original() != nullptr && made.blob.diff_id != info.diff_id)
-        return Error{Errc::kCorrupt, fmt::format("layer '{}': its tar comes out with digest {}, its diff_id is {}", info.name,
-                                                 digest_text(made.blob.diff_id), digest_text(info.diff_id))};
+        return Error{
+            Errc::kCorrupt,
+            fmt::format("layer '{}': its tar comes out with digest {}, its diff_id is {}",
+                        info.name, digest_text(made.blob.diff_id), digest_text(info.diff_id))};
       return member_of(made.blob.digest, made.blob.diff_id);
     };
     LCFS_TRY(archive_->add(write, known));
     if (tar->original() != nullptr)
-      made.identical = made.blob.digest == tar->original()->digest ? Identical::kBlob : Identical::kDiffId;
+      made.identical =
+          made.blob.digest == tar->original()->digest ? Identical::kBlob : Identical::kDiffId;
     else if (info.has_digests && made.blob.diff_id == info.diff_id)
       made.identical = Identical::kDiffId;
     made_.emplace(info.id, made);
@@ -197,7 +218,8 @@ class Exporter {
     return options_.format == Format::kOci ? blob_member(digest) : layer_member(diff_id);
   }
 
-  // A layer that has digests without having been imported got them of a tar with its times as they are.
+  // A layer that has digests without having been imported got them of a tar with its times as they
+  // are.
   [[nodiscard]] std::optional<std::int64_t> latest_for(LayerInfo const& info) const {
     return info.has_digests ? std::optional<std::int64_t>() : options_.latest;
   }
@@ -209,7 +231,8 @@ class Exporter {
       case Compress::kZstd: return Encoding::kZstd;
       case Compress::kOriginal: break;
     }
-    if (original == nullptr) return options_.format == Format::kOci ? Encoding::kGzip : Encoding::kPlain;
+    if (original == nullptr)
+      return options_.format == Format::kOci ? Encoding::kGzip : Encoding::kPlain;
     switch (original->compression) {
       case BlobCompression::kNone: return Encoding::kPlain;
       case BlobCompression::kGzip: return Encoding::kGzip;
@@ -241,6 +264,8 @@ char const* identical_text(Identical identical) {
   return "content";
 }
 
-Result<ExportReport> export_archive(Store& store, ExportOptions const& options) { return Exporter(store, options).run(); }
+Result<ExportReport> export_archive(Store& store, ExportOptions const& options) {
+  return Exporter(store, options).run();
+}
 
 }  // namespace lcfs::exporter

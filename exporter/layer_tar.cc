@@ -8,7 +8,8 @@
 
 namespace lcfs::exporter {
 
-Result<std::unique_ptr<LayerTar>> LayerTar::open(Store& store, LayerInfo const& info, std::optional<std::int64_t> latest,
+Result<std::unique_ptr<LayerTar>> LayerTar::open(Store& store, LayerInfo const& info,
+                                                 std::optional<std::int64_t> latest,
                                                  ChangesetTar::Skipped skipped) {
   std::unique_ptr<LayerTar> tar(new LayerTar(store, info, latest, std::move(skipped)));
   if (info.skeleton_blocks != 0) {
@@ -35,18 +36,22 @@ Status LayerTar::write_skeleton(TarSink& tar) {
     switch (piece.kind) {
       case SkeletonPiece::kEnd: return {};
       case SkeletonPiece::kLiteral: LCFS_TRY(tar.bytes(piece.bytes)); break;
-      case SkeletonPiece::kBody: LCFS_TRY(tar.body(skeleton_->inode_of(piece.file), piece.offset, piece.length)); break;
+      case SkeletonPiece::kBody:
+        LCFS_TRY(tar.body(skeleton_->inode_of(piece.file), piece.offset, piece.length));
+        break;
     }
   }
 }
 
-Status read_from_snapshot(LayerSnapshot& layer, Layer::ReadRequest const& request, AlignedBuffer& buffer) {
+Status read_from_snapshot(LayerSnapshot& layer, Layer::ReadRequest const& request,
+                          AlignedBuffer& buffer) {
   if (buffer.size() == 0) buffer = AlignedBuffer(LayerSnapshot::kMaxRead);
   for (std::size_t done = 0; done < request.into.size();) {
     std::uint64_t const at = request.offset + done;
     std::size_t const skip = at % kBlockSize;
     std::size_t const n = std::min(request.into.size() - done, LayerSnapshot::kMaxRead - skip);
-    LCFS_TRY(layer.read(request.inode, at - skip, buffer, (skip + n + kBlockSize - 1) / kBlockSize * kBlockSize));
+    LCFS_TRY(layer.read(request.inode, at - skip, buffer,
+                        (skip + n + kBlockSize - 1) / kBlockSize * kBlockSize));
     std::memcpy(request.into.data() + done, buffer.data() + skip, n);
     done += n;
   }
@@ -54,23 +59,29 @@ Status read_from_snapshot(LayerSnapshot& layer, Layer::ReadRequest const& reques
 }
 
 Status LayerTar::read(Layer::ReadRequest const& request) {
-  return layer_ ? layer_->read_many({&request, 1}) : read_from_snapshot(diff_->b(), request, buffer_);
+  return layer_ ? layer_->read_many({&request, 1})
+                : read_from_snapshot(diff_->b(), request, buffer_);
 }
 
 Status LayerTar::read_bodies(std::span<Layer::ReadRequest const> requests) {
   if (layer_ && layer_->read_many(requests)) return {};
-  // One after the other: this is an open layer, or one of them can't be read, and it shall be said which.
+  // One after the other: this is an open layer, or one of them can't be read, and it shall be said
+  // which.
   for (auto const& request : requests) {
     auto done = read(request);
     if (done) continue;
     auto error = std::move(done).error();
     if (error.code == Errc::kFs)
-      return Error{Errc::kCorrupt, fmt::format("layer '{}': its tar's skeleton names a file that it does not have", info_.name), 0,
-                   store_.device().name(), kNoOffset};
+      return Error{Errc::kCorrupt,
+                   fmt::format("layer '{}': its tar's skeleton names a file that it does not have",
+                               info_.name),
+                   0, store_.device().name(), kNoOffset};
     LayerSnapshot names(store_.impl(), info_);
     auto const paths = names.paths(request.inode);
-    error.message = fmt::format("layer '{}': {}: {}", info_.name,
-                                paths && !paths->empty() ? paths->front() : fmt::format("inode {}", request.inode), error.message);
+    error.message = fmt::format(
+        "layer '{}': {}: {}", info_.name,
+        paths && !paths->empty() ? paths->front() : fmt::format("inode {}", request.inode),
+        error.message);
     return error;
   }
   return {};

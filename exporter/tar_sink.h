@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the bytes of a layer's tar go: as they are, or as "these bytes of that file", which whoever takes them reads.
+// Where the bytes of a layer's tar go: as they are, or as "these bytes of that file", which whoever
+// takes them reads.
 #pragma once
 
 #include <cstddef>

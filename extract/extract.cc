@@ -22,13 +22,14 @@ constexpr std::size_t kBatch = 256;  // directory entries held at once
 
 // The host itself is at its end: every further file would fail alike.
 bool ends_all(Error const& error) {
-  return error.code == Errc::kInterrupted || error.sys == ENOSPC || error.sys == EDQUOT || error.sys == EROFS ||
-         error.sys == EMFILE || error.sys == ENFILE || error.sys == ENOMEM;
+  return error.code == Errc::kInterrupted || error.sys == ENOSPC || error.sys == EDQUOT ||
+         error.sys == EROFS || error.sys == EMFILE || error.sys == ENFILE || error.sys == ENOMEM;
 }
 
 class Extractor {
  public:
-  Extractor(Layer& layer, ExtractOptions const& options) : layer_(layer), options_(options), buffer_(kBufferSize) {}
+  Extractor(Layer& layer, ExtractOptions const& options)
+      : layer_(layer), options_(options), buffer_(kBufferSize) {}
 
   Result<ExtractResult> run(Inode from, std::string const& directory) {
     LCFS_TRY_ASSIGN(auto attr, layer_.getattr(from));
@@ -58,8 +59,11 @@ class Extractor {
 
   // Tells of `error`; it goes on unless the host is at its end.
   Status report(Error error, std::string const& name) {
-    if (error.path.empty()) error.path = path_ + "/" + name;
-    else if (error.code == Errc::kCorrupt) error.message = fmt::format("{}/{}: {}", path_, name, error.message);  // which says only where in the store
+    if (error.path.empty())
+      error.path = path_ + "/" + name;
+    else if (error.code == Errc::kCorrupt)
+      error.message = fmt::format("{}/{}: {}", path_, name,
+                                  error.message);  // which says only where in the store
     if (ends_all(error)) return error;
     ++result_.problems;
     if (options_.problem) options_.problem(error);
@@ -81,11 +85,12 @@ class Extractor {
     LCFS_TRY(check_stop());
     Frame& frame = frames_.back();
     std::optional<DirEntry> next;
-    Status const read = layer_.readdir(frame.attr.inode, frame.cookie, [&next](DirEntry const& entry) {
-      if (entry.type != DT_DIR) return true;
-      next = entry;
-      return false;
-    });
+    Status const read =
+        layer_.readdir(frame.attr.inode, frame.cookie, [&next](DirEntry const& entry) {
+          if (entry.type != DT_DIR) return true;
+          next = entry;
+          return false;
+        });
     if (!read) {
       LCFS_TRY(report(read.error(), ""));
       return leave();
@@ -165,7 +170,8 @@ class Extractor {
 
   Status make_link(std::unordered_map<Inode, Made>::iterator known, std::string const& name) {
     Made& first = known->second;
-    auto const linked = make_hardlink(root_.get(), first.path, first.host, fd_.get(), name, options_.force);
+    auto const linked =
+        make_hardlink(root_.get(), first.path, first.host, fd_.get(), name, options_.force);
     if (linked) ++result_.entries;
     if (--first.left == 0) made_.erase(known);
     return linked;
@@ -179,7 +185,8 @@ class Extractor {
         LCFS_TRY(make_symlink(fd_.get(), name, target, options_.force));
         break;
       }
-      default: LCFS_TRY(make_special(fd_.get(), name, attr.info.mode, attr.info.rdev, options_.force));
+      default:
+        LCFS_TRY(make_special(fd_.get(), name, attr.info.mode, attr.info.rdev, options_.force));
     }
     return restore({fd_.get(), &name}, attr, name);
   }
@@ -202,15 +209,17 @@ class Extractor {
       if (!data) return std::move(data).error();
       LCFS_TRY_ASSIGN(auto end, layer_.seek(attr.inode, *data, Whence::kHole));
       for (at = *data; at < end;) {
-        LCFS_TRY_ASSIGN(auto got, layer_.read(attr.inode, at,
-                                              std::span{buffer_}.first(static_cast<std::size_t>(
-                                                  std::min<std::uint64_t>(kBufferSize, end - at)))));
+        LCFS_TRY_ASSIGN(auto got,
+                        layer_.read(attr.inode, at,
+                                    std::span{buffer_}.first(static_cast<std::size_t>(
+                                        std::min<std::uint64_t>(kBufferSize, end - at)))));
         if (got == 0) return Error{Errc::kIo, "file ends early", EIO, {}, kNoOffset};
         LCFS_TRY(write_all(fd, at, std::span{buffer_}.first(got)));
         at += got;
       }
     }
-    if (ftruncate(fd, static_cast<off_t>(size)) != 0) return io_error({}, kNoOffset, "cannot set the size", errno);
+    if (ftruncate(fd, static_cast<off_t>(size)) != 0)
+      return io_error({}, kNoOffset, "cannot set the size", errno);
     return Ok{};
   }
 
@@ -249,7 +258,8 @@ class Extractor {
     for (auto const& xattr : *names) {
       if (!options_.privileged && !xattr.starts_with("user.")) continue;
       auto value = layer_.getxattr(inode, xattr);
-      LCFS_TRY(report_if(value ? set_xattr(file, xattr, *value) : Status{std::move(value).error()}, name));
+      LCFS_TRY(report_if(value ? set_xattr(file, xattr, *value) : Status{std::move(value).error()},
+                         name));
     }
     return Ok{};
   }

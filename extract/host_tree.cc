@@ -18,8 +18,8 @@ constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 Error host_error(char const* what) { return io_error({}, kNoOffset, what, errno); }
 
-// The path that names what stands under `file`, through the kernel's own table of descriptors: never longer than one
-// component, and not to be led astray.
+// The path that names what stands under `file`, through the kernel's own table of descriptors:
+// never longer than one component, and not to be led astray.
 std::string proc_path(HostFile file) {
   return file.name == nullptr ? fmt::format("/proc/self/fd/{}", file.fd)
                               : fmt::format("/proc/self/fd/{}/{}", file.fd, *file.name);
@@ -33,9 +33,11 @@ Status remove_name(int directory, std::string const& name) {
   return host_error("cannot remove what stands there");
 }
 
-// Calls `make` (which returns -1 and sets errno if it can't); once more behind a removal if `force`.
+// Calls `make` (which returns -1 and sets errno if it can't); once more behind a removal if
+// `force`.
 template <class Make>
-Result<int> make_entry(int directory, std::string const& name, bool force, char const* what, Make const& make) {
+Result<int> make_entry(int directory, std::string const& name, bool force, char const* what,
+                       Make const& make) {
   int made = make();
   if (made < 0 && errno == EEXIST && force) {
     LCFS_TRY(remove_name(directory, name));
@@ -45,7 +47,8 @@ Result<int> make_entry(int directory, std::string const& name, bool force, char 
   return made;
 }
 
-// What a directory of the host had and the layer's does not: a default ACL would go on to all that is made in it.
+// What a directory of the host had and the layer's does not: a default ACL would go on to all that
+// is made in it.
 void drop_default_acl(int fd) { fremovexattr(fd, "system.posix_acl_default"); }
 
 Result<bool> is_empty(int fd) {
@@ -85,7 +88,8 @@ Result<HostId> host_id(int fd) {
 
 Result<HostId> host_id(int directory, std::string const& name) {
   struct stat st {};
-  if (fstatat(directory, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return host_error("cannot stat");
+  if (fstatat(directory, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return host_error("cannot stat");
   return HostId{st.st_dev, st.st_ino};
 }
 
@@ -128,7 +132,8 @@ Result<Fd> make_directory(int directory, std::string const& name, bool force) {
 
 Result<Fd> make_file(int directory, std::string const& name, bool force) {
   auto fd = make_entry(directory, name, force, "cannot make the file", [&] {
-    return openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                  0600);
   });
   if (!fd) return std::move(fd).error();
   return Fd{*fd};
@@ -140,15 +145,18 @@ Status make_symlink(int directory, std::string const& name, std::string const& t
   return Ok{};
 }
 
-Status make_special(int directory, std::string const& name, std::uint32_t mode, std::uint64_t rdev, bool force) {
-  auto const device = makedev(static_cast<unsigned>(rdev >> 32), static_cast<unsigned>(rdev & 0xffffffff));
-  LCFS_TRY(make_entry(directory, name, force, "cannot make the special file",
-                      [&] { return mknodat(directory, name.c_str(), (mode & S_IFMT) | 0600, device); }));
+Status make_special(int directory, std::string const& name, std::uint32_t mode, std::uint64_t rdev,
+                    bool force) {
+  auto const device =
+      makedev(static_cast<unsigned>(rdev >> 32), static_cast<unsigned>(rdev & 0xffffffff));
+  LCFS_TRY(make_entry(directory, name, force, "cannot make the special file", [&] {
+    return mknodat(directory, name.c_str(), (mode & S_IFMT) | 0600, device);
+  }));
   return Ok{};
 }
 
-Status make_hardlink(int root, std::string_view path, HostId const& expect, int directory, std::string const& name,
-                     bool force) {
+Status make_hardlink(int root, std::string_view path, HostId const& expect, int directory,
+                     std::string const& name, bool force) {
   Fd walked;
   int at = root;
   for (;;) {
@@ -174,13 +182,15 @@ Result<Fd> open_parent(int directory, HostId const& expect) {
   Fd parent{openat(directory, "..", kDirectoryFlags)};
   if (!parent) return host_error("cannot go back to the parent directory");
   LCFS_TRY_ASSIGN(auto found, host_id(parent.get()));
-  if (!(found == expect)) return Error{Errc::kIo, "the directory was moved meanwhile", 0, {}, kNoOffset};
+  if (!(found == expect))
+    return Error{Errc::kIo, "the directory was moved meanwhile", 0, {}, kNoOffset};
   return parent;
 }
 
 Status set_owner(HostFile file, std::uint32_t uid, std::uint32_t gid) {
-  int const done = file.name == nullptr ? fchown(file.fd, uid, gid)
-                                        : fchownat(file.fd, file.name->c_str(), uid, gid, AT_SYMLINK_NOFOLLOW);
+  int const done = file.name == nullptr
+                       ? fchown(file.fd, uid, gid)
+                       : fchownat(file.fd, file.name->c_str(), uid, gid, AT_SYMLINK_NOFOLLOW);
   if (done != 0) return host_error("cannot set the owner");
   return Ok{};
 }
@@ -190,27 +200,33 @@ Status set_permissions(HostFile file, std::uint32_t permissions) {
     if (fchmod(file.fd, permissions) != 0) return host_error("cannot set the mode");
     return Ok{};
   }
-  // There is no fchmodat that keeps off symlinks: hold the file itself first, and see that it is none.
+  // There is no fchmodat that keeps off symlinks: hold the file itself first, and see that it is
+  // none.
   Fd const held{openat(file.fd, file.name->c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
   struct stat st {};
   if (!held || fstat(held.get(), &st) != 0) return host_error("cannot set the mode");
-  if (S_ISLNK(st.st_mode)) return Error{Errc::kIo, "another file was put in its place", 0, {}, kNoOffset};
-  if (chmod(proc_path({held.get(), nullptr}).c_str(), permissions) != 0) return host_error("cannot set the mode");
+  if (S_ISLNK(st.st_mode))
+    return Error{Errc::kIo, "another file was put in its place", 0, {}, kNoOffset};
+  if (chmod(proc_path({held.get(), nullptr}).c_str(), permissions) != 0)
+    return host_error("cannot set the mode");
   return Ok{};
 }
 
 Status set_times(HostFile file, Timestamp const& atime, Timestamp const& mtime) {
-  timespec const times[2] = {{atime.sec, static_cast<long>(atime.nsec)}, {mtime.sec, static_cast<long>(mtime.nsec)}};
-  int const done = file.name == nullptr ? futimens(file.fd, times)
-                                        : utimensat(file.fd, file.name->c_str(), times, AT_SYMLINK_NOFOLLOW);
+  timespec const times[2] = {{atime.sec, static_cast<long>(atime.nsec)},
+                             {mtime.sec, static_cast<long>(mtime.nsec)}};
+  int const done = file.name == nullptr
+                       ? futimens(file.fd, times)
+                       : utimensat(file.fd, file.name->c_str(), times, AT_SYMLINK_NOFOLLOW);
   if (done != 0) return host_error("cannot set the times");
   return Ok{};
 }
 
 Status set_xattr(HostFile file, std::string const& name, std::string const& value) {
-  int const done = file.name == nullptr
-                       ? fsetxattr(file.fd, name.c_str(), value.data(), value.size(), 0)
-                       : lsetxattr(proc_path(file).c_str(), name.c_str(), value.data(), value.size(), 0);
+  int const done =
+      file.name == nullptr
+          ? fsetxattr(file.fd, name.c_str(), value.data(), value.size(), 0)
+          : lsetxattr(proc_path(file).c_str(), name.c_str(), value.data(), value.size(), 0);
   if (done != 0) {
     int const sys = errno;
     return io_error({}, kNoOffset, fmt::format("cannot set the extended attribute {}", name), sys);

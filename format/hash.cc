@@ -17,7 +17,8 @@ std::uint32_t crc32c(std::span<std::byte const> data) {
   std::uint32_t crc = 0xffffffffu;
   while (!data.empty()) {
     auto const n = std::min<std::size_t>(data.size(), std::size_t{1} << 30);
-    crc = crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<std::byte*>(data.data())), static_cast<int>(n), crc);
+    crc = crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<std::byte*>(data.data())),
+                      static_cast<int>(n), crc);
     data = data.subspan(n);
   }
   clear_upper_halves();
@@ -56,10 +57,20 @@ class SipState {
 
  private:
   void round() {
-    v0_ += v1_; v1_ = std::rotl(v1_, 13); v1_ ^= v0_; v0_ = std::rotl(v0_, 32);
-    v2_ += v3_; v3_ = std::rotl(v3_, 16); v3_ ^= v2_;
-    v0_ += v3_; v3_ = std::rotl(v3_, 21); v3_ ^= v0_;
-    v2_ += v1_; v1_ = std::rotl(v1_, 17); v1_ ^= v2_; v2_ = std::rotl(v2_, 32);
+    v0_ += v1_;
+    v1_ = std::rotl(v1_, 13);
+    v1_ ^= v0_;
+    v0_ = std::rotl(v0_, 32);
+    v2_ += v3_;
+    v3_ = std::rotl(v3_, 16);
+    v3_ ^= v2_;
+    v0_ += v3_;
+    v3_ = std::rotl(v3_, 21);
+    v3_ ^= v0_;
+    v2_ += v1_;
+    v1_ = std::rotl(v1_, 17);
+    v1_ ^= v2_;
+    v2_ = std::rotl(v2_, 32);
   }
   std::uint64_t v0_, v1_, v2_, v3_;
 };
@@ -85,7 +96,8 @@ std::uint64_t name_key(std::array<std::uint8_t, 16> const& seed, std::string_vie
   return to_key(siphash24(seed, std::as_bytes(std::span{name.data(), name.size()})));
 }
 
-std::uint64_t parent_key(std::array<std::uint8_t, 16> const& seed, std::uint64_t directory, std::string_view name) {
+std::uint64_t parent_key(std::array<std::uint8_t, 16> const& seed, std::uint64_t directory,
+                         std::string_view name) {
   std::array<std::byte, 8 + kMaxName> bytes{};
   le64 const dir{directory};
   std::memcpy(bytes.data(), &dir, sizeof dir);
@@ -101,7 +113,8 @@ std::uint64_t digest_key(Digest const& digest) {
 }
 
 std::uint64_t xattr_key(std::array<std::uint8_t, 16> const& seed, std::string_view name) {
-  return siphash24(seed, std::as_bytes(std::span{name.data(), name.size()})) & 0x7fffffffffff0000ull;
+  return siphash24(seed, std::as_bytes(std::span{name.data(), name.size()})) &
+         0x7fffffffffff0000ull;
 }
 
 }  // namespace lcfs

@@ -13,29 +13,39 @@ namespace lcfs {
 
 namespace {
 
-Error damage(std::size_t offset, std::string what) { return Error{Errc::kCorrupt, std::move(what), 0, {}, offset}; }
+Error damage(std::size_t offset, std::string what) {
+  return Error{Errc::kCorrupt, std::move(what), 0, {}, offset};
+}
 
 constexpr std::size_t slot_at(std::uint32_t i) { return sizeof(NodeHeader) + i * sizeof(LeafSlot); }
-constexpr std::size_t entry_at(std::uint32_t i) { return sizeof(NodeHeader) + i * sizeof(BranchEntry); }
+constexpr std::size_t entry_at(std::uint32_t i) {
+  return sizeof(NodeHeader) + i * sizeof(BranchEntry);
+}
 
 Status check_leaf(NodeReader const& node) {
   auto const& h = node.header();
   std::uint32_t const count = node.count();
-  if (count > kLeafRoom / sizeof(LeafSlot)) return damage(offsetof(NodeHeader, count), fmt::format("{} slots do not fit", count));
+  if (count > kLeafRoom / sizeof(LeafSlot))
+    return damage(offsetof(NodeHeader, count), fmt::format("{} slots do not fit", count));
   std::uint32_t const heap = h.heap.get();
   if (heap < slot_at(count) || heap > kNodeSize) {
-    return damage(offsetof(NodeHeader, heap), fmt::format("heap {:#x} is not behind the slots", heap));
+    return damage(offsetof(NodeHeader, heap),
+                  fmt::format("heap {:#x} is not behind the slots", heap));
   }
   std::vector<std::pair<std::uint32_t, std::uint32_t>> values;  // offset, size: to find overlaps
   values.reserve(count);
   std::uint64_t used = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     auto const& s = node.slot(i);
-    if (s.reserved0 != 0) return damage(slot_at(i) + offsetof(LeafSlot, reserved0), "reserved byte is not zero");
+    if (s.reserved0 != 0)
+      return damage(slot_at(i) + offsetof(LeafSlot, reserved0), "reserved byte is not zero");
     std::uint32_t const at = s.value_offset.get(), size = s.value_size.get();
-    if (size > kMaxValue) return damage(slot_at(i) + offsetof(LeafSlot, value_size), fmt::format("value of {} bytes", size));
+    if (size > kMaxValue)
+      return damage(slot_at(i) + offsetof(LeafSlot, value_size),
+                    fmt::format("value of {} bytes", size));
     if (at < heap || at > kNodeSize || size > kNodeSize - at) {
-      return damage(slot_at(i) + offsetof(LeafSlot, value_offset), fmt::format("value at {:#x} outside the heap", at));
+      return damage(slot_at(i) + offsetof(LeafSlot, value_offset),
+                    fmt::format("value at {:#x} outside the heap", at));
     }
     if (i > 0 && !(node.key(i - 1) < node.key(i))) return damage(slot_at(i), "keys out of order");
     used += size;
@@ -43,10 +53,12 @@ Status check_leaf(NodeReader const& node) {
   }
   std::sort(values.begin(), values.end());
   for (std::size_t i = 1; i < values.size(); ++i) {
-    if (values[i].first - values[i - 1].first < values[i - 1].second) return damage(values[i].first, "values overlap");
+    if (values[i].first - values[i - 1].first < values[i - 1].second)
+      return damage(values[i].first, "values overlap");
   }
   if (used + h.garbage.get() != kNodeSize - heap) {
-    return damage(offsetof(NodeHeader, garbage), fmt::format("garbage {} is wrong", h.garbage.get()));
+    return damage(offsetof(NodeHeader, garbage),
+                  fmt::format("garbage {} is wrong", h.garbage.get()));
   }
   return {};
 }
@@ -54,7 +66,8 @@ Status check_leaf(NodeReader const& node) {
 Status check_branch(NodeReader const& node, std::uint64_t total_blocks) {
   auto const& h = node.header();
   std::uint32_t const count = node.count();
-  if (count == 0 || count > kBranchMax) return damage(offsetof(NodeHeader, count), fmt::format("{} children", count));
+  if (count == 0 || count > kBranchMax)
+    return damage(offsetof(NodeHeader, count), fmt::format("{} children", count));
   if (h.heap.get() != 0) return damage(offsetof(NodeHeader, heap), "heap in a branch");
   if (h.garbage.get() != 0) return damage(offsetof(NodeHeader, garbage), "garbage in a branch");
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -63,11 +76,14 @@ Status check_branch(NodeReader const& node, std::uint64_t total_blocks) {
       return damage(entry_at(i) + offsetof(BranchEntry, reserved0), "reserved bytes are not zero");
     }
     std::uint64_t const block = e.child.block.get();
-    if (block < kReservedBlocks || total_blocks < kNodeBlocks || block > total_blocks - kNodeBlocks) {
-      return damage(entry_at(i) + offsetof(BranchEntry, child), fmt::format("child at block {} is outside the store", block));
+    if (block < kReservedBlocks || total_blocks < kNodeBlocks ||
+        block > total_blocks - kNodeBlocks) {
+      return damage(entry_at(i) + offsetof(BranchEntry, child),
+                    fmt::format("child at block {} is outside the store", block));
     }
     if (e.child.generation.get() > h.generation.get()) {
-      return damage(entry_at(i) + offsetof(BranchEntry, child) + offsetof(NodePtr, generation), "child is younger than its parent");
+      return damage(entry_at(i) + offsetof(BranchEntry, child) + offsetof(NodePtr, generation),
+                    "child is younger than its parent");
     }
     if (i > 0 && !(node.key(i - 1) < node.key(i))) return damage(entry_at(i), "keys out of order");
   }
@@ -79,35 +95,45 @@ Status check_branch(NodeReader const& node, std::uint64_t total_blocks) {
 bool names_store(StoreId const& says, StoreId const& uuid) {
   if (says == uuid) return true;
   return std::equal(says.begin(), says.begin() + kStoreIdBefore, uuid.begin()) &&
-         std::all_of(says.begin() + kStoreIdBefore, says.end(), [](std::uint8_t b) { return b == 0; });
+         std::all_of(says.begin() + kStoreIdBefore, says.end(),
+                     [](std::uint8_t b) { return b == 0; });
 }
 
-Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expect, std::uint64_t total_blocks) {
+Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expect,
+                  std::uint64_t total_blocks) {
   if (bytes.size() < kNodeSize) return damage(0, "node cut short");
   NodeReader const node(bytes.data());
   auto const& h = node.header();
-  if (h.magic.get() != kNodeMagic) return damage(0, fmt::format("no node here: magic {:#010x}", h.magic.get()));
+  if (h.magic.get() != kNodeMagic)
+    return damage(0, fmt::format("no node here: magic {:#010x}", h.magic.get()));
   if (!expect.skip_checksum) {
-    std::uint32_t const sum = crc32c(bytes.subspan(offsetof(NodeHeader, block), kNodeSize - offsetof(NodeHeader, block)));
+    std::uint32_t const sum =
+        crc32c(bytes.subspan(offsetof(NodeHeader, block), kNodeSize - offsetof(NodeHeader, block)));
     if (h.checksum.get() != sum) {
-      return damage(offsetof(NodeHeader, checksum), fmt::format("checksum is {:#010x}, says {:#010x}", sum, h.checksum.get()));
+      return damage(offsetof(NodeHeader, checksum),
+                    fmt::format("checksum is {:#010x}, says {:#010x}", sum, h.checksum.get()));
     }
     if (sum != expect.checksum) {
       return damage(offsetof(NodeHeader, checksum),
-                    fmt::format("node is whole but not the one its parent points to (checksum {:#010x}, wanted {:#010x})", sum,
-                                expect.checksum));
+                    fmt::format("node is whole but not the one its parent points to (checksum "
+                                "{:#010x}, wanted {:#010x})",
+                                sum, expect.checksum));
     }
   }
   if (h.block.get() != expect.block) {
-    return damage(offsetof(NodeHeader, block), fmt::format("node of block {} stands at block {}", h.block.get(), expect.block));
+    return damage(offsetof(NodeHeader, block),
+                  fmt::format("node of block {} stands at block {}", h.block.get(), expect.block));
   }
   if (h.generation.get() != expect.generation) {
     return damage(offsetof(NodeHeader, generation),
-                  fmt::format("node of generation {}, its parent wants {}", h.generation.get(), expect.generation));
+                  fmt::format("node of generation {}, its parent wants {}", h.generation.get(),
+                              expect.generation));
   }
-  if (!names_store(h.store, expect.store)) return damage(offsetof(NodeHeader, store), "node of another store");
+  if (!names_store(h.store, expect.store))
+    return damage(offsetof(NodeHeader, store), "node of another store");
   if (h.level > expect.max_level || (expect.exact_level && h.level != expect.max_level)) {
-    return damage(offsetof(NodeHeader, level), fmt::format("node of level {} where {} is expected", h.level, expect.max_level));
+    return damage(offsetof(NodeHeader, level),
+                  fmt::format("node of level {} where {} is expected", h.level, expect.max_level));
   }
   if (h.reserved0 != 0) return damage(offsetof(NodeHeader, reserved0), "reserved byte is not zero");
   if (h.reserved1 != std::array<std::uint8_t, 8>{}) {
@@ -117,7 +143,8 @@ Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expec
 }
 
 std::uint32_t seal_node(std::span<std::byte> bytes) {
-  std::uint32_t const sum = crc32c(bytes.subspan(offsetof(NodeHeader, block), kNodeSize - offsetof(NodeHeader, block)));
+  std::uint32_t const sum =
+      crc32c(bytes.subspan(offsetof(NodeHeader, block), kNodeSize - offsetof(NodeHeader, block)));
   reinterpret_cast<NodeHeader*>(bytes.data())->checksum.set(sum);
   return sum;
 }
@@ -153,8 +180,8 @@ std::uint32_t NodeReader::child_for(Key const& k) const {
   return low - 1;
 }
 
-void NodeEditor::init(std::uint64_t block, std::uint64_t owner, std::uint64_t generation, std::uint8_t level,
-                      StoreId const& store) {
+void NodeEditor::init(std::uint64_t block, std::uint64_t owner, std::uint64_t generation,
+                      std::uint8_t level, StoreId const& store) {
   std::memset(p_, 0, kNodeSize);
   auto& h = mutable_header();
   h.magic.set(kNodeMagic);
@@ -194,7 +221,8 @@ bool NodeEditor::replace(std::uint32_t i, std::span<std::byte const> value) {
   auto& h = mutable_header();
   if (size <= old) {
     if (size != 0) std::memcpy(p_ + s.value_offset.get(), value.data(), size);
-    // The tail that is no longer named is garbage; zeroed, so that equal trees have equal bytes more often.
+    // The tail that is no longer named is garbage; zeroed, so that equal trees have equal bytes
+    // more often.
     if (size < old) std::memset(p_ + s.value_offset.get() + size, 0, old - size);
     s.value_size.set(static_cast<std::uint16_t>(size));
     h.garbage.set(static_cast<std::uint16_t>(h.garbage.get() + (old - size)));

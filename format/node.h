@@ -2,9 +2,9 @@
 // Tree nodes as bytes: the checked reader, and the in-place editor of leaves and branches.
 // Specification: doc/format.md, "Nodes".
 //
-// check_node() is the one gate between bytes from a device and code that trusts them: after it, the NodeReader
-// functions need no bounds checks.  Editing functions keep every rule that check_node() checks, except the checksum,
-// which seal_node() sets last.
+// check_node() is the one gate between bytes from a device and code that trusts them: after it, the
+// NodeReader functions need no bounds checks.  Editing functions keep every rule that check_node()
+// checks, except the checksum, which seal_node() sets last.
 #pragma once
 
 #include <array>
@@ -23,19 +23,22 @@ struct NodeExpectation {
   std::uint64_t block = 0;
   std::uint64_t generation = 0;
   std::uint32_t checksum = 0;
-  std::uint8_t max_level = kMaxLevel;   // level of the parent - 1; exact if `exact_level`
+  std::uint8_t max_level = kMaxLevel;  // level of the parent - 1; exact if `exact_level`
   bool exact_level = false;
-  StoreId store{};                      // the uuid
-  bool skip_checksum = false;           // fuzzing only: the shipped reader, past the checksum
+  StoreId store{};             // the uuid
+  bool skip_checksum = false;  // fuzzing only: the shipped reader, past the checksum
 };
 
-// Is that what a node of store `uuid` says?  Its first 8 bytes and zeroes do as well (kStoreIdBefore).
+// Is that what a node of store `uuid` says?  Its first 8 bytes and zeroes do as well
+// (kStoreIdBefore).
 [[nodiscard]] bool names_store(StoreId const& says, StoreId const& uuid);
 
-// Checks everything that can be checked of one node alone: magic, checksum (stored, computed and expected), address,
-// generation, store, level, counts, key order, value bounds, no overlap of values, garbage count, child pointers below
-// `total_blocks` and inside the device, level 0 where expected.  Error::offset is relative to the node.
-Status check_node(std::span<std::byte const> node, NodeExpectation const& expect, std::uint64_t total_blocks);
+// Checks everything that can be checked of one node alone: magic, checksum (stored, computed and
+// expected), address, generation, store, level, counts, key order, value bounds, no overlap of
+// values, garbage count, child pointers below `total_blocks` and inside the device, level 0 where
+// expected.  Error::offset is relative to the node.
+Status check_node(std::span<std::byte const> node, NodeExpectation const& expect,
+                  std::uint64_t total_blocks);
 
 // Sets the checksum; the node is ready to be written.  Returns it.
 std::uint32_t seal_node(std::span<std::byte> node);
@@ -45,7 +48,9 @@ class NodeReader {
  public:
   explicit NodeReader(std::byte const* node) : p_(node) {}
 
-  [[nodiscard]] NodeHeader const& header() const { return *reinterpret_cast<NodeHeader const*>(p_); }
+  [[nodiscard]] NodeHeader const& header() const {
+    return *reinterpret_cast<NodeHeader const*>(p_);
+  }
   [[nodiscard]] bool leaf() const { return header().level == 0; }
   [[nodiscard]] std::uint32_t count() const { return header().count.get(); }
   [[nodiscard]] Key key(std::uint32_t i) const {  // i < count()
@@ -89,8 +94,8 @@ class NodeEditor : public NodeReader {
             StoreId const& store);
   NodeHeader& mutable_header() { return *reinterpret_cast<NodeHeader*>(p_); }
 
-  // Leaf: puts a record before slot i (keys stay in order); false if there is no room even after compaction.
-  // value.size() <= kMaxValue.
+  // Leaf: puts a record before slot i (keys stay in order); false if there is no room even after
+  // compaction. value.size() <= kMaxValue.
   bool insert(std::uint32_t i, Key const& key, std::span<std::byte const> value);
   // Leaf: gives slot i another value; false if there is no room (slot unchanged).
   bool replace(std::uint32_t i, std::span<std::byte const> value);
@@ -104,12 +109,17 @@ class NodeEditor : public NodeReader {
   void set_child_key(std::uint32_t i, Key const& key);
   void erase_child(std::uint32_t i);
 
-  // Moves the records or entries [from, count()) to the end of `to`, an editor of a node of the same level with room.
+  // Moves the records or entries [from, count()) to the end of `to`, an editor of a node of the
+  // same level with room.
   void move_tail(std::uint32_t from, NodeEditor& to);
 
  private:
-  LeafSlot& mutable_slot(std::uint32_t i) { return reinterpret_cast<LeafSlot*>(p_ + sizeof(NodeHeader))[i]; }
-  BranchEntry& mutable_entry(std::uint32_t i) { return reinterpret_cast<BranchEntry*>(p_ + sizeof(NodeHeader))[i]; }
+  LeafSlot& mutable_slot(std::uint32_t i) {
+    return reinterpret_cast<LeafSlot*>(p_ + sizeof(NodeHeader))[i];
+  }
+  BranchEntry& mutable_entry(std::uint32_t i) {
+    return reinterpret_cast<BranchEntry*>(p_ + sizeof(NodeHeader))[i];
+  }
   void compact();
   std::byte* p_;
 };

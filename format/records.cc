@@ -22,7 +22,8 @@ Error corrupt_at(std::size_t offset, std::string message) {
 
 // The key of a record has no place in the value; damage in it is told at the value's start.
 Error bad_key(char const* what, Key const& key) {
-  return corrupt_at(0, fmt::format("{} at key ({}, {:#04x}, {:#x})", what, key.inode, key.kind, key.offset));
+  return corrupt_at(
+      0, fmt::format("{} at key ({}, {:#04x}, {:#x})", what, key.inode, key.kind, key.offset));
 }
 
 // Copies the fixed part of a record out of a value that must hold at least that.
@@ -30,7 +31,8 @@ template <class Record>
 Result<Record> fixed_part(char const* what, Bytes value) {
   static_assert(std::is_trivially_copyable_v<Record>);
   if (value.size() < sizeof(Record))
-    return corrupt_at(value.size(), fmt::format("{} cut short: {} of {} bytes", what, value.size(), sizeof(Record)));
+    return corrupt_at(value.size(), fmt::format("{} cut short: {} of {} bytes", what, value.size(),
+                                                sizeof(Record)));
   Record r;
   std::memcpy(&r, value.data(), sizeof r);
   return r;
@@ -44,7 +46,8 @@ Status check_size(char const* what, Bytes value, std::size_t expected) {
 
 template <class T>
 std::size_t first_nonzero(T const& bytes) {
-  return static_cast<std::size_t>(std::find_if(bytes.begin(), bytes.end(), [](auto b) { return b != 0; }) - bytes.begin());
+  return static_cast<std::size_t>(
+      std::find_if(bytes.begin(), bytes.end(), [](auto b) { return b != 0; }) - bytes.begin());
 }
 
 std::string_view text_of(Bytes value, std::size_t from) {
@@ -55,7 +58,8 @@ std::string_view text_of(Bytes value, std::size_t from) {
 Status check_component(char const* what, std::string_view name, std::size_t at) {
   if (name == "." || name == "..") return corrupt_at(at, fmt::format("{} \"{}\"", what, name));
   if (auto const n = name.find_first_of(std::string_view{"/\0", 2}); n != std::string_view::npos)
-    return corrupt_at(at + n, fmt::format("{} holds {}", what, name[n] == '/' ? "a slash" : "a zero byte"));
+    return corrupt_at(at + n,
+                      fmt::format("{} holds {}", what, name[n] == '/' ? "a slash" : "a zero byte"));
   return {};
 }
 
@@ -68,7 +72,8 @@ Status check_no_nul(char const* what, std::string_view name, std::size_t at) {
 bool is_name_key(std::uint64_t offset) { return offset >= kFirstNameKey && offset < kNameKeyEnd; }
 
 // A pointer that is not empty: the whole node lies in the store.
-Status check_pointer(char const* what, NodePtr const& p, std::uint64_t total_blocks, std::size_t at) {
+Status check_pointer(char const* what, NodePtr const& p, std::uint64_t total_blocks,
+                     std::size_t at) {
   auto const block = p.block.get();
   if (block < kReservedBlocks || total_blocks < kNodeBlocks || block > total_blocks - kNodeBlocks)
     return corrupt_at(at, fmt::format("{} block {} outside the store", what, block));
@@ -98,7 +103,13 @@ Status check_mode(InodeRecord const& r) {
   if ((mode & ~std::uint32_t{S_IFMT | 07777}) != 0)
     return corrupt_at(kAt, fmt::format("mode {:#o} has unknown bits", mode));
   switch (mode & S_IFMT) {
-    case S_IFREG: case S_IFDIR: case S_IFLNK: case S_IFCHR: case S_IFBLK: case S_IFIFO: case S_IFSOCK: return {};
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFLNK:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK: return {};
     default: return corrupt_at(kAt, fmt::format("mode {:#o} has no known type", mode));
   }
 }
@@ -111,18 +122,22 @@ Status check_by_type(InodeRecord const& r) {
   if (type == S_IFREG || type == S_IFDIR) most = kMaxFileSize;
   if (type == S_IFLNK) least = 1, most = kMaxSymlink;
   if (size < least || size > most)
-    return corrupt_at(offsetof(InodeRecord, size), fmt::format("size {} not in {}..{}", size, least, most));
+    return corrupt_at(offsetof(InodeRecord, size),
+                      fmt::format("size {} not in {}..{}", size, least, most));
   if (r.blocks.get() > (type == S_IFREG ? kMaxStoreBlocks : 0))
     return corrupt_at(offsetof(InodeRecord, blocks),
                       fmt::format("blocks {} in mode {:#o}", r.blocks.get(), r.mode.get()));
   if (type != S_IFCHR && type != S_IFBLK && r.rdev.get() != 0)
-    return corrupt_at(offsetof(InodeRecord, rdev), fmt::format("rdev {:#x} in mode {:#o}", r.rdev.get(), r.mode.get()));
-  if (type == S_IFDIR && r.nlink.get() == 1) return corrupt_at(offsetof(InodeRecord, nlink), "nlink 1 in a directory");
+    return corrupt_at(offsetof(InodeRecord, rdev),
+                      fmt::format("rdev {:#x} in mode {:#o}", r.rdev.get(), r.mode.get()));
+  if (type == S_IFDIR && r.nlink.get() == 1)
+    return corrupt_at(offsetof(InodeRecord, nlink), "nlink 1 in a directory");
   return {};
 }
 
 Status check_nsec(le32 const& nsec, char const* what, std::size_t at) {
-  if (nsec.get() >= kNsecEnd) return corrupt_at(at, fmt::format("{} {} not below {}", what, nsec.get(), kNsecEnd));
+  if (nsec.get() >= kNsecEnd)
+    return corrupt_at(at, fmt::format("{} {} not below {}", what, nsec.get(), kNsecEnd));
   return {};
 }
 
@@ -139,9 +154,11 @@ Result<InodeInfo> parse_inode(Key const& key, Bytes value) {
   LCFS_TRY(check_nsec(r.ctime_nsec, "ctime_nsec", offsetof(InodeRecord, ctime_nsec)));
   LCFS_TRY(check_nsec(r.btime_nsec, "btime_nsec", offsetof(InodeRecord, btime_nsec)));
   if (r.flags.get() != 0)
-    return corrupt_at(offsetof(InodeRecord, flags), fmt::format("flags {:#x}, not zero", r.flags.get()));
+    return corrupt_at(offsetof(InodeRecord, flags),
+                      fmt::format("flags {:#x}, not zero", r.flags.get()));
   if (r.reserved0.get() != 0)
-    return corrupt_at(offsetof(InodeRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+    return corrupt_at(offsetof(InodeRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
   return InodeInfo{.mode = r.mode.get(),
                    .nlink = r.nlink.get(),
                    .uid = r.uid.get(),
@@ -178,15 +195,22 @@ std::array<std::byte, sizeof(InodeRecord)> encode_inode(InodeInfo const& info) {
 }
 
 Result<DirentInfo> parse_dirent(Key const& key, Bytes value) {
-  if (key.inode == 0 || key.kind != kDirent || !is_name_key(key.offset)) return bad_key("directory entry", key);
+  if (key.inode == 0 || key.kind != kDirent || !is_name_key(key.offset))
+    return bad_key("directory entry", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<DirentRecord>("directory entry", value));
   if (r.inode.get() == 0) return corrupt_at(offsetof(DirentRecord, inode), "entry of inode 0");
   switch (r.type) {
-    case S_IFREG >> 12: case S_IFDIR >> 12: case S_IFLNK >> 12: case S_IFCHR >> 12:
-    case S_IFBLK >> 12: case S_IFIFO >> 12: case S_IFSOCK >> 12: break;
+    case S_IFREG >> 12:
+    case S_IFDIR >> 12:
+    case S_IFLNK >> 12:
+    case S_IFCHR >> 12:
+    case S_IFBLK >> 12:
+    case S_IFIFO >> 12:
+    case S_IFSOCK >> 12: break;
     default: return corrupt_at(offsetof(DirentRecord, type), fmt::format("entry type {}", r.type));
   }
-  if (r.name_size == 0) return corrupt_at(offsetof(DirentRecord, name_size), "entry name of 0 bytes");
+  if (r.name_size == 0)
+    return corrupt_at(offsetof(DirentRecord, name_size), "entry name of 0 bytes");
   LCFS_TRY(check_size("directory entry", value, sizeof r + r.name_size));
   auto const name = text_of(value, sizeof r);
   LCFS_TRY(check_component("entry name", name, sizeof r));
@@ -202,10 +226,13 @@ std::string encode_dirent(DirentInfo const& info) {
 }
 
 Result<ParentInfo> parse_parent(Key const& key, Bytes value) {
-  if (key.inode == 0 || key.kind != kParent || !is_name_key(key.offset)) return bad_key("back reference", key);
+  if (key.inode == 0 || key.kind != kParent || !is_name_key(key.offset))
+    return bad_key("back reference", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<ParentRecord>("back reference", value));
-  if (r.directory.get() == 0) return corrupt_at(offsetof(ParentRecord, directory), "back reference to inode 0");
-  if (r.name_size == 0) return corrupt_at(offsetof(ParentRecord, name_size), "back reference name of 0 bytes");
+  if (r.directory.get() == 0)
+    return corrupt_at(offsetof(ParentRecord, directory), "back reference to inode 0");
+  if (r.name_size == 0)
+    return corrupt_at(offsetof(ParentRecord, name_size), "back reference name of 0 bytes");
   LCFS_TRY(check_size("back reference", value, sizeof r + r.name_size));
   auto const name = text_of(value, sizeof r);
   LCFS_TRY(check_component("back reference name", name, sizeof r));
@@ -221,17 +248,22 @@ std::string encode_parent(ParentInfo const& info) {
 
 Result<XattrInfo> parse_xattr(Key const& key, Bytes value) {
   // The low 8 bits of the key number the chunks; only chunk 0 has a header.
-  if (key.inode == 0 || key.kind != kXattr || (key.offset & (kXattrProbeStep - 1)) != 0 || key.offset >= kNameKeyEnd)
+  if (key.inode == 0 || key.kind != kXattr || (key.offset & (kXattrProbeStep - 1)) != 0 ||
+      key.offset >= kNameKeyEnd)
     return bad_key("extended attribute", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<XattrRecord>("extended attribute", value));
-  if (r.name_size == 0) return corrupt_at(offsetof(XattrRecord, name_size), "attribute name of 0 bytes");
+  if (r.name_size == 0)
+    return corrupt_at(offsetof(XattrRecord, name_size), "attribute name of 0 bytes");
   if (r.reserved0 != 0)
-    return corrupt_at(offsetof(XattrRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0));
+    return corrupt_at(offsetof(XattrRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0));
   auto const value_size = r.value_size.get();
   if (value_size > kMaxXattr)
-    return corrupt_at(offsetof(XattrRecord, value_size),
-                      fmt::format("attribute value of {} bytes, more than {}", value_size, kMaxXattr));
-  LCFS_TRY(check_size("extended attribute", value, sizeof r + r.name_size + std::min(value_size, kXattrChunk)));
+    return corrupt_at(
+        offsetof(XattrRecord, value_size),
+        fmt::format("attribute value of {} bytes, more than {}", value_size, kMaxXattr));
+  LCFS_TRY(check_size("extended attribute", value,
+                      sizeof r + r.name_size + std::min(value_size, kXattrChunk)));
   auto const name = text_of(value, sizeof r).substr(0, r.name_size);
   LCFS_TRY(check_no_nul("attribute name", name, sizeof r));
   return XattrInfo{name, value_size, value.subspan(sizeof r + r.name_size)};
@@ -249,25 +281,29 @@ std::string encode_xattr(XattrInfo const& info) {
 
 namespace {
 
-Result<ExtentInfo> extent_at(Key const& key, Bytes value, std::uint64_t total_blocks, std::uint64_t end) {
+Result<ExtentInfo> extent_at(Key const& key, Bytes value, std::uint64_t total_blocks,
+                             std::uint64_t end) {
   LCFS_TRY_ASSIGN(auto const r, fixed_part<ExtentRecord>("extent", value));
   auto const count = r.count.get();
   auto const block = r.block.get();
   if (count == 0 || count > kMaxExtentBlocks || count > (end - key.offset) / kBlockSize)
-    return corrupt_at(offsetof(ExtentRecord, count), fmt::format("extent of {} blocks at {:#x}", count, key.offset));
+    return corrupt_at(offsetof(ExtentRecord, count),
+                      fmt::format("extent of {} blocks at {:#x}", count, key.offset));
   if (block < kReservedBlocks || block > total_blocks || count > total_blocks - block)
     return corrupt_at(offsetof(ExtentRecord, block),
                       fmt::format("extent of blocks {}+{} outside the store", block, count));
-  if (r.owner.get() == 0) return corrupt_at(offsetof(ExtentRecord, owner), "extent owned by layer 0");
+  if (r.owner.get() == 0)
+    return corrupt_at(offsetof(ExtentRecord, owner), "extent owned by layer 0");
   LCFS_TRY(check_size("extent", value, sizeof r + std::size_t{count} * sizeof(le32)));
-  return ExtentInfo{block, r.owner.get(), count,
-                    {reinterpret_cast<le32 const*>(value.data() + sizeof r), count}};
+  return ExtentInfo{
+      block, r.owner.get(), count, {reinterpret_cast<le32 const*>(value.data() + sizeof r), count}};
 }
 
 }  // namespace
 
 Result<ExtentInfo> parse_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
-  if (key.inode == 0 || key.kind != kExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxFileSize)
+  if (key.inode == 0 || key.kind != kExtent || key.offset % kBlockSize != 0 ||
+      key.offset >= kMaxFileSize)
     return bad_key("extent", key);
   return extent_at(key, value, total_blocks, kMaxFileSize);
 }
@@ -288,9 +324,11 @@ void encode_extent(ExtentInfo const& info, std::vector<std::byte>& into) {
 
 namespace {
 
-// What a layer record may say depends on its state: a dying layer has neither name nor tree, an anonymous one is frozen and in use.
+// What a layer record may say depends on its state: a dying layer has neither name nor tree, an
+// anonymous one is frozen and in use.
 Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
-  if (r.state < static_cast<std::uint8_t>(LayerState::kOpen) || r.state > static_cast<std::uint8_t>(LayerState::kDying))
+  if (r.state < static_cast<std::uint8_t>(LayerState::kOpen) ||
+      r.state > static_cast<std::uint8_t>(LayerState::kDying))
     return corrupt_at(offsetof(LayerRecord, state), fmt::format("layer state {}", r.state));
   bool const dying = r.state == static_cast<std::uint8_t>(LayerState::kDying);
   bool const open = r.state == static_cast<std::uint8_t>(LayerState::kOpen);
@@ -301,21 +339,27 @@ Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
   if (anonymous && r.children.get() == 0 && r.images.get() == 0)
     return corrupt_at(offsetof(LayerRecord, flags), "an anonymous layer that nothing stands on");
   if (name_size > kMaxLayerName || (name_size == 0) != (dying || anonymous))
-    return corrupt_at(offsetof(LayerRecord, name_size), fmt::format("layer name of {} bytes", name_size));
+    return corrupt_at(offsetof(LayerRecord, name_size),
+                      fmt::format("layer name of {} bytes", name_size));
   if (dying) {
     if (r.root.block.get() != 0)
-      return corrupt_at(offsetof(LayerRecord, root), fmt::format("a dying layer has a tree at {}", r.root.block.get()));
+      return corrupt_at(offsetof(LayerRecord, root),
+                        fmt::format("a dying layer has a tree at {}", r.root.block.get()));
   } else {
     LCFS_TRY(check_pointer("layer root", r.root, total_blocks, offsetof(LayerRecord, root)));
-    if (r.root_inode.get() == 0) return corrupt_at(offsetof(LayerRecord, root_inode), "layer with root inode 0");
-    if (r.skeleton_blocks.get() > r.own_blocks.get() || r.own_blocks.get() - r.skeleton_blocks.get() > r.used_blocks.get())
-      return corrupt_at(offsetof(LayerRecord, own_blocks),
-                        fmt::format("own_blocks {} of {} used", r.own_blocks.get(), r.used_blocks.get()));
+    if (r.root_inode.get() == 0)
+      return corrupt_at(offsetof(LayerRecord, root_inode), "layer with root inode 0");
+    if (r.skeleton_blocks.get() > r.own_blocks.get() ||
+        r.own_blocks.get() - r.skeleton_blocks.get() > r.used_blocks.get())
+      return corrupt_at(
+          offsetof(LayerRecord, own_blocks),
+          fmt::format("own_blocks {} of {} used", r.own_blocks.get(), r.used_blocks.get()));
   }
   bool const frozen = r.state == static_cast<std::uint8_t>(LayerState::kFrozen);
   if (!frozen && r.skeleton_blocks.get() != 0)
     return corrupt_at(offsetof(LayerRecord, skeleton_blocks),
-                      fmt::format("{} blocks of a tar's skeleton in a layer that is not frozen", r.skeleton_blocks.get()));
+                      fmt::format("{} blocks of a tar's skeleton in a layer that is not frozen",
+                                  r.skeleton_blocks.get()));
   // A parent never changes (I2), so only frozen layers are parents.
   if (!frozen && r.children.get() != 0)
     return corrupt_at(offsetof(LayerRecord, children),
@@ -323,9 +367,13 @@ Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
   if (open && r.frozen_ns.get() != 0)
     return corrupt_at(offsetof(LayerRecord, frozen_ns), "an open layer has a time of freezing");
   if ((r.serve_id.get() == 0) != dying)
-    return corrupt_at(offsetof(LayerRecord, serve_id), fmt::format("a {} layer with serve_id {}", dying ? "dying" : "live", r.serve_id.get()));
+    return corrupt_at(
+        offsetof(LayerRecord, serve_id),
+        fmt::format("a {} layer with serve_id {}", dying ? "dying" : "live", r.serve_id.get()));
   if (!open && r.quota_blocks.get() != 0)
-    return corrupt_at(offsetof(LayerRecord, quota_blocks), fmt::format("quota of {} blocks on a layer that is not open", r.quota_blocks.get()));
+    return corrupt_at(
+        offsetof(LayerRecord, quota_blocks),
+        fmt::format("quota of {} blocks on a layer that is not open", r.quota_blocks.get()));
   return {};
 }
 
@@ -333,11 +381,13 @@ Status check_layer_rest(LayerRecord const& r, std::uint64_t total_blocks) {
   if ((r.flags & ~(kLayerHasDigests | kLayerAnonymous)) != 0)
     return corrupt_at(offsetof(LayerRecord, flags), fmt::format("layer flags {:#x}", r.flags));
   if (r.own_blocks.get() > total_blocks)
-    return corrupt_at(offsetof(LayerRecord, own_blocks),
-                      fmt::format("own_blocks {} in a store of {}", r.own_blocks.get(), total_blocks));
+    return corrupt_at(
+        offsetof(LayerRecord, own_blocks),
+        fmt::format("own_blocks {} in a store of {}", r.own_blocks.get(), total_blocks));
   if (r.used_blocks.get() > total_blocks)
-    return corrupt_at(offsetof(LayerRecord, used_blocks),
-                      fmt::format("used_blocks {} in a store of {}", r.used_blocks.get(), total_blocks));
+    return corrupt_at(
+        offsetof(LayerRecord, used_blocks),
+        fmt::format("used_blocks {} in a store of {}", r.used_blocks.get(), total_blocks));
   if ((r.flags & kLayerHasDigests) == 0) {
     if (auto const n = first_nonzero(r.diff_id); n < r.diff_id.size())
       return corrupt_at(offsetof(LayerRecord, diff_id) + n, "diff_id in a layer without digests");
@@ -353,7 +403,8 @@ Result<LayerInfo> parse_layer(Key const& key, Bytes value, std::uint64_t total_b
   if (key.inode == 0 || key.kind != kLayer || key.offset != 0) return bad_key("layer record", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<LayerRecord>("layer record", value));
   if (r.parent.get() == key.inode)
-    return corrupt_at(offsetof(LayerRecord, parent), fmt::format("layer {} is its own parent", key.inode));
+    return corrupt_at(offsetof(LayerRecord, parent),
+                      fmt::format("layer {} is its own parent", key.inode));
   LCFS_TRY(check_layer_state(r, total_blocks));
   LCFS_TRY(check_layer_rest(r, total_blocks));
   LCFS_TRY(check_size("layer record", value, sizeof r + r.name_size.get()));
@@ -388,7 +439,8 @@ std::string encode_layer(LayerInfo const& info) {
   LayerRecord r{};
   r.parent.set(info.parent);
   r.state = static_cast<std::uint8_t>(info.state);
-  r.flags = static_cast<std::uint8_t>((info.has_digests ? kLayerHasDigests : 0) | (info.anonymous ? kLayerAnonymous : 0));
+  r.flags = static_cast<std::uint8_t>((info.has_digests ? kLayerHasDigests : 0) |
+                                      (info.anonymous ? kLayerAnonymous : 0));
   auto const name = info.anonymous ? std::string_view{} : std::string_view(info.name);
   r.name_size.set(static_cast<std::uint16_t>(name.size()));
   r.root = info.root;
@@ -410,13 +462,15 @@ std::string encode_layer(LayerInfo const& info) {
 }
 
 Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_blocks) {
-  if (key.inode == 0 || key.kind != kRun || key.offset < kReservedBlocks || key.offset >= total_blocks)
+  if (key.inode == 0 || key.kind != kRun || key.offset < kReservedBlocks ||
+      key.offset >= total_blocks)
     return bad_key("space run", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<RunRecord>("space run", value));
   LCFS_TRY(check_size("space run", value, sizeof r));
   auto const count = r.count.get();
   if (count == 0 || count > total_blocks - key.offset)
-    return corrupt_at(offsetof(RunRecord, count), fmt::format("space run of blocks {}+{}", key.offset, count));
+    return corrupt_at(offsetof(RunRecord, count),
+                      fmt::format("space run of blocks {}+{}", key.offset, count));
   return RunInfo{key.inode, key.offset, count};
 }
 
@@ -427,27 +481,34 @@ std::string encode_run(RunInfo const& info) {
 }
 
 Result<SkeletonInfo> parse_skeleton(Key const& key, Bytes value) {
-  if (key.inode == 0 || key.kind != kSkeleton || key.offset != 0) return bad_key("skeleton record", key);
+  if (key.inode == 0 || key.kind != kSkeleton || key.offset != 0)
+    return bad_key("skeleton record", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<SkeletonRecord>("skeleton record", value));
   LCFS_TRY(check_size("skeleton record", value, sizeof r));
   auto const size = r.size.get(), blob_size = r.blob_size.get();
   if (size == 0 || size > kMaxSkeleton)
     return corrupt_at(offsetof(SkeletonRecord, size), fmt::format("skeleton of {} bytes", size));
-  if (r.first_inode.get() == 0) return corrupt_at(offsetof(SkeletonRecord, first_inode), "skeleton of files from inode 0 on");
+  if (r.first_inode.get() == 0)
+    return corrupt_at(offsetof(SkeletonRecord, first_inode), "skeleton of files from inode 0 on");
   if (r.compression > static_cast<std::uint8_t>(BlobCompression::kZstd))
-    return corrupt_at(offsetof(SkeletonRecord, compression), fmt::format("blob compression {}", r.compression));
+    return corrupt_at(offsetof(SkeletonRecord, compression),
+                      fmt::format("blob compression {}", r.compression));
   if (r.head_size != std::min<std::uint64_t>(blob_size, kBlobHead))
-    return corrupt_at(offsetof(SkeletonRecord, head_size), fmt::format("head of {} bytes of a blob of {}", r.head_size, blob_size));
+    return corrupt_at(offsetof(SkeletonRecord, head_size),
+                      fmt::format("head of {} bytes of a blob of {}", r.head_size, blob_size));
   if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
-    return corrupt_at(offsetof(SkeletonRecord, reserved0) + n, fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+    return corrupt_at(offsetof(SkeletonRecord, reserved0) + n,
+                      fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
   auto const behind = std::span{r.head}.subspan(r.head_size);
   if (auto const n = first_nonzero(behind); n < behind.size())
-    return corrupt_at(offsetof(SkeletonRecord, head) + r.head_size + n, fmt::format("byte {:#x} behind the head, not zero", behind[n]));
+    return corrupt_at(offsetof(SkeletonRecord, head) + r.head_size + n,
+                      fmt::format("byte {:#x} behind the head, not zero", behind[n]));
   SkeletonInfo info;
   info.layer = key.inode;
   info.size = size;
   info.first_inode = r.first_inode.get();
-  info.blob = {r.blob_digest, blob_size, static_cast<BlobCompression>(r.compression), r.probe_checksum.get(),
+  info.blob = {r.blob_digest, blob_size, static_cast<BlobCompression>(r.compression),
+               r.probe_checksum.get(),
                std::string(reinterpret_cast<char const*>(r.head.data()), r.head_size)};
   return info;
 }
@@ -466,11 +527,14 @@ std::string encode_skeleton(SkeletonInfo const& info) {
 }
 
 Result<ExtentInfo> parse_skeleton_extent(Key const& key, Bytes value, std::uint64_t total_blocks) {
-  if (key.inode == 0 || key.kind != kSkeletonExtent || key.offset % kBlockSize != 0 || key.offset >= kMaxSkeleton)
+  if (key.inode == 0 || key.kind != kSkeletonExtent || key.offset % kBlockSize != 0 ||
+      key.offset >= kMaxSkeleton)
     return bad_key("skeleton extent", key);
   LCFS_TRY_ASSIGN(auto const extent, extent_at(key, value, total_blocks, kMaxSkeleton));
   if (extent.owner != key.inode)
-    return corrupt_at(offsetof(ExtentRecord, owner), fmt::format("skeleton of layer {} owned by layer {}", key.inode, extent.owner));
+    return corrupt_at(
+        offsetof(ExtentRecord, owner),
+        fmt::format("skeleton of layer {} owned by layer {}", key.inode, extent.owner));
   return extent;
 }
 
@@ -479,10 +543,12 @@ Result<ImageInfo> parse_image(Key const& key, Bytes value) {
   LCFS_TRY_ASSIGN(auto const r, fixed_part<ImageRecord>("image record", value));
   LCFS_TRY(check_size("image record", value, sizeof r));
   if ((r.top_layer.get() == 0) != (r.layer_count.get() == 0))
-    return corrupt_at(offsetof(ImageRecord, layer_count),
-                      fmt::format("{} layers below top layer {}", r.layer_count.get(), r.top_layer.get()));
+    return corrupt_at(
+        offsetof(ImageRecord, layer_count),
+        fmt::format("{} layers below top layer {}", r.layer_count.get(), r.top_layer.get()));
   if (r.reserved0.get() != 0)
-    return corrupt_at(offsetof(ImageRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+    return corrupt_at(offsetof(ImageRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
   ImageInfo info;
   info.id = key.inode;
   info.config_digest = r.config_digest;
@@ -524,19 +590,23 @@ Result<NameType> parse_type(std::uint8_t type, std::size_t at) {
 }  // namespace
 
 Result<NameInfo> parse_name(Key const& key, Bytes value) {
-  if (key.inode != 0 || key.kind != kName || !is_name_key(key.offset)) return bad_key("name record", key);
+  if (key.inode != 0 || key.kind != kName || !is_name_key(key.offset))
+    return bad_key("name record", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<NameRecord>("name record", value));
   if (r.id.get() == 0) return corrupt_at(offsetof(NameRecord, id), "name of id 0");
   LCFS_TRY_ASSIGN(auto const type, parse_type(r.type, offsetof(NameRecord, type)));
   if (r.reserved0 != 0)
-    return corrupt_at(offsetof(NameRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0));
+    return corrupt_at(offsetof(NameRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0));
   auto const size = r.name_size.get();
   if (size == 0 || size > (type == NameType::kLayer ? kMaxLayerName : kMaxImageName))
     return corrupt_at(offsetof(NameRecord, name_size), fmt::format("name of {} bytes", size));
   LCFS_TRY(check_size("name record", value, sizeof r + size));
   auto const name = text_of(value, sizeof r);
-  if (type == NameType::kLayer) LCFS_TRY(check_component("layer name", name, sizeof r));
-  else LCFS_TRY(check_no_nul("image name", name, sizeof r));
+  if (type == NameType::kLayer)
+    LCFS_TRY(check_component("layer name", name, sizeof r));
+  else
+    LCFS_TRY(check_no_nul("image name", name, sizeof r));
   return NameInfo{r.id.get(), type, name};
 }
 
@@ -586,7 +656,8 @@ std::string digest_hex(Digest const& digest) {
 }
 
 Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64_t total_blocks) {
-  if (key.inode != 0 || key.kind != kCheckpoint || key.offset == 0) return bad_key("checkpoint record", key);
+  if (key.inode != 0 || key.kind != kCheckpoint || key.offset == 0)
+    return bad_key("checkpoint record", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<CheckpointRecord>("checkpoint record", value));
   bool const empty = r.root.block.get() == 0;
   if (empty && (r.store_tree_blocks.get() != 0 || r.layer_blocks.get() != 0))
@@ -594,9 +665,11 @@ Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64
   if (!empty) LCFS_TRY(check_pointer("checkpoint root", r.root, total_blocks, 0));
   if (r.root.generation.get() > key.offset)
     return corrupt_at(offsetof(NodePtr, generation),
-                      fmt::format("checkpoint {} with a root of generation {}", key.offset, r.root.generation.get()));
+                      fmt::format("checkpoint {} with a root of generation {}", key.offset,
+                                  r.root.generation.get()));
   if (r.reserved0.get() != 0)
-    return corrupt_at(offsetof(CheckpointRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+    return corrupt_at(offsetof(CheckpointRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
   auto const text = text_of(value, sizeof r);
   if (text.empty() || text.size() > kMaxKeptText)
     return corrupt_at(sizeof r, fmt::format("checkpoint text of {} bytes", text.size()));
@@ -624,13 +697,16 @@ std::string encode_checkpoint(KeptCheckpoint const& info) {
 }
 
 Result<Digest> parse_tree_digest(Key const& key, Bytes value) {
-  if (key.inode == 0 || key.kind != kTreeDigest || key.offset != 0) return bad_key("tree digest", key);
+  if (key.inode == 0 || key.kind != kTreeDigest || key.offset != 0)
+    return bad_key("tree digest", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<TreeDigestRecord>("tree digest", value));
   LCFS_TRY(check_size("tree digest", value, sizeof r));
   if (r.algorithm.get() != kTreeDigestSha256)
-    return corrupt_at(offsetof(TreeDigestRecord, algorithm), fmt::format("tree digest of algorithm {}", r.algorithm.get()));
+    return corrupt_at(offsetof(TreeDigestRecord, algorithm),
+                      fmt::format("tree digest of algorithm {}", r.algorithm.get()));
   if (r.reserved0.get() != 0)
-    return corrupt_at(offsetof(TreeDigestRecord, reserved0), fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
+    return corrupt_at(offsetof(TreeDigestRecord, reserved0),
+                      fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
   return r.digest;
 }
 
@@ -644,7 +720,9 @@ std::string encode_tree_digest(Digest const& digest) {
 std::string digest_text(Digest const& digest) { return "sha256:" + digest_hex(digest); }
 
 Result<Digest> parse_digest_text(std::string_view text) {
-  auto const bad = [text] { return Error{Errc::kInvalid, fmt::format("\"{}\" is not a SHA-256 digest", text)}; };
+  auto const bad = [text] {
+    return Error{Errc::kInvalid, fmt::format("\"{}\" is not a SHA-256 digest", text)};
+  };
   auto hex = text;
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
   Digest digest{};
@@ -652,9 +730,12 @@ Result<Digest> parse_digest_text(std::string_view text) {
   for (std::size_t i = 0; i < hex.size(); ++i) {
     char const c = hex[i];
     int v = 0;
-    if (c >= '0' && c <= '9') v = c - '0';
-    else if (c >= 'a' && c <= 'f') v = c - 'a' + 10;
-    else return bad();  // the OCI spec wants lower case
+    if (c >= '0' && c <= '9')
+      v = c - '0';
+    else if (c >= 'a' && c <= 'f')
+      v = c - 'a' + 10;
+    else
+      return bad();  // the OCI spec wants lower case
     digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] << 4 | v);
   }
   return digest;

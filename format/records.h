@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The records inside leaves: one checked parser and one encoder each.
-// A parser takes the record's key and value as found; after it, nothing needs checking again: sizes, enumerations,
-// ranges (blocks below total_blocks, nanoseconds below 10^9), reserved bytes zero.  Errors are kCorrupt with the offset
-// in the value.  string_views and spans point into the value given: they live as long as it does.
+// A parser takes the record's key and value as found; after it, nothing needs checking again:
+// sizes, enumerations, ranges (blocks below total_blocks, nanoseconds below 10^9), reserved bytes
+// zero.  Errors are kCorrupt with the offset in the value.  string_views and spans point into the
+// value given: they live as long as it does.
 #pragma once
 
 #include <array>
@@ -43,7 +44,8 @@ struct DirentInfo {
   std::uint8_t type = 0;  // DT_*
   std::string_view name{};
 };
-Result<DirentInfo> parse_dirent(Key const& key, Bytes value);  // refuses "", ".", "..", '/' and NUL in names
+Result<DirentInfo> parse_dirent(Key const& key,
+                                Bytes value);  // refuses "", ".", "..", '/' and NUL in names
 std::string encode_dirent(DirentInfo const& info);
 
 struct ParentInfo {
@@ -76,7 +78,8 @@ struct LayerInfo {
   std::uint64_t parent = 0;
   LayerState state = LayerState::kOpen;
   bool has_digests = false;
-  bool anonymous = false;  // its record holds no name; `name` is then "@" and its id, which nothing else can be called
+  bool anonymous = false;  // its record holds no name; `name` is then "@" and its id, which nothing
+                           // else can be called
   NodePtr root{};
   std::uint64_t root_inode = 0;
   std::uint64_t own_blocks = 0;
@@ -89,8 +92,9 @@ struct LayerInfo {
   std::uint64_t diff_bytes = 0;
   Digest diff_id{};
   Digest chain_id{};
-  std::uint64_t serve_id = 0;      // the number it is served under: FUSE node ids and file handles are made of it
-  std::uint64_t quota_blocks = 0;  // 0: none
+  std::uint64_t serve_id =
+      0;  // the number it is served under: FUSE node ids and file handles are made of it
+  std::uint64_t quota_blocks = 0;     // 0: none
   std::uint64_t skeleton_blocks = 0;  // of own_blocks; used_blocks does not count them
   std::string name{};
 };
@@ -122,7 +126,8 @@ struct SkeletonInfo {
 };
 Result<SkeletonInfo> parse_skeleton(Key const& key, Bytes value);
 std::string encode_skeleton(SkeletonInfo const& info);
-// key.offset is a place in the stream, below kMaxSkeleton; the owner is the layer itself.  encode_extent() writes one.
+// key.offset is a place in the stream, below kMaxSkeleton; the owner is the layer itself.
+// encode_extent() writes one.
 Result<ExtentInfo> parse_skeleton_extent(Key const& key, Bytes value, std::uint64_t total_blocks);
 
 struct ImageInfo {
@@ -158,7 +163,7 @@ struct KeptCheckpoint {
   NodePtr root{};                // block 0: an empty store
   std::int64_t written_ns = 0;
   std::uint64_t store_tree_blocks = 0, layer_blocks = 0, layer_count = 0, image_count = 0;
-  std::string text{};            // what came after it
+  std::string text{};  // what came after it
 };
 Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64_t total_blocks);
 std::string encode_checkpoint(KeptCheckpoint const& info);  // cuts the text to kMaxKeptText bytes

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors are values that say where.  Result<T> is either a T or an Error; nothing in lcfs throws across
-// a folder's border.  Both are [[nodiscard]]: an error that nobody looks at is a warning, and warnings are errors.
+// Errors are values that say where.  Result<T> is either a T or an Error; nothing in lcfs throws
+// across a folder's border.  Both are [[nodiscard]]: an error that nobody looks at is a warning,
+// and warnings are errors.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +29,10 @@ inline constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
 struct Error {
   Errc code = Errc::kInvalid;
-  std::string message{};                // for people: what and why, without path or offset
-  int sys = 0;                          // errno, or 0
-  std::string path{};                   // store, archive member or file it is about
-  std::uint64_t offset = kNoOffset;     // byte in `path` where it was seen
+  std::string message{};             // for people: what and why, without path or offset
+  int sys = 0;                       // errno, or 0
+  std::string path{};                // store, archive member or file it is about
+  std::uint64_t offset = kNoOffset;  // byte in `path` where it was seen
 
   // "PATH: at byte 0xOFFSET: MESSAGE: strerror(sys)", parts that are missing left out.
   [[nodiscard]] std::string text() const;
@@ -45,8 +46,10 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : v_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Error error) : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : v_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const { return v_.index() == 0; }
   [[nodiscard]] bool ok() const { return v_.index() == 0; }
@@ -69,8 +72,9 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Ok) {}                                        // NOLINT(google-explicit-constructor)
-  Result(Error error) : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(Ok) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : v_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const { return v_.index() == 0; }
   [[nodiscard]] bool ok() const { return v_.index() == 0; }
@@ -91,15 +95,15 @@ using Status = Result<void>;
 
 // Returns the error of `expr` (a Status, or a Result whose value isn't wanted) to the caller.
 #define LCFS_TRY(expr) LCFS_TRY_(LCFS_CAT(lcfs_try_, __COUNTER__), expr)
-#define LCFS_TRY_(tmp, expr)                        \
-  do {                                              \
-    if (auto tmp = (expr); !tmp)                    \
-      return std::move(tmp).error();                \
+#define LCFS_TRY_(tmp, expr)                                    \
+  do {                                                          \
+    if (auto tmp = (expr); !tmp) return std::move(tmp).error(); \
   } while (false)
 
 // LCFS_TRY_ASSIGN(auto x, f()): x is the value of f(), or the caller gets the error.
-#define LCFS_TRY_ASSIGN(decl, expr) LCFS_TRY_ASSIGN_(LCFS_CAT(lcfs_result_, __COUNTER__), decl, expr)
-#define LCFS_TRY_ASSIGN_(tmp, decl, expr)      \
-  auto tmp = (expr);                           \
-  if (!tmp) return std::move(tmp).error();     \
+#define LCFS_TRY_ASSIGN(decl, expr) \
+  LCFS_TRY_ASSIGN_(LCFS_CAT(lcfs_result_, __COUNTER__), decl, expr)
+#define LCFS_TRY_ASSIGN_(tmp, decl, expr)  \
+  auto tmp = (expr);                       \
+  if (!tmp) return std::move(tmp).error(); \
   decl = *std::move(tmp)

@@ -13,17 +13,20 @@ namespace {
 constexpr std::string_view kPrefixes = "KMGTPE";
 
 Error bad_size(std::string_view text) {
-  return Error{Errc::kInvalid,
-               fmt::format("\"{}\" is no size: give a number, with K, M, G or T behind it if you like", text),
-               0,
-               {},
-               kNoOffset};
+  return Error{
+      Errc::kInvalid,
+      fmt::format("\"{}\" is no size: give a number, with K, M, G or T behind it if you like",
+                  text),
+      0,
+      {},
+      kNoOffset};
 }
 
 // The power of 1024 that a suffix means, or -1.
 int suffix_power(std::string_view suffix) {
   if (suffix.empty() || suffix == "B" || suffix == "b") return 0;
-  auto const at = kPrefixes.find(static_cast<char>(std::toupper(static_cast<unsigned char>(suffix[0]))));
+  auto const at =
+      kPrefixes.find(static_cast<char>(std::toupper(static_cast<unsigned char>(suffix[0]))));
   if (at == std::string_view::npos) return -1;
   suffix.remove_prefix(1);
   if (!suffix.empty() && (suffix[0] == 'i' || suffix[0] == 'I')) {
@@ -55,8 +58,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   if (power < 0 || (power == 0 && numerator != 0)) return bad_size(text);
   unsigned const shift = 10u * static_cast<unsigned>(power);
   if (whole > std::numeric_limits<std::uint64_t>::max() >> shift) return bad_size(text);
-  auto const fraction =
-      static_cast<std::uint64_t>(static_cast<unsigned __int128>(numerator) * (std::uint64_t{1} << shift) / denominator);
+  auto const fraction = static_cast<std::uint64_t>(static_cast<unsigned __int128>(numerator) *
+                                                   (std::uint64_t{1} << shift) / denominator);
   std::uint64_t const bytes = whole << shift;
   if (bytes > std::numeric_limits<std::uint64_t>::max() - fraction) return bad_size(text);
   return bytes + fraction;

@@ -10,8 +10,8 @@
 
 namespace lcfs {
 
-// "10G", "512MiB", "4k", "4096", "1.5T": powers of 1024 (K M G T P E, also with B or iB behind, any case); powers of
-// 1000 do not exist here.  Errors: kInvalid.
+// "10G", "512MiB", "4k", "4096", "1.5T": powers of 1024 (K M G T P E, also with B or iB behind, any
+// case); powers of 1000 do not exist here.  Errors: kInvalid.
 Result<std::uint64_t> parse_size(std::string_view text);
 
 // "512 B", "4.0 KiB", "10 GiB": three digits.

@@ -20,7 +20,8 @@ Error corrupt_at(std::size_t offset, std::string message) {
 
 // Index of the first byte that is not zero, or the size.
 std::size_t first_nonzero(std::span<std::byte const> bytes) {
-  auto const it = std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+  auto const it =
+      std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
   return static_cast<std::size_t>(it - bytes.begin());
 }
 
@@ -29,18 +30,21 @@ Status check_geometry(Superblock const& sb, SuperblockCheck const& check) {
     return corrupt_at(offsetof(Superblock, block_bits),
                       fmt::format("block_bits {}, not {}", sb.block_bits, kBlockBits));
   if (sb.node_bits != kNodeBits)
-    return corrupt_at(offsetof(Superblock, node_bits), fmt::format("node_bits {}, not {}", sb.node_bits, kNodeBits));
+    return corrupt_at(offsetof(Superblock, node_bits),
+                      fmt::format("node_bits {}, not {}", sb.node_bits, kNodeBits));
   if (sb.slot.get() != check.slot)
     return corrupt_at(offsetof(Superblock, slot),
                       fmt::format("slot {}, but it stands in slot {}", sb.slot.get(), check.slot));
   auto const total = sb.total_blocks.get();
   if (total < kMinStoreBlocks || total > kMaxStoreBlocks)
-    return corrupt_at(offsetof(Superblock, total_blocks),
-                      fmt::format("total_blocks {} not in {}..{}", total, kMinStoreBlocks, kMaxStoreBlocks));
+    return corrupt_at(
+        offsetof(Superblock, total_blocks),
+        fmt::format("total_blocks {} not in {}..{}", total, kMinStoreBlocks, kMaxStoreBlocks));
   if (total > check.device_size / kBlockSize)
-    return corrupt_at(offsetof(Superblock, total_blocks),
-                      fmt::format("total_blocks {}, but the device has only {}: the store is cut short", total,
-                                  check.device_size / kBlockSize));
+    return corrupt_at(
+        offsetof(Superblock, total_blocks),
+        fmt::format("total_blocks {}, but the device has only {}: the store is cut short", total,
+                    check.device_size / kBlockSize));
   return {};
 }
 
@@ -56,8 +60,9 @@ Status check_root(Superblock const& sb) {
   if (block < kReservedBlocks || block > sb.total_blocks.get() - kNodeBlocks)
     return corrupt_at(kAt, fmt::format("store_root block {} outside the store", block));
   if (generation == 0 || generation > sb.generation.get())
-    return corrupt_at(kAt + offsetof(NodePtr, generation),
-                      fmt::format("store_root generation {} not in 1..{}", generation, sb.generation.get()));
+    return corrupt_at(
+        kAt + offsetof(NodePtr, generation),
+        fmt::format("store_root generation {} not in 1..{}", generation, sb.generation.get()));
   return {};
 }
 
@@ -68,10 +73,12 @@ Status check_counters(Superblock const& sb) {
   auto const tree = sb.store_tree_blocks.get();
   if (tree > room || tree % kNodeBlocks != 0)
     return corrupt_at(offsetof(Superblock, store_tree_blocks),
-                      fmt::format("store_tree_blocks {}, not a multiple of {} up to {}", tree, kNodeBlocks, room));
+                      fmt::format("store_tree_blocks {}, not a multiple of {} up to {}", tree,
+                                  kNodeBlocks, room));
   if (sb.layer_blocks.get() > room - tree)
-    return corrupt_at(offsetof(Superblock, layer_blocks),
-                      fmt::format("layer_blocks {} of {} that are left", sb.layer_blocks.get(), room - tree));
+    return corrupt_at(
+        offsetof(Superblock, layer_blocks),
+        fmt::format("layer_blocks {} of {} that are left", sb.layer_blocks.get(), room - tree));
   // Layers and images take their ids from one counter, so together they are fewer than it says.
   auto const ids = sb.next_id.get() - 1;
   if (sb.layer_count.get() > ids)
@@ -84,29 +91,37 @@ Status check_counters(Superblock const& sb) {
   return {};
 }
 
-// Label padding and reserved bytes.  A feature that this lcfs may ignore can give a reserved byte a meaning, so they
-// are only looked at in a store without unknown features.
+// Label padding and reserved bytes.  A feature that this lcfs may ignore can give a reserved byte a
+// meaning, so they are only looked at in a store without unknown features.
 Status check_padding(Superblock const& sb) {
   auto const label = std::as_bytes(std::span{sb.label});
-  auto const end = static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
+  auto const end =
+      static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
   if (auto const n = first_nonzero(label.subspan(end)); end + n < label.size())
     return corrupt_at(offsetof(Superblock, label) + end + n, "label goes on behind its end");
   if (sb.keep.get() > kMaxKept + 1)
-    return corrupt_at(offsetof(Superblock, keep), fmt::format("keep {}, of at most {}", sb.keep.get(), kMaxKept + 1));
-  if ((sb.compat.get() & ~kKnownCompat) != 0 || (sb.ro_compat.get() & ~kKnownRoCompat) != 0) return {};
+    return corrupt_at(offsetof(Superblock, keep),
+                      fmt::format("keep {}, of at most {}", sb.keep.get(), kMaxKept + 1));
+  if ((sb.compat.get() & ~kKnownCompat) != 0 || (sb.ro_compat.get() & ~kKnownRoCompat) != 0)
+    return {};
   auto const reserved = std::as_bytes(std::span{sb.reserved1});
   if (auto const n = first_nonzero(reserved); n < reserved.size())
-    return corrupt_at(offsetof(Superblock, reserved1) + n,
-                      fmt::format("reserved byte {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
+    return corrupt_at(
+        offsetof(Superblock, reserved1) + n,
+        fmt::format("reserved byte {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
   return {};
 }
 
-// The runs behind the superblock: other sectors than its own, so they may be older or newer than it is.
-Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, bool skip_checksum, SuperblockInfo& info) {
+// The runs behind the superblock: other sectors than its own, so they may be older or newer than it
+// is.
+Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, bool skip_checksum,
+                     SuperblockInfo& info) {
   auto const count = sb.written_count.get();
   std::size_t const at = sb.superblock_size.get();
-  if (count > kMaxWritten || at + count * sizeof(WrittenRun) > std::min<std::size_t>(bytes.size(), kBlockSize))
-    return corrupt_at(offsetof(Superblock, written_count), fmt::format("written_count {}, of at most {}", count, kMaxWritten));
+  if (count > kMaxWritten ||
+      at + count * sizeof(WrittenRun) > std::min<std::size_t>(bytes.size(), kBlockSize))
+    return corrupt_at(offsetof(Superblock, written_count),
+                      fmt::format("written_count {}, of at most {}", count, kMaxWritten));
   if (count == 0) {
     if (sb.written_checksum.get() == 0) return {};
     return corrupt_at(offsetof(Superblock, written_checksum), "written_checksum of no runs");
@@ -122,7 +137,8 @@ Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, boo
     auto const& run = info.written[i];
     auto const block = run.block.get(), n = std::uint64_t{run.count.get()};
     if (n < 1 || n > kNodeBlocks || block < kReservedBlocks || block > sb.total_blocks.get() - n)
-      return corrupt_at(at + i * sizeof(WrittenRun), fmt::format("written run of {} blocks at {}", n, block));
+      return corrupt_at(at + i * sizeof(WrittenRun),
+                        fmt::format("written run of {} blocks at {}", n, block));
   }
   return {};
 }
@@ -130,14 +146,18 @@ Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, boo
 }  // namespace
 
 bool holds(WrittenRun const& run, std::span<std::byte const> bytes) {
-  return bytes.size() == std::size_t{run.count.get()} * kBlockSize && crc32c(bytes) == run.checksum.get();
+  return bytes.size() == std::size_t{run.count.get()} * kBlockSize &&
+         crc32c(bytes) == run.checksum.get();
 }
 
-Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, SuperblockCheck const& check) {
-  if (bytes.size() < kSuperMagic.size() || std::memcmp(bytes.data(), kSuperMagic.data(), kSuperMagic.size()) != 0)
+Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes,
+                                        SuperblockCheck const& check) {
+  if (bytes.size() < kSuperMagic.size() ||
+      std::memcmp(bytes.data(), kSuperMagic.data(), kSuperMagic.size()) != 0)
     return Error{Errc::kInvalid, "not an lcfs store", 0, {}, 0};
   if (bytes.size() < sizeof(Superblock))
-    return corrupt_at(bytes.size(), fmt::format("superblock cut short: {} of {} bytes", bytes.size(), sizeof(Superblock)));
+    return corrupt_at(bytes.size(), fmt::format("superblock cut short: {} of {} bytes",
+                                                bytes.size(), sizeof(Superblock)));
   Superblock sb;
   std::memcpy(&sb, bytes.data(), sizeof sb);
 
@@ -151,14 +171,21 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, Superb
     auto const sum = crc32c(bytes.subspan(kChecksumFrom, size - kChecksumFrom));
     if (sum != sb.checksum.get())
       return corrupt_at(offsetof(Superblock, checksum),
-                        fmt::format("checksum {:#010x}, but the superblock has {:#010x}", sb.checksum.get(), sum));
+                        fmt::format("checksum {:#010x}, but the superblock has {:#010x}",
+                                    sb.checksum.get(), sum));
   }
   if (sb.version.get() != kFormatVersion)
-    return Error{Errc::kUnsupported,
-                 fmt::format("format version {}, this lcfs knows {}", sb.version.get(), kFormatVersion), 0, {},
-                 offsetof(Superblock, version)};
+    return Error{
+        Errc::kUnsupported,
+        fmt::format("format version {}, this lcfs knows {}", sb.version.get(), kFormatVersion),
+        0,
+        {},
+        offsetof(Superblock, version)};
   if (auto const unknown = sb.incompat.get() & ~kKnownIncompat; unknown != 0)
-    return Error{Errc::kUnsupported, fmt::format("the store needs features {:#x} that this lcfs lacks", unknown), 0, {},
+    return Error{Errc::kUnsupported,
+                 fmt::format("the store needs features {:#x} that this lcfs lacks", unknown),
+                 0,
+                 {},
                  offsetof(Superblock, incompat)};
 
   LCFS_TRY(check_geometry(sb, check));
@@ -217,7 +244,8 @@ void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSi
   sb.layer_count.set(info.layer_count);
   sb.image_count.set(info.image_count);
   sb.keep.set(info.keep ? *info.keep + 1 : 0);
-  auto const runs = std::as_bytes(std::span{info.written}.first(std::min<std::size_t>(info.written.size(), kMaxWritten)));
+  auto const runs = std::as_bytes(
+      std::span{info.written}.first(std::min<std::size_t>(info.written.size(), kMaxWritten)));
   sb.written_count.set(static_cast<std::uint32_t>(runs.size() / sizeof(WrittenRun)));
   sb.written_checksum.set(runs.empty() ? 0 : crc32c(runs));
   sb.checksum.set(crc32c(std::as_bytes(std::span{&sb, 1}).subspan(kChecksumFrom)));
@@ -236,7 +264,9 @@ std::string uuid_text(Uuid const& uuid) {
 }
 
 Result<Uuid> parse_uuid(std::string_view text) {
-  auto const bad = [text] { return Error{Errc::kInvalid, fmt::format("\"{}\" is not a UUID", text)}; };
+  auto const bad = [text] {
+    return Error{Errc::kInvalid, fmt::format("\"{}\" is not a UUID", text)};
+  };
   if (text.size() != 36) return bad();
   Uuid uuid{};
   std::size_t digits = 0;
@@ -247,10 +277,14 @@ Result<Uuid> parse_uuid(std::string_view text) {
       continue;
     }
     int digit = 0;
-    if (c >= '0' && c <= '9') digit = c - '0';
-    else if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
-    else if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
-    else return bad();
+    if (c >= '0' && c <= '9')
+      digit = c - '0';
+    else if (c >= 'a' && c <= 'f')
+      digit = c - 'a' + 10;
+    else if (c >= 'A' && c <= 'F')
+      digit = c - 'A' + 10;
+    else
+      return bad();
     auto& byte = uuid[digits++ / 2];
     byte = static_cast<std::uint8_t>(byte << 4 | digit);
   }

@@ -25,7 +25,7 @@ struct SuperblockInfo {
   std::uint64_t compat = 0, ro_compat = 0, incompat = 0;
   Uuid uuid{};
   std::array<std::uint8_t, 16> hash_seed{};
-  std::string label{};               // at most 64 bytes
+  std::string label{};  // at most 64 bytes
   std::uint64_t generation = 0;
   std::uint64_t total_blocks = 0;
   NodePtr store_root{};
@@ -37,23 +37,27 @@ struct SuperblockInfo {
   std::uint64_t layer_blocks = 0;
   std::uint64_t layer_count = 0;
   std::uint64_t image_count = 0;
-  std::optional<std::uint32_t> keep{};  // checkpoints to keep, at most kMaxKept; nothing: the writer's choice
-  std::vector<WrittenRun> written{};    // at most kMaxWritten; see doc/format.md, "Which slot"
-  bool written_torn = false;            // these runs are not what was written with the superblock: it is no checkpoint
+  std::optional<std::uint32_t>
+      keep{};  // checkpoints to keep, at most kMaxKept; nothing: the writer's choice
+  std::vector<WrittenRun> written{};  // at most kMaxWritten; see doc/format.md, "Which slot"
+  bool written_torn =
+      false;  // these runs are not what was written with the superblock: it is no checkpoint
 
   // ro_compat bits that this lcfs doesn't know: open read-only.
   [[nodiscard]] bool read_only_features() const { return (ro_compat & ~kKnownRoCompat) != 0; }
 };
 
 struct SuperblockCheck {
-  std::uint32_t slot = 0;             // where the bytes came from
-  std::uint64_t device_size = 0;      // bytes; total_blocks must fit
-  bool skip_checksum = false;         // fuzzing only
+  std::uint32_t slot = 0;         // where the bytes came from
+  std::uint64_t device_size = 0;  // bytes; total_blocks must fit
+  bool skip_checksum = false;     // fuzzing only
 };
 
-// `bytes`: the first bytes of the slot, normally kBlockSize of them.  Errors: kInvalid "not an lcfs store" if the magic is
-// missing, kUnsupported for features and versions, kCorrupt for the rest, with the offset of the field in the slot.
-Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes, SuperblockCheck const& check);
+// `bytes`: the first bytes of the slot, normally kBlockSize of them.  Errors: kInvalid "not an lcfs
+// store" if the magic is missing, kUnsupported for features and versions, kCorrupt for the rest,
+// with the offset of the field in the slot.
+Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes,
+                                        SuperblockCheck const& check);
 
 // The kBlockSize bytes of `info` for its slot, checksum set.
 void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSize> into);

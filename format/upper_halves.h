@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// ISA-L's functions (2.30) return with the upper halves of vector registers in use.  Processors then run SSE code slower, which is what all of
-// ours and OpenSSL's SHA-256 is: 1.2 GB/s instead of 1.8, seen on an AMD EPYC.  So each call of ISA-L is followed by this.
-// Intel 64 and IA-32 Architectures Optimization Reference Manual, "Mixing AVX code with SSE code".
+// ISA-L's functions (2.30) return with the upper halves of vector registers in use.  Processors
+// then run SSE code slower, which is what all of ours and OpenSSL's SHA-256 is: 1.2 GB/s instead
+// of 1.8, seen on an AMD EPYC.  So each call of ISA-L is followed by this. Intel 64 and IA-32
+// Architectures Optimization Reference Manual, "Mixing AVX code with SSE code".
 #pragma once
 
 namespace lcfs {

@@ -82,10 +82,13 @@ void BlobCheck::chunk(Key const& key, Bytes value, std::uint64_t at) {
   }
   if (quiet_) return;
   auto const total = size_in(image_, kind);
-  auto const left = total - size_;  // size_ never passes total: a chunk that would do so is refused below
+  auto const left =
+      total - size_;  // size_ never passes total: a chunk that would do so is refused below
   if (n != next_ || value.size() != std::min<std::uint64_t>(left, kBlobChunk) || value.empty()) {
-    say_(at, fmt::format("image {}: {} of {} bytes: chunk {} of {} bytes where chunk {} of {} is due", image_.id,
-                         kind_name(kind), total, n, value.size(), next_, std::min<std::uint64_t>(left, kBlobChunk)));
+    say_(at,
+         fmt::format("image {}: {} of {} bytes: chunk {} of {} bytes where chunk {} of {} is due",
+                     image_.id, kind_name(kind), total, n, value.size(), next_,
+                     std::min<std::uint64_t>(left, kBlobChunk)));
     quiet_ = true;
     return;
   }
@@ -99,15 +102,17 @@ void BlobCheck::end_document() {
   auto const kind = std::exchange(kind_, 0);
   if (quiet_) return;
   if (size_ != size_in(image_, kind))
-    return say_(image_at_, fmt::format("image {}: {} has {} of {} bytes", image_.id, kind_name(kind), size_,
-                                       size_in(image_, kind)));
+    return say_(image_at_, fmt::format("image {}: {} has {} of {} bytes", image_.id,
+                                       kind_name(kind), size_, size_in(image_, kind)));
   Digest digest{};
   unsigned length = 0;
   EVP_DigestFinal_ex(hash_->context, digest.data(), &length);
-  auto const& expected = kind == static_cast<std::uint32_t>(BlobKind::kConfig) ? image_.config_digest : image_.manifest_digest;
+  auto const& expected = kind == static_cast<std::uint32_t>(BlobKind::kConfig)
+                             ? image_.config_digest
+                             : image_.manifest_digest;
   if (kind != static_cast<std::uint32_t>(BlobKind::kIndex) && digest != expected)
-    say_(image_at_, fmt::format("image {}: {} is {}, should be {}", image_.id, kind_name(kind), digest_text(digest),
-                                digest_text(expected)));
+    say_(image_at_, fmt::format("image {}: {} is {}, should be {}", image_.id, kind_name(kind),
+                                digest_text(digest), digest_text(expected)));
 }
 
 void BlobCheck::gap() { quiet_ = true; }
@@ -120,7 +125,8 @@ void BlobCheck::finish() {
   for (auto const kind : kKinds) {
     auto const k = static_cast<std::uint32_t>(kind);
     if ((seen_ & 1u << k) == 0 && size_in(image_, k) != 0)
-      say_(image_at_, fmt::format("image {}: {} of {} bytes is missing", image_.id, kind_name(k), size_in(image_, k)));
+      say_(image_at_, fmt::format("image {}: {} of {} bytes is missing", image_.id, kind_name(k),
+                                  size_in(image_, k)));
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The raw documents of images, checked as their chunks come by in key order: complete, and true to their digests.
+// The raw documents of images, checked as their chunks come by in key order: complete, and true to
+// their digests.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +35,10 @@ class BlobCheck {
   bool have_image_ = false, quiet_ = false;
   ImageInfo image_{};
   std::uint64_t image_at_ = 0;
-  std::uint32_t kind_ = 0;   // of the document in hand, 0: none yet
-  std::uint64_t size_ = 0;   // its bytes so far
-  std::uint32_t next_ = 0;   // its next chunk
-  std::uint32_t seen_ = 0;   // bit k: document k was there
+  std::uint32_t kind_ = 0;  // of the document in hand, 0: none yet
+  std::uint64_t size_ = 0;  // its bytes so far
+  std::uint32_t next_ = 0;  // its next chunk
+  std::uint32_t seen_ = 0;  // bit k: document k was there
 };
 
 }  // namespace lcfs::fsck

@@ -5,7 +5,8 @@
 
 namespace lcfs::fsck {
 
-std::map<std::uint64_t, BlockMap::Stretch>::const_iterator BlockMap::at_or_before(std::uint64_t block) const {
+std::map<std::uint64_t, BlockMap::Stretch>::const_iterator BlockMap::at_or_before(
+    std::uint64_t block) const {
   auto it = map_.upper_bound(block);
   if (it != map_.begin()) --it;
   return it;
@@ -19,7 +20,8 @@ bool BlockMap::is_free(std::uint64_t start, std::uint64_t count) const {
 
 bool BlockMap::owns(std::uint64_t owner, std::uint64_t start, std::uint64_t count) const {
   auto at = start;
-  for (auto it = at_or_before(start); it != map_.end() && it->first <= at && at < start + count; ++it) {
+  for (auto it = at_or_before(start); it != map_.end() && it->first <= at && at < start + count;
+       ++it) {
     if (it->second.end <= at) continue;
     if (it->second.owner != owner) return false;
     at = it->second.end;

@@ -35,13 +35,17 @@ bool all_zero(std::span<std::byte const> bytes) {
 using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
 
 // Reads [0, 64 KiB): both slots, and the blocks between them that hold nothing.
-Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report, Findings& findings) {
-  if (device.size() < kReservedBlocks * kBlockSize) return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
+Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report,
+                                Findings& findings) {
+  if (device.size() < kReservedBlocks * kBlockSize)
+    return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
   AlignedBuffer area(kReservedBlocks * kBlockSize);
   auto const parse = [&](std::uint32_t s) {
-    return parse_superblock(area.span().subspan(kSlotBlock[s] * kBlockSize, kBlockSize), {s, device.size(), options.skip_checksum});
+    return parse_superblock(area.span().subspan(kSlotBlock[s] * kBlockSize, kBlockSize),
+                            {s, device.size(), options.skip_checksum});
   };
-  // A store in use may be writing one of them just then: half a superblock is whole when it is read again.
+  // A store in use may be writing one of them just then: half a superblock is whole when it is read
+  // again.
   for (int tries = 0; tries < 3; ++tries) {
     LCFS_TRY(device.read(0, area.span()));
     if (parse(0) && parse(1)) break;
@@ -61,7 +65,8 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
       continue;
     }
     auto const& error = info.error();
-    if (all_zero(bytes.first(sizeof(Superblock)))) {  // what follows may be of a first checkpoint that was cut off
+    if (all_zero(bytes.first(
+            sizeof(Superblock)))) {  // what follows may be of a first checkpoint that was cut off
       slot.state = SlotState::kEmpty;
       ++strangers;
       continue;
@@ -73,31 +78,40 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     say(findings, Code::kSuperblock, Severity::kError, at + error.offset,
         fmt::format("superblock slot {}: {}", s, error.message));
   }
-  // A store of a newer format is not damaged; the slot that says so is the newer one, whatever the other holds.
+  // A store of a newer format is not damaged; the slot that says so is the newer one, whatever the
+  // other holds.
   if (refusal) return Error{refusal->code, refusal->message, 0, device.name(), refusal->offset};
   if (strangers == 2 && !options.search)
-    return Error{Errc::kInvalid, "not an lcfs store; if it was one, fsck --search looks for what is left of it", 0, device.name(), 0};
+    return Error{Errc::kInvalid,
+                 "not an lcfs store; if it was one, fsck --search looks for what is left of it", 0,
+                 device.name(), 0};
   for (std::uint64_t b = 0; b < kReservedBlocks; ++b)
-    if (b != kSlotBlock[0] && b != kSlotBlock[1] && !all_zero(area.span().subspan(b * kBlockSize, kBlockSize)))
+    if (b != kSlotBlock[0] && b != kSlotBlock[1] &&
+        !all_zero(area.span().subspan(b * kBlockSize, kBlockSize)))
       say(findings, Code::kReserved, Severity::kNote, b * kBlockSize, "reserved block is not zero");
   return parsed;
 }
 
-std::uint32_t newer(Parsed const& both) { return both[1]->generation > both[0]->generation ? 1u : 0u; }
+std::uint32_t newer(Parsed const& both) {
+  return both[1]->generation > both[0]->generation ? 1u : 0u;
+}
 
-// A superblock that got there without all that was written with it is none, as long as there is the one before it.
+// A superblock that got there without all that was written with it is none, as long as there is the
+// one before it.
 void pass_over_unfinished(Device& device, Parsed& parsed, Report& report, Findings& findings) {
   if (!parsed[0] || !parsed[1]) return;
   auto const s = newer(parsed);
   if (is_whole(device, *parsed[s])) return;
   report.slots[s].state = SlotState::kUnfinished;
   say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[s] * kBlockSize,
-      fmt::format("superblock slot {}: checkpoint {} was not finished; the one before it counts", s, parsed[s]->generation));
+      fmt::format("superblock slot {}: checkpoint {} was not finished; the one before it counts", s,
+                  parsed[s]->generation));
   parsed[s].reset();
 }
 
 // Which slot is in force; what the two say of each other.
-std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report, Findings& findings) {
+std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report,
+                                         Findings& findings) {
   auto const& a = parsed[0];
   auto const& b = parsed[1];
   if (!a && !b) {
@@ -108,7 +122,8 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
     auto const at = kSlotBlock[1] * kBlockSize;
     if (a->uuid != b->uuid)
       say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, uuid),
-          fmt::format("the slots are of two stores: {} and {}", uuid_text(a->uuid), uuid_text(b->uuid)));
+          fmt::format("the slots are of two stores: {} and {}", uuid_text(a->uuid),
+                      uuid_text(b->uuid)));
     if (a->generation == b->generation)
       say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, generation),
           fmt::format("both slots have generation {}", a->generation));
@@ -117,11 +132,15 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
   std::uint32_t const used = a ? 0 : 1;
   // Slot 0 is written by mkfs, slot 1 by the first checkpoint, which is generation 2.
   if (report.slots[1 - used].state == SlotState::kEmpty && parsed[used]->generation > 1)
-    say(findings, Code::kSuperblock, Severity::kError, kSlotBlock[1 - used] * kBlockSize, fmt::format("superblock slot {} was wiped", 1 - used));
-  // A crash can't have done that: what is written last is passed over when it is not whole, and then it is the older one.
+    say(findings, Code::kSuperblock, Severity::kError, kSlotBlock[1 - used] * kBlockSize,
+        fmt::format("superblock slot {} was wiped", 1 - used));
+  // A crash can't have done that: what is written last is passed over when it is not whole, and
+  // then it is the older one.
   if (report.slots[1 - used].state != SlotState::kUnfinished && parsed[used]->generation > 1)
     say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[1 - used] * kBlockSize,
-        fmt::format("if superblock slot {} held a newer checkpoint, what came after checkpoint {} is lost", 1 - used, parsed[used]->generation));
+        fmt::format(
+            "if superblock slot {} held a newer checkpoint, what came after checkpoint {} is lost",
+            1 - used, parsed[used]->generation));
   return used;
 }
 
@@ -132,11 +151,13 @@ std::vector<Piece> pieces_of(std::vector<Use> const& uses, bool skeleton) {
   for (auto const& u : uses) {
     if ((u.inode == kSkeletonUse) == skeleton) pieces.push_back({u.block, u.count, u.owner});
   }
-  std::sort(pieces.begin(), pieces.end(), [](Piece const& a, Piece const& b) { return a.start < b.start; });
+  std::sort(pieces.begin(), pieces.end(),
+            [](Piece const& a, Piece const& b) { return a.start < b.start; });
   std::size_t n = 0;
   for (auto const& p : pieces) {
     // Data of an ancestor may be reached more than once: then pieces overlap.
-    if (n > 0 && pieces[n - 1].owner == p.owner && p.start - pieces[n - 1].start <= pieces[n - 1].count)
+    if (n > 0 && pieces[n - 1].owner == p.owner &&
+        p.start - pieces[n - 1].start <= pieces[n - 1].count)
       pieces[n - 1].count = std::max(pieces[n - 1].count, p.start - pieces[n - 1].start + p.count);
     else
       pieces[n++] = p;
@@ -157,13 +178,15 @@ void check_layers(LayerContext const& context, Options const& options, Survey& s
     if (options.progress) options.progress(layer.info.name, i, order.size());
     auto const parent = done.find(layer.info.parent);
     auto const* parent_entry = context.scan.layer(layer.info.parent);
-    bool const same = parent != done.end() && parent_entry != nullptr && parent_entry->info.root == layer.info.root &&
+    bool const same = parent != done.end() && parent_entry != nullptr &&
+                      parent_entry->info.root == layer.info.root &&
                       parent_entry->info.root_inode == layer.info.root_inode;
     if (options.stopped()) return;
     auto delta = deltas.take(i);
     LayerCheck check(context, layer);
-    auto const result =
-        check.run(parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same, std::move(delta));
+    auto const result = check.run(
+        parent != done.end() && parent_entry != nullptr ? &parent->second.result : nullptr, same,
+        std::move(delta));
     counters.inodes += result.inodes;
     counters.layer_nodes += result.node_blocks;
     counters.layer_data += result.data_blocks;
@@ -190,9 +213,11 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
   if (state.slot && survey.slots[*state.slot]) report.in_force = state.slot;
   if (state.found != nullptr) report.in_force.reset();
   if (state.found != nullptr || report.in_force) {
-    auto const& superblock = survey.superblock = state.found != nullptr ? *state.found : *survey.slots[*report.in_force];
+    auto const& superblock = survey.superblock =
+        state.found != nullptr ? *state.found : *survey.slots[*report.in_force];
     report.superblock = superblock;
-    survey.source = std::make_unique<NodeSource>(device, superblock, options.node_cache, options.skip_checksum);
+    survey.source =
+        std::make_unique<NodeSource>(device, superblock, options.node_cache, options.skip_checksum);
     survey.scan = std::make_unique<StoreScan>(*survey.source, superblock, findings);
     auto& scan = *survey.scan;
     scan.collect();
@@ -206,16 +231,18 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
     for (auto const& f : findings.list())
       if (f.severity == Severity::kError && f.code != Code::kSuperblock) {
         survey.store_errors.insert(f.code);
-        if (f.code == Code::kNode || f.code == Code::kIo || f.code == Code::kRecord) survey.store_lines.push_back(f.line());
+        if (f.code == Code::kNode || f.code == Code::kIo || f.code == Code::kRecord)
+          survey.store_lines.push_back(f.line());
       }
     c.images = scan.images();
     for (auto const& layer : scan.layers())
       if (layer.info.state == LayerState::kDying) c.dying += layer.run_blocks;
-    check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, options.collect, options.stop},
+    check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads,
+                  !options.walk_all, options.collect, options.stop},
                  options, survey);
     if (options.stopped()) return interrupted();
-    c.history = check_history({device, *survey.source, scan, superblock, findings, options.data, options.threads, !options.walk_all, false,
-                               options.stop},
+    c.history = check_history({device, *survey.source, scan, superblock, findings, options.data,
+                               options.threads, !options.walk_all, false, options.stop},
                               options, survey.layers, survey.kept);
     c.free -= std::min(c.free, c.history);
     if (survey.kept.size() != scan.checkpoints().size()) survey.store_errors.insert(Code::kHistory);
@@ -232,21 +259,27 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
 Result<Report> check(Device& device, Options const& options) {
   LCFS_TRY_ASSIGN(auto survey, inspect(device, options, {}));
   auto& report = survey.report;
-  if (!options.search || std::any_of(report.slots.begin(), report.slots.end(), cut_short)) return std::move(report);
+  if (!options.search || std::any_of(report.slots.begin(), report.slots.end(), cut_short))
+    return std::move(report);
   // Which one repairs would go on from, if either can be read.
   std::optional<std::uint64_t> whole;
-  if (report.in_force && survey.scan->complete()) whole = survey.superblock.generation;
+  if (report.in_force && survey.scan->complete())
+    whole = survey.superblock.generation;
   else if (report.in_force && survey.slots[1 - *report.in_force]) {
     LCFS_TRY_ASSIGN(auto const older, inspect(device, options, {1 - *report.in_force, nullptr}));
     if (older.scan->complete()) whole = older.superblock.generation;
   }
-  auto const found = search_tree(device, options, survey.slots, whole ? last_without_superblock(*whole) : 0);
+  auto const found =
+      search_tree(device, options, survey.slots, whole ? last_without_superblock(*whole) : 0);
   if (!found && found.error().code == Errc::kInterrupted) return found.error();
   if (!found && whole) return std::move(report);
   Findings more(1);
-  say(more, Code::kSuperblock, whole ? Severity::kError : Severity::kNote, found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
+  say(more, Code::kSuperblock, whole ? Severity::kError : Severity::kNote,
+      found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
       !found ? found.error().message
-             : (whole ? "the superblocks are older than a whole store tree that was found: " : "a whole store tree was found: ") + found->text());
+             : (whole ? "the superblocks are older than a whole store tree that was found: "
+                      : "a whole store tree was found: ") +
+                   found->text());
   report.errors += more.errors();
   report.notes += more.notes();
   for (auto& f : more.take()) report.findings.push_back(std::move(f));

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// fsck: reads a store from its bytes up, on a code path of its own (device/ and format/ only), and tells everything that
-// breaks the format.  Never writes (repair.h does).  Specification: doc/format.md.
+// fsck: reads a store from its bytes up, on a code path of its own (device/ and format/ only), and
+// tells everything that breaks the format.  Never writes (repair.h does).  Specification:
+// doc/format.md.
 //
-// Checked: both superblocks; every node that the store tree and the layers' trees reach (checksum, address, generation, owner,
-// level, key order and bounds); every record; per layer the directory structure, link counts, back references, name keys,
-// attributes, inline data and extents, counters; ownership: every block has one owner, and a layer's runs are exactly what its
-// tree uses; the layer graph, names, images and their documents, digests; kept checkpoints, as the stores that they were; the sum of
-// space; with `data` every data block.
+// Checked: both superblocks; every node that the store tree and the layers' trees reach (checksum,
+// address, generation, owner, level, key order and bounds); every record; per layer the directory
+// structure, link counts, back references, name keys, attributes, inline data and extents,
+// counters; ownership: every block has one owner, and a layer's runs are exactly what its tree
+// uses; the layer graph, names, images and their documents, digests; kept checkpoints, as the
+// stores that they were; the sum of space; with `data` every data block.
 //
-// Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and the layer in hand (layer_check.h).
-// Time: reads every node once where the cache holds the working set; of a layer it walks what differs from its parent, or all of
-// it if it is a base or something is wrong (layer_check.h).
-// A damaged node is told once, with what it hid; layers that share it are named.
+// Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and the
+// layer in hand (layer_check.h). Time: reads every node once where the cache holds the working set;
+// of a layer it walks what differs from its parent, or all of it if it is a base or something is
+// wrong (layer_check.h). A damaged node is told once, with what it hid; layers that share it are
+// named.
 #pragma once
 
 #include <array>
@@ -32,17 +35,23 @@ namespace lcfs::fsck {
 [[nodiscard]] inline Error interrupted() { return Error{Errc::kInterrupted, "interrupted"}; }
 
 struct Options {
-  bool data = true;                        // verify data checksums too
-  bool walk_all = false;                   // walks every layer's whole tree, also where what differs from its parent would do
-  bool collect = false;                    // keep what a repair needs (survey.h)
-  bool search = false;                     // if no store tree can be read, look for one all over the store (tree_search.h)
-  bool skip_checksum = false;              // fuzzing only: nodes and superblocks are read past their checksums
-  unsigned threads = 2;                    // that compare layers, and that read data
+  bool data = true;  // verify data checksums too
+  bool walk_all =
+      false;  // walks every layer's whole tree, also where what differs from its parent would do
+  bool collect = false;  // keep what a repair needs (survey.h)
+  bool search =
+      false;  // if no store tree can be read, look for one all over the store (tree_search.h)
+  bool skip_checksum = false;  // fuzzing only: nodes and superblocks are read past their checksums
+  unsigned threads = 2;        // that compare layers, and that read data
   std::uint64_t node_cache = 64ull << 20;  // bytes
-  [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
-  std::uint64_t max_findings = 10'000;     // more are counted, not kept
-  std::atomic<bool> const* stop = nullptr; // turns true: give up with kInterrupted; nothing is changed then
-  std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)> progress{};  // layers; may be empty
+  [[nodiscard]] bool stopped() const {
+    return stop != nullptr && stop->load(std::memory_order_relaxed);
+  }
+  std::uint64_t max_findings = 10'000;  // more are counted, not kept
+  std::atomic<bool> const* stop =
+      nullptr;  // turns true: give up with kInterrupted; nothing is changed then
+  std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)>
+      progress{};  // layers; may be empty
 };
 
 enum class SlotState : std::uint8_t {
@@ -62,24 +71,26 @@ struct Slot {
 struct Counters {
   std::uint64_t layers = 0, images = 0;  // live layers
   std::uint64_t inodes = 0;              // summed over layers: shared ones count in each
-  std::uint64_t total = 0, reserved = 0, store_tree = 0, layer_nodes = 0, layer_data = 0, dying = 0, history = 0, free = 0;
-  std::uint64_t nodes_read = 0;          // reads of nodes
-  std::uint64_t data_checked = 0;        // blocks whose checksum was compared
+  std::uint64_t total = 0, reserved = 0, store_tree = 0, layer_nodes = 0, layer_data = 0, dying = 0,
+                history = 0, free = 0;
+  std::uint64_t nodes_read = 0;    // reads of nodes
+  std::uint64_t data_checked = 0;  // blocks whose checksum was compared
 };
 
 struct Report {
   std::array<Slot, 2> slots{};
-  std::optional<std::uint32_t> in_force{};       // the slot that was used; none: nothing else was checked
-  std::optional<SuperblockInfo> superblock{};    // of that slot
-  std::vector<Finding> findings{};               // in the order found
+  std::optional<std::uint32_t>
+      in_force{};  // the slot that was used; none: nothing else was checked
+  std::optional<SuperblockInfo> superblock{};  // of that slot
+  std::vector<Finding> findings{};             // in the order found
   std::uint64_t errors = 0, notes = 0, left_out = 0;
   Counters counters{};
 
   [[nodiscard]] bool clean() const { return errors == 0; }
 };
 
-// Errors are for what is no answer at all: the device can't be read, it holds no store (kInvalid), or one of a version or
-// with features that this lcfs lacks (kUnsupported).
+// Errors are for what is no answer at all: the device can't be read, it holds no store (kInvalid),
+// or one of a version or with features that this lcfs lacks (kUnsupported).
 Result<Report> check(Device& device, Options const& options);
 
 }  // namespace lcfs::fsck

@@ -17,8 +17,10 @@ void DataCheck::add(ExtentInfo const& extent, std::uint64_t inode, std::uint64_t
 }
 
 void DataCheck::flush() {
-  std::sort(items_.begin(), items_.end(), [](Item const& a, Item const& b) { return a.block < b.block; });
-  // Neighbours are read together.  Items that overlap (damage, or an inherited extent met again) share a read as well.
+  std::sort(items_.begin(), items_.end(),
+            [](Item const& a, Item const& b) { return a.block < b.block; });
+  // Neighbours are read together.  Items that overlap (damage, or an inherited extent met again)
+  // share a read as well.
   std::vector<Read> reads;
   for (std::size_t i = 0; i < items_.size(); ++i) {
     auto const& item = items_[i];
@@ -35,7 +37,8 @@ void DataCheck::flush() {
   }
   std::vector<BadBlock> bad;
   run_reads(reads, bad);
-  std::sort(bad.begin(), bad.end(), [](BadBlock const& a, BadBlock const& b) { return a.block < b.block; });
+  std::sort(bad.begin(), bad.end(),
+            [](BadBlock const& a, BadBlock const& b) { return a.block < b.block; });
   for (auto const& b : bad) bad_(b);
   checked_ += sums_.size();
   items_.clear();
@@ -62,13 +65,17 @@ void DataCheck::run_reads(std::vector<Read> const& reads, std::vector<BadBlock>&
 }
 
 void DataCheck::check_read(Read const& read, AlignedBuffer& buffer, std::vector<BadBlock>& bad) {
-  auto const whole = device_.read(read.block * kBlockSize, buffer.span().first(read.count * kBlockSize));
+  auto const whole =
+      device_.read(read.block * kBlockSize, buffer.span().first(read.count * kBlockSize));
   for (auto i = read.from; i < read.to; ++i) {
     auto const& item = items_[i];
     for (std::uint32_t b = 0; b < item.count; ++b) {
       auto const block = item.block + b;
       auto const bytes = buffer.span().subspan((block - read.block) * kBlockSize, kBlockSize);
-      BadBlock result{item.inode, item.file_offset + std::uint64_t{b} * kBlockSize, block, sums_[item.sums + b].get(), 0, 0, false};
+      BadBlock result{item.inode, item.file_offset + std::uint64_t{b} * kBlockSize,
+                      block,      sums_[item.sums + b].get(),
+                      0,          0,
+                      false};
       // One bad sector must not hide what the rest of a large read holds.
       if (!whole) {
         if (auto one = device_.read(block * kBlockSize, bytes); !one) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// File data against its checksums: extents are collected, then read in the order of the device, by a few threads.
+// File data against its checksums: extents are collected, then read in the order of the device, by
+// a few threads.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct BadBlock {
   bool unread = false;
 };
 
-// Memory: 4 bytes per block in hand plus 40 per extent, at most kBatchBlocks blocks (16 GiB of data: 16 MiB).
+// Memory: 4 bytes per block in hand plus 40 per extent, at most kBatchBlocks blocks (16 GiB of
+// data: 16 MiB).
 class DataCheck {
  public:
   DataCheck(Device& device, unsigned threads, std::function<void(BadBlock const&)> bad)

@@ -24,7 +24,8 @@ std::unique_ptr<LayerDelta> DeltasAhead::compare(std::size_t index) const {
   auto const& layer = *context_.scan.order()[index];
   auto const* parent = context_.scan.layer(layer.info.parent);
   if (!context_.delta || parent == nullptr || parent->info.root == layer.info.root) return nullptr;
-  auto delta = std::make_unique<LayerDelta>(context_.source, context_.scan, context_.superblock, layer, *parent);
+  auto delta = std::make_unique<LayerDelta>(context_.source, context_.scan, context_.superblock,
+                                            layer, *parent);
   if (!delta->sound()) return nullptr;
   if (!context_.data) delta->drop_nodes();
   return delta;
@@ -33,7 +34,9 @@ std::unique_ptr<LayerDelta> DeltasAhead::compare(std::size_t index) const {
 void DeltasAhead::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return ending_ || next_ == results_.size() || next_ < taken_ + options_.threads; });
+    changed_.wait(lock, [this] {
+      return ending_ || next_ == results_.size() || next_ < taken_ + options_.threads;
+    });
     if (ending_ || next_ == results_.size()) return;
     auto const index = next_++;
     lock.unlock();

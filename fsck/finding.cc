@@ -42,8 +42,10 @@ std::string Finding::line() const {
     if (!out.empty()) out += ": ";
     out += part;
   };
-  if (!layer_name.empty()) add(fmt::format("layer {}", layer_name));
-  else if (layer != 0) add(fmt::format("layer {}", layer));
+  if (!layer_name.empty())
+    add(fmt::format("layer {}", layer_name));
+  else if (layer != 0)
+    add(fmt::format("layer {}", layer));
   add(path);
   if (inode != 0) add(fmt::format("inode {}", inode));
   if (offset != kNoOffset) add(fmt::format("at byte {:#x}", offset));
@@ -52,7 +54,8 @@ std::string Finding::line() const {
 }
 
 bool Findings::add(Finding finding) {
-  if (finding.offset != kNoOffset && !seen_.emplace(finding.code, finding.offset).second) return false;
+  if (finding.offset != kNoOffset && !seen_.emplace(finding.code, finding.offset).second)
+    return false;
   ++(finding.severity == Severity::kError ? errors_ : notes_);
   if (list_.size() >= limit_) {
     ++left_out_;

@@ -50,20 +50,20 @@ enum class Code : std::uint8_t {
 struct Finding {
   Code code = Code::kNode;
   Severity severity = Severity::kError;
-  std::uint64_t layer = 0;           // id, 0: none
+  std::uint64_t layer = 0;  // id, 0: none
   std::string layer_name{};
   std::string path{};                // inside the layer, from "/"; empty: not known
   std::uint64_t inode = 0;           // 0: none
   std::uint64_t offset = kNoOffset;  // byte on the device
   std::string text{};                // what, without the parts above
 
-  // "layer NAME: PATH: inode N: at byte 0xOFFSET: TEXT", parts that are missing left out.  Names come from the
-  // store: printers escape control characters.
+  // "layer NAME: PATH: inode N: at byte 0xOFFSET: TEXT", parts that are missing left out.  Names
+  // come from the store: printers escape control characters.
   [[nodiscard]] std::string line() const;
 };
 
-// Collects findings, each once: trees share nodes, so the same damage is met in every layer that inherits it.
-// Not thread safe.
+// Collects findings, each once: trees share nodes, so the same damage is met in every layer that
+// inherits it. Not thread safe.
 class Findings {
  public:
   explicit Findings(std::uint64_t limit) : limit_(limit) {}
@@ -71,11 +71,15 @@ class Findings {
   // True if it was not known before.  The same code at the same byte is the same finding.
   bool add(Finding finding);
   // Whether the same finding was added before; asked before a costly text or path is made.
-  [[nodiscard]] bool known(Code code, std::uint64_t offset) const { return seen_.contains({code, offset}); }
+  [[nodiscard]] bool known(Code code, std::uint64_t offset) const {
+    return seen_.contains({code, offset});
+  }
 
   [[nodiscard]] std::uint64_t errors() const { return errors_; }
   [[nodiscard]] std::uint64_t notes() const { return notes_; }
-  [[nodiscard]] std::uint64_t left_out() const { return left_out_; }  // counted, but beyond the limit
+  [[nodiscard]] std::uint64_t left_out() const {
+    return left_out_;
+  }  // counted, but beyond the limit
   [[nodiscard]] std::vector<Finding> const& list() const { return list_; }
   [[nodiscard]] std::vector<Finding> take() { return std::move(list_); }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t kMostNames = 64;  // of one file that are remembered
 
 std::string_view plain(std::string_view path) {
-  while (path.starts_with('/') || path.starts_with("./")) path.remove_prefix(path.starts_with('/') ? 1 : 2);
+  while (path.starts_with('/') || path.starts_with("./"))
+    path.remove_prefix(path.starts_with('/') ? 1 : 2);
   return path;
 }
 
@@ -29,7 +30,8 @@ Result<std::unique_ptr<Healer>> Healer::look(Device& device, Options const& opti
     auto const* layer = survey.scan->layer(id);
     for (auto const& b : facts.bad) {
       healer->blocks_[b.block] = false;
-      for (auto const& path : paths_of(*survey.source, layer->info.root, layer->info.root_inode, b.inode, kMostNames))
+      for (auto const& path :
+           paths_of(*survey.source, layer->info.root, layer->info.root_inode, b.inode, kMostNames))
         healer->want(path, b.file_offset, b.block, b.expected);
     }
   }
@@ -37,7 +39,8 @@ Result<std::unique_ptr<Healer>> Healer::look(Device& device, Options const& opti
   return healer;
 }
 
-void Healer::want(std::string_view path, std::uint64_t file_offset, std::uint64_t block, std::uint32_t sum) {
+void Healer::want(std::string_view path, std::uint64_t file_offset, std::uint64_t block,
+                  std::uint32_t sum) {
   blocks_.emplace(block, false);
   files_[std::string(plain(path))].emplace(file_offset, Wanted{block, sum});
 }
@@ -56,7 +59,8 @@ Status Healer::end_block() {
   for (auto it = first; it != last; ++it) {
     auto& done = blocks_.at(it->second.block);
     if (done || crc32c(buffer_.span()) != it->second.sum) continue;
-    LCFS_TRY(device_.write(it->second.block * kBlockSize, std::span<std::byte const>(buffer_.span())));
+    LCFS_TRY(
+        device_.write(it->second.block * kBlockSize, std::span<std::byte const>(buffer_.span())));
     done = true;
     ++healed_;
   }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // File data that fails its checksum, found again in what the layer was made from.
 //
-// Used by fsck (look() finds what is damaged) and beneath a running store (verify/heal.h, which knows already).
-// Whoever has the archive offers its files, in any order; of those that lost blocks, at the same offsets, blocks whose checksum is the
-// recorded one are written back where they were.  That is the one write in place there is (I1, I2): such a block holds by its checksum
+// Used by fsck (look() finds what is damaged) and beneath a running store (verify/heal.h, which
+// knows already). Whoever has the archive offers its files, in any order; of those that lost
+// blocks, at the same offsets, blocks whose checksum is the recorded one are written back where
+// they were.  That is the one write in place there is (I1, I2): such a block holds by its checksum
 // what every tree that reaches it says it holds, and what it overwrites is not that.
 // Memory: about 100 bytes per damaged block and name.
 #pragma once
@@ -28,16 +29,19 @@ class Healer {
   // Checks the store (options.data is meant) and wants what is damaged.  Errors as check().
   static Result<std::unique_ptr<Healer>> look(Device& device, Options const& options);
 
-  // `block`, at that offset of that file, is to hold 4096 bytes with that checksum.  A block may be wanted several times, for each
-  // name that its file has.
-  void want(std::string_view path, std::uint64_t file_offset, std::uint64_t block, std::uint32_t sum);
+  // `block`, at that offset of that file, is to hold 4096 bytes with that checksum.  A block may be
+  // wanted several times, for each name that its file has.
+  void want(std::string_view path, std::uint64_t file_offset, std::uint64_t block,
+            std::uint32_t sum);
 
-  [[nodiscard]] Report const& report() const { return report_; }  // of look(): before anything was healed
+  [[nodiscard]] Report const& report() const {
+    return report_;
+  }  // of look(): before anything was healed
   [[nodiscard]] std::uint64_t damaged() const { return blocks_.size(); }
   [[nodiscard]] std::uint64_t healed() const { return healed_; }
 
-  // One file after the other, its bytes in order.  Paths from "/", "./" or neither.  False: nothing of it is wanted, its bytes
-  // may be left out.
+  // One file after the other, its bytes in order.  Paths from "/", "./" or neither.  False: nothing
+  // of it is wanted, its bytes may be left out.
   bool begin_file(std::string_view path);
   Status data(std::span<std::byte const> bytes);
   Status hole(std::uint64_t length);

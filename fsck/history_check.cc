@@ -46,12 +46,16 @@ std::uint64_t count_without(std::vector<Span> const& spans, std::vector<Span> co
   return count;
 }
 
-using Tree = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;  // layer, root: block and generation
-Tree tree_of(LayerInfo const& info) { return {info.id, info.root.block.get(), info.root.generation.get()}; }
+using Tree =
+    std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;  // layer, root: block and generation
+Tree tree_of(LayerInfo const& info) {
+  return {info.id, info.root.block.get(), info.root.generation.get()};
+}
 
 }  // namespace
 
-std::uint64_t check_history(LayerContext const& now, Options const& options, std::unordered_map<std::uint64_t, LayerFacts> const& layers,
+std::uint64_t check_history(LayerContext const& now, Options const& options,
+                            std::unordered_map<std::uint64_t, LayerFacts> const& layers,
                             std::vector<KeptFacts>& sound) {
   auto const current = spans_of(now.scan);
   struct Known {
@@ -82,7 +86,8 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
     scan.collect();
     scan.check();
     (void)check_owners(scan, then, findings);
-    LayerContext const context{now.device, now.source, scan, then, findings, now.data, now.threads, now.delta};
+    LayerContext const context{now.device, now.source, scan,        then,
+                               findings,   now.data,   now.threads, now.delta};
     bool is_sound = true;
     KeptFacts facts{entry.info, {}};
     std::vector<std::string> damaged;  // layers whose damage was told before
@@ -99,7 +104,8 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
       facts.last_inode = std::max(facts.last_inode, it->second.last_inode);
     }
     facts.last_id = scan.last_id();
-    auto const prefix = fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
+    auto const prefix =
+        fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
     for (auto& f : findings.take()) {
       if (f.severity != Severity::kError) continue;
       is_sound = false;
@@ -110,7 +116,8 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
     if (!damaged.empty()) {
       Finding f;
       f.code = Code::kHistory;
-      f.text = fmt::format("{}it has the damage of {} {}", prefix, damaged.size() == 1 ? "layer" : "layers", fmt::join(damaged, ", "));
+      f.text = fmt::format("{}it has the damage of {} {}", prefix,
+                           damaged.size() == 1 ? "layer" : "layers", fmt::join(damaged, ", "));
       now.findings.add(std::move(f));
     }
     // Then: nothing of it belongs to another now.
@@ -124,9 +131,11 @@ std::uint64_t check_history(LayerContext const& now, Options const& options, std
         Finding f;
         f.code = Code::kHistory;
         f.offset = std::max(s.start, current[o].start) * kBlockSize;
-        f.text = fmt::format("{}block {} of {} belongs to {} now", prefix, std::max(s.start, current[o].start),
-                             s.owner == 0 ? std::string("its store tree") : fmt::format("layer {}", s.owner),
-                             current[o].owner == 0 ? std::string("the store tree") : fmt::format("layer {}", current[o].owner));
+        f.text = fmt::format(
+            "{}block {} of {} belongs to {} now", prefix, std::max(s.start, current[o].start),
+            s.owner == 0 ? std::string("its store tree") : fmt::format("layer {}", s.owner),
+            current[o].owner == 0 ? std::string("the store tree")
+                                  : fmt::format("layer {}", current[o].owner));
         now.findings.add(std::move(f));
         break;
       }

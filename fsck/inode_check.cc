@@ -89,15 +89,18 @@ void InodeCheck::take_parent(Record const& r) {
   auto const parent = parse_parent(r.key, r.value);
   if (!parent) return bad(r, parent.error());
   if ((r.key.offset & kHashBits) != parent_key(seed_, parent->directory, parent->name))
-    say(Code::kHash, r.at, fmt::format("back reference \"{}\" at the key of another one", parent->name));
+    say(Code::kHash, r.at,
+        fmt::format("back reference \"{}\" at the key of another one", parent->name));
   if (!unique(r, r.key.offset & kHashBits, fmt::format("{}/{}", parent->directory, parent->name)))
-    return say(Code::kHash, r.at, fmt::format("back reference \"{}\" is there twice", parent->name));
+    return say(Code::kHash, r.at,
+               fmt::format("back reference \"{}\" is there twice", parent->name));
   links_.add_parent(r.key.inode, parent->directory, parent->name, r.key.offset);
 }
 
 void InodeCheck::take_entry(Record const& r) {
   ++now_.entries;
-  if (!is(S_IFDIR)) say(Code::kInode, r.at, fmt::format("directory entry in mode {:#o}", now_.info.mode));
+  if (!is(S_IFDIR))
+    say(Code::kInode, r.at, fmt::format("directory entry in mode {:#o}", now_.info.mode));
   auto const entry = parse_dirent(r.key, r.value);
   if (!entry) return bad(r, entry.error());
   if (entry->type == S_IFDIR >> 12) ++now_.subdirectories;
@@ -112,7 +115,9 @@ void InodeCheck::take_xattr(Record const& r) {
   if ((r.key.offset & (kXattrProbeStep - 1)) != 0) {
     auto const due = std::min(now_.xattr_left, kXattrChunk);
     if (due == 0 || r.key.offset != now_.xattr_next || r.value.size() != due) {
-      if (!now_.gap) say(Code::kXattr, r.at, fmt::format("piece of an attribute, {} bytes, where {} are due", r.value.size(), due));
+      if (!now_.gap)
+        say(Code::kXattr, r.at,
+            fmt::format("piece of an attribute, {} bytes, where {} are due", r.value.size(), due));
       now_.xattr_left = 0;
       return;
     }
@@ -134,28 +139,34 @@ void InodeCheck::take_xattr(Record const& r) {
 
 void InodeCheck::end_xattr() {
   if (now_.xattr_left != 0 && !now_.gap)
-    say(Code::kXattr, now_.xattr_at, fmt::format("attribute whose last {} bytes are missing", now_.xattr_left));
+    say(Code::kXattr, now_.xattr_at,
+        fmt::format("attribute whose last {} bytes are missing", now_.xattr_left));
   now_.xattr_left = 0;
 }
 
 void InodeCheck::take_inline(Record const& r) {
-  if (r.key.offset != 0) return say(Code::kRecord, r.at, fmt::format("inline data at key offset {:#x}", r.key.offset));
+  if (r.key.offset != 0)
+    return say(Code::kRecord, r.at, fmt::format("inline data at key offset {:#x}", r.key.offset));
   now_.has_inline = true;
   now_.inline_at = r.at;
   if (!now_.has_record || now_.broken) return;
   auto const size = now_.info.size;
   if (is(S_IFLNK)) {
     if (r.value.size() != size)
-      say(Code::kContent, r.at, fmt::format("symlink target of {} bytes, but size {}", r.value.size(), size));
+      say(Code::kContent, r.at,
+          fmt::format("symlink target of {} bytes, but size {}", r.value.size(), size));
     if (std::find(r.value.begin(), r.value.end(), std::byte{0}) != r.value.end())
       say(Code::kContent, r.at, "symlink target holds a zero byte");
     return;
   }
-  if (!is(S_IFREG)) return say(Code::kInode, r.at, fmt::format("inline data in mode {:#o}", now_.info.mode));
+  if (!is(S_IFREG))
+    return say(Code::kInode, r.at, fmt::format("inline data in mode {:#o}", now_.info.mode));
   if (size > kInlineMax)
-    return say(Code::kContent, r.at, fmt::format("inline data in a file of {} bytes, more than {}", size, kInlineMax));
+    return say(Code::kContent, r.at,
+               fmt::format("inline data in a file of {} bytes, more than {}", size, kInlineMax));
   if (r.value.empty() || r.value.size() > size)
-    return say(Code::kContent, r.at, fmt::format("inline data of {} bytes in a file of {}", r.value.size(), size));
+    return say(Code::kContent, r.at,
+               fmt::format("inline data of {} bytes in a file of {}", r.value.size(), size));
   if (all_zero(r.value)) say(Code::kContent, r.at, "inline data that is all zero", Severity::kNote);
 }
 
@@ -166,11 +177,14 @@ void InodeCheck::take_extent(Record const& r) {
     now_.gap = true;  // its blocks are not known, so the sum can't be judged
     return bad(r, extent.error());
   }
-  if (now_.has_inline && now_.extent_blocks == 0) say(Code::kContent, r.at, "file with inline data and extents");
+  if (now_.has_inline && now_.extent_blocks == 0)
+    say(Code::kContent, r.at, "file with inline data and extents");
   if (r.key.offset < now_.extent_end)
     say(Code::kContent, r.at,
-        fmt::format("extent at {:#x} overlaps the one before it, which reaches to {:#x}", r.key.offset, now_.extent_end));
-  now_.extent_end = std::max(now_.extent_end, r.key.offset + std::uint64_t{extent->count} * kBlockSize);
+        fmt::format("extent at {:#x} overlaps the one before it, which reaches to {:#x}",
+                    r.key.offset, now_.extent_end));
+  now_.extent_end =
+      std::max(now_.extent_end, r.key.offset + std::uint64_t{extent->count} * kBlockSize);
   now_.extent_blocks += extent->count;
   hooks_.on_extent(r, *extent);
 }
@@ -179,19 +193,22 @@ void InodeCheck::close() {
   if (now_.inode == 0) return;
   end_xattr();
   if (now_.gap || now_.broken) return;
-  if (!now_.has_record) return say(Code::kInode, now_.at, "records of an inode that has no inode record");
+  if (!now_.has_record)
+    return say(Code::kInode, now_.at, "records of an inode that has no inode record");
   auto const& info = now_.info;
   if (info.blocks != now_.extent_blocks)
     say(Code::kCounter, now_.at + offsetof(InodeRecord, blocks),
         fmt::format("blocks {}, but its extents have {}", info.blocks, now_.extent_blocks));
-  if (S_ISLNK(info.mode) && !now_.has_inline) say(Code::kContent, now_.at, "symlink without a target");
+  if (S_ISLNK(info.mode) && !now_.has_inline)
+    say(Code::kContent, now_.at, "symlink without a target");
   if (!S_ISDIR(info.mode)) return;
   if (info.size != now_.entries)
     say(Code::kCounter, now_.at + offsetof(InodeRecord, size),
         fmt::format("directory of size {}, but it has {} entries", info.size, now_.entries));
   if (info.nlink != 0 && info.nlink != 2 + now_.subdirectories)
     say(Code::kLink, now_.at + offsetof(InodeRecord, nlink),
-        fmt::format("directory with nlink {}, but it has {} subdirectories", info.nlink, now_.subdirectories));
+        fmt::format("directory with nlink {}, but it has {} subdirectories", info.nlink,
+                    now_.subdirectories));
 }
 
 void InodeCheck::finish() {

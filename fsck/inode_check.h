@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The records of one inode after the other, as a walk brings them: do they parse, do they stand where lookups search
-// them, and does the inode record agree with the rest?  What ties inodes together goes to Links.
+// The records of one inode after the other, as a walk brings them: do they parse, do they stand
+// where lookups search them, and does the inode record agree with the rest?  What ties inodes
+// together goes to Links.
 #pragma once
 
 #include <array>
@@ -17,17 +18,20 @@
 namespace lcfs::fsck {
 
 struct InodeHooks {
-  std::function<void(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text)> say{};
+  std::function<void(Code code, Severity severity, std::uint64_t inode, std::uint64_t at,
+                     std::string text)>
+      say{};
   std::function<void(Record const& record, ExtentInfo const& extent)> on_extent{};
 };
 
 class InodeCheck {
  public:
-  InodeCheck(std::array<std::uint8_t, 16> const& seed, std::uint64_t total_blocks, Links& links, InodeHooks hooks)
+  InodeCheck(std::array<std::uint8_t, 16> const& seed, std::uint64_t total_blocks, Links& links,
+             InodeHooks hooks)
       : seed_(seed), total_blocks_(total_blocks), links_(links), hooks_(std::move(hooks)) {}
 
   void take(Record const& record);
-  void finish();                 // no more records
+  void finish();  // no more records
   // The entries of the directory in hand are not taken one by one: so many it has.
   void skip_entries(std::uint64_t entries, std::uint64_t subdirectories) {
     now_.entries += entries;
@@ -47,10 +51,10 @@ class InodeCheck {
   };
   struct State {
     std::uint64_t inode = 0;
-    std::uint64_t at = 0;       // of the inode record, or of the first record
+    std::uint64_t at = 0;  // of the inode record, or of the first record
     bool has_record = false;
-    bool broken = false;        // its inode record did not parse
-    bool gap = false;           // some of its records may be missing
+    bool broken = false;  // its inode record did not parse
+    bool gap = false;     // some of its records may be missing
     InodeInfo info{};
     std::uint64_t entries = 0, subdirectories = 0;
     std::uint64_t extent_blocks = 0, extent_end = 0;

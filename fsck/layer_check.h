@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer: its tree as users see it, and its space.
 //
-// The logical checks (link counts, reachability, counters) hold per layer, so a whole walk visits a layer's whole tree, shared nodes
-// included.  A layer whose parent was found sound is looked at for what it changed first (layer_delta.h): if that is sound, so is
-// the layer, and it gets no walk of its own.  So the cost is that of the differences, in a store without damage.
-// Memory: about 120 bytes per inode and 32 per extent of the one layer in hand.
+// The logical checks (link counts, reachability, counters) hold per layer, so a whole walk visits a
+// layer's whole tree, shared nodes included.  A layer whose parent was found sound is looked at for
+// what it changed first (layer_delta.h): if that is sound, so is the layer, and it gets no walk of
+// its own.  So the cost is that of the differences, in a store without damage. Memory: about 120
+// bytes per inode and 32 per extent of the one layer in hand.
 #pragma once
 
 #include <atomic>
@@ -30,9 +31,10 @@ struct LayerResult {
   std::uint64_t node_blocks = 0;  // of its own
   std::uint64_t data_blocks = 0;  // of its own
   std::uint64_t last_inode = 0;
-  bool sound = false;             // nothing at all was said of it
-  bool tree_sound = true;         // nothing is wrong with its tree itself: what may be wrong is counters, runs, or file data
-  bool derived_sound = true;      // nor with counters and runs
+  bool sound = false;      // nothing at all was said of it
+  bool tree_sound = true;  // nothing is wrong with its tree itself: what may be wrong is counters,
+                           // runs, or file data
+  bool derived_sound = true;  // nor with counters and runs
 };
 
 struct LayerContext {
@@ -51,12 +53,14 @@ struct LayerContext {
 class LayerCheck {
  public:
   LayerCheck(LayerContext const& context, LayerEntry const& layer);
-  // parent: the result of the layer's parent, if there is one that it really stands on; same: it has the same root.
-  // delta: what it changed of that parent, if that is surely sound.
-  LayerResult run(LayerResult const* parent, bool same, std::unique_ptr<LayerDelta> delta = nullptr);
+  // parent: the result of the layer's parent, if there is one that it really stands on; same: it
+  // has the same root. delta: what it changed of that parent, if that is surely sound.
+  LayerResult run(LayerResult const* parent, bool same,
+                  std::unique_ptr<LayerDelta> delta = nullptr);
 
   [[nodiscard]] std::uint64_t data_blocks_checked() const { return data_.blocks_checked(); }
-  // What its tree reaches; of a layer that was only compared with its parent, what it owns.  Of one with its parent's root: nothing.
+  // What its tree reaches; of a layer that was only compared with its parent, what it owns.  Of one
+  // with its parent's root: nothing.
   [[nodiscard]] std::vector<Use> const& uses() const { return uses_; }
   [[nodiscard]] std::vector<BadBlock> const& bad_data() const { return bad_; }
 
@@ -74,7 +78,8 @@ class LayerCheck {
   void check_counters();
   void bad_block(BadBlock const& b);
   void say(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text);
-  void say_aside(Code code, Severity severity, std::uint64_t inode, std::uint64_t at, std::string text);  // the tree is sound
+  void say_aside(Code code, Severity severity, std::uint64_t inode, std::uint64_t at,
+                 std::string text);  // the tree is sound
   [[nodiscard]] std::string path(std::uint64_t inode);
 
   LayerContext const& c_;

@@ -20,7 +20,8 @@ Key next_key(Key k) {
 }
 
 bool same(Record const& a, Record const& b) {
-  return a.value.size() == b.value.size() && (a.value.empty() || std::memcmp(a.value.data(), b.value.data(), a.value.size()) == 0);
+  return a.value.size() == b.value.size() &&
+         (a.value.empty() || std::memcmp(a.value.data(), b.value.data(), a.value.size()) == 0);
 }
 
 }  // namespace
@@ -35,7 +36,8 @@ bool LayerDelta::sound() {
   orphans_ = find_first(source_, layer_.root, {0, kOrphan, 0}, {0, kOrphan + 1, 0}).has_value();
   std::sort(touched_.begin(), touched_.end());
   touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
-  std::sort(named_.begin(), named_.end(), [](Named const& a, Named const& b) { return a.inode < b.inode; });
+  std::sort(named_.begin(), named_.end(),
+            [](Named const& a, Named const& b) { return a.inode < b.inode; });
   std::size_t n = 0;
   for (std::uint64_t const inode : touched_) {
     auto const now = inode_in(now_, inode), before = inode_in(before_, inode);
@@ -47,7 +49,8 @@ bool LayerDelta::sound() {
   for (std::uint64_t const directory : moved_) {
     if (!check_reach(directory)) return false;
   }
-  if (layer_.skeleton_blocks != 0) use_skeleton(source_, sb_.store_root, sb_.total_blocks, layer_.id, own_, nullptr);
+  if (layer_.skeleton_blocks != 0)
+    use_skeleton(source_, sb_.store_root, sb_.total_blocks, layer_.id, own_, nullptr);
   bool twice = false;
   find_overlaps(own_, [&](Use const&, Use const&) { twice = true; });
   return !twice && compare_runs(layer_.id, own_, scan_.runs_of(*scan_.layer(layer_.id))).empty();
@@ -89,7 +92,9 @@ bool LayerDelta::compare_nodes() {
         continue;
       }
       if (!shared.insert(p.ptr.block.get()).second) return false;  // reached twice
-      bool const narrower = it->second->low < p.low || (p.high != kMaxKey && (it->second->high == kMaxKey || p.high < it->second->high));
+      bool const narrower =
+          it->second->low < p.low ||
+          (p.high != kMaxKey && (it->second->high == kMaxKey || p.high < it->second->high));
       if (narrower && !within(p, level, p.low, p.high)) return false;
     }
     for (auto const& p : theirs.level) {
@@ -98,14 +103,16 @@ bool LayerDelta::compare_nodes() {
     if (!open_all(ours, fresh, level, true) || !open_all(theirs, gone, level, false)) return false;
     if (level == 0) break;
   }
-  used_blocks_ = static_cast<std::int64_t>(ours.nodes * kNodeBlocks) - static_cast<std::int64_t>(theirs.nodes * kNodeBlocks);
+  used_blocks_ = static_cast<std::int64_t>(ours.nodes * kNodeBlocks) -
+                 static_cast<std::int64_t>(theirs.nodes * kNodeBlocks);
   compare_records(ours, theirs);
   held_ = std::move(ours.leaves);
   held_.insert(held_.end(), theirs.leaves.begin(), theirs.leaves.end());
   return true;
 }
 
-bool LayerDelta::open_all(Side& side, std::span<Pointer const> pointers, unsigned level, bool ours) {
+bool LayerDelta::open_all(Side& side, std::span<Pointer const> pointers, unsigned level,
+                          bool ours) {
   std::vector<NodePtr> ptrs;
   ptrs.reserve(pointers.size());
   for (auto const& p : pointers) ptrs.push_back(p.ptr);
@@ -117,7 +124,8 @@ bool LayerDelta::open_all(Side& side, std::span<Pointer const> pointers, unsigne
   return true;
 }
 
-// A node that the other tree does not have at this place: what hangs below it, or its records, are to be compared.
+// A node that the other tree does not have at this place: what hangs below it, or its records, are
+// to be compared.
 bool LayerDelta::open(Side& side, Pointer const& p, unsigned level, bool ours) {
   auto const node = source_.get(p.ptr, level);
   if (!node) return false;
@@ -136,7 +144,8 @@ bool LayerDelta::open(Side& side, Pointer const& p, unsigned level, bool ours) {
     return true;
   }
   for (std::uint32_t i = 0; i < reader.count(); ++i) {
-    side.next.push_back({reader.entry(i).child, i == 0 ? p.low : reader.key(i), i + 1 < reader.count() ? reader.key(i + 1) : p.high});
+    side.next.push_back({reader.entry(i).child, i == 0 ? p.low : reader.key(i),
+                         i + 1 < reader.count() ? reader.key(i + 1) : p.high});
   }
   return true;
 }
@@ -262,19 +271,26 @@ bool LayerDelta::take_extent(Change const& c, ExtentInfo const& extent) {
     new_data_.push_back(r);
     return true;
   }
-  // Inherited: a part of what the parent has at the same place, so its owner, its runs and its data are known to be good.
+  // Inherited: a part of what the parent has at the same place, so its owner, its runs and its data
+  // are known to be good.
   auto const found = find_last(source_, parent_.root, r.key);
-  if (!found || found->record.key.inode != r.key.inode || found->record.key.kind != kExtent) return false;
+  if (!found || found->record.key.inode != r.key.inode || found->record.key.kind != kExtent)
+    return false;
   auto const theirs = parse_extent(found->record.key, found->record.value, sb_.total_blocks);
   if (!theirs || theirs->owner != extent.owner) return false;
   auto const skip = (r.key.offset - found->record.key.offset) / kBlockSize;
-  if (skip >= theirs->count || extent.count > theirs->count - skip || theirs->block + skip != extent.block) return false;
+  if (skip >= theirs->count || extent.count > theirs->count - skip ||
+      theirs->block + skip != extent.block)
+    return false;
   auto const sums = theirs->checksums.subspan(skip, extent.count);
   return std::memcmp(sums.data(), extent.checksums.data(), sums.size_bytes()) == 0;
 }
 
-void LayerDelta::add_link(std::uint64_t child, std::uint64_t directory, std::string_view name, int sign) {
-  links_.push_back({child, directory, siphash24(sb_.hash_seed, std::as_bytes(std::span{name.data(), name.size()})), sign});
+void LayerDelta::add_link(std::uint64_t child, std::uint64_t directory, std::string_view name,
+                          int sign) {
+  links_.push_back({child, directory,
+                    siphash24(sb_.hash_seed, std::as_bytes(std::span{name.data(), name.size()})),
+                    sign});
 }
 
 bool LayerDelta::links_cancel_out() {
@@ -283,7 +299,8 @@ bool LayerDelta::links_cancel_out() {
   });
   for (std::size_t i = 0; i < links_.size();) {
     int balance = 0;
-    for (auto const& first = links_[i]; i < links_.size() && links_[i].same(first); ++i) balance += links_[i].sign;
+    for (auto const& first = links_[i]; i < links_.size() && links_[i].same(first); ++i)
+      balance += links_[i].sign;
     if (balance != 0) return false;
   }
   return true;
@@ -317,7 +334,8 @@ void LayerDelta::range(Key from, Key const& end, Take const& take) {
     // Most ranges lie inside the leaf of the last answer.
     NodeReader leaf(now_.leaf == nullptr ? nullptr : now_.leaf->data());
     std::uint32_t i = 0;
-    if (now_.leaf != nullptr && leaf.count() != 0 && !(from < leaf.key(0)) && !(leaf.key(leaf.count() - 1) < from)) {
+    if (now_.leaf != nullptr && leaf.count() != 0 && !(from < leaf.key(0)) &&
+        !(leaf.key(leaf.count() - 1) < from)) {
       i = leaf.lower_bound(from);
     } else {
       auto const found = find_first(source_, layer_.root, from, end);
@@ -338,9 +356,10 @@ bool LayerDelta::check_entry_group(Record const& r, std::string_view name) {
   std::uint64_t const base = r.key.offset & kHashBits;
   if (base != name_key(sb_.hash_seed, name)) return false;
   int found = 0;
-  range({r.key.inode, kDirent, base}, {r.key.inode, kDirent, base + kProbes}, [&](Record const& other) {
-    if (auto const d = parse_dirent(other.key, other.value); !d || d->name == name) ++found;
-  });
+  range({r.key.inode, kDirent, base}, {r.key.inode, kDirent, base + kProbes},
+        [&](Record const& other) {
+          if (auto const d = parse_dirent(other.key, other.value); !d || d->name == name) ++found;
+        });
   return found == 1;
 }
 
@@ -349,9 +368,10 @@ bool LayerDelta::check_inode(std::uint64_t inode, MaybeInode const& now, MaybeIn
   if (now && before && (now->mode & S_IFMT) != (before->mode & S_IFMT)) return false;
   bool good = true;
   Links links(sb_.hash_seed);  // what ties inodes together is checked here as a difference
-  InodeCheck check(sb_.hash_seed, sb_.total_blocks, links,
-                   {[&](Code, Severity, std::uint64_t, std::uint64_t, std::string const&) { good = false; },
-                    [](Record const&, ExtentInfo const&) {}});
+  InodeCheck check(
+      sb_.hash_seed, sb_.total_blocks, links,
+      {[&](Code, Severity, std::uint64_t, std::uint64_t, std::string const&) { good = false; },
+       [](Record const&, ExtentInfo const&) {}});
   // The entries of a directory that the parent has too are only counted: it may be large.
   bool const known_directory = now && before && S_ISDIR(now->mode) && before->nlink != 0;
   if (!known_directory) {
@@ -360,8 +380,9 @@ bool LayerDelta::check_inode(std::uint64_t inode, MaybeInode const& now, MaybeIn
     range({inode, 0, 0}, {inode, kDirent, 0}, [&](Record const& r) { check.take(r); });
     auto const it = counts_.find(inode);
     Counts const change = it == counts_.end() ? Counts{} : it->second;
-    check.skip_entries(before->size + static_cast<std::uint64_t>(change.entries),
-                       std::uint64_t{before->nlink} - 2 + static_cast<std::uint64_t>(change.subdirs));
+    check.skip_entries(
+        before->size + static_cast<std::uint64_t>(change.entries),
+        std::uint64_t{before->nlink} - 2 + static_cast<std::uint64_t>(change.subdirs));
     range({inode, kDirent + 1, 0}, {inode + 1, 0, 0}, [&](Record const& r) { check.take(r); });
   }
   check.finish();
@@ -376,7 +397,9 @@ bool LayerDelta::check_links(std::uint64_t inode, MaybeInode const& now, MaybeIn
   };
   auto const it = counts_.find(inode);
   if (due(now) != due(before) + (it == counts_.end() ? 0 : it->second.named)) return false;
-  bool const orphan = orphans_ && find_first(source_, layer_.root, {0, kOrphan, inode}, {0, kOrphan, inode + 1}).has_value();
+  bool const orphan =
+      orphans_ &&
+      find_first(source_, layer_.root, {0, kOrphan, inode}, {0, kOrphan, inode + 1}).has_value();
   if (inode == layer_.root_inode) return now && S_ISDIR(now->mode) && now->nlink != 0 && !orphan;
   if (orphan != (now && now->nlink == 0)) return false;
   return !orphan || !S_ISDIR(now->mode) || now->size == 0;

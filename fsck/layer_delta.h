@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a layer changed of its parent's tree: is the layer sound, given that the parent is?
 //
-// Only nodes that are not the parent's are looked at: equal pointers mean equal subtrees, which the parent's check has covered.
-// From them come the records that were added and removed, and each rule that a whole walk checks is checked as a difference:
-//   bounds    a shared subtree keeps to the bounds it has here (else its outermost keys are looked at)
-//   inodes    those with a changed record are checked whole, directories but for their entries, which are counted up and down
-//   links     added and removed entries and back references cancel out; link counts change as entries do
-//   reach     every directory that got another parent leads to the root
-//   space     own blocks are all among what was added; inherited ones are where the parent has them
-// It only ever says yes.  Whatever it is not sure of (damage, shapes it does not know, and all it finds wrong) gets a whole walk,
-// which tells what is wrong, in the words it has.
-// Cost: the changed nodes, the records of changed inodes, the depth of moved directories.
+// Only nodes that are not the parent's are looked at: equal pointers mean equal subtrees, which the
+// parent's check has covered. From them come the records that were added and removed, and each rule
+// that a whole walk checks is checked as a difference:
+//   bounds    a shared subtree keeps to the bounds it has here (else its outermost keys are looked
+//   at) inodes    those with a changed record are checked whole, directories but for their entries,
+//   which are counted up and down links     added and removed entries and back references cancel
+//   out; link counts change as entries do reach     every directory that got another parent leads
+//   to the root space     own blocks are all among what was added; inherited ones are where the
+//   parent has them
+// It only ever says yes.  Whatever it is not sure of (damage, shapes it does not know, and all it
+// finds wrong) gets a whole walk, which tells what is wrong, in the words it has. Cost: the changed
+// nodes, the records of changed inodes, the depth of moved directories.
 #pragma once
 
 #include <cstdint>
@@ -31,17 +33,17 @@ namespace lcfs::fsck {
 
 class LayerDelta {
  public:
-  LayerDelta(NodeSource& source, StoreScan const& scan, SuperblockInfo const& superblock, LayerEntry const& layer,
-             LayerEntry const& parent)
+  LayerDelta(NodeSource& source, StoreScan const& scan, SuperblockInfo const& superblock,
+             LayerEntry const& layer, LayerEntry const& parent)
       : source_(source), scan_(scan), sb_(superblock), layer_(layer.info), parent_(parent.info) {}
 
   // The parent was found sound.  False: not surely sound, the rest means nothing.
   bool sound();
 
-  [[nodiscard]] std::int64_t inodes() const { return inodes_; }            // more than the parent has
+  [[nodiscard]] std::int64_t inodes() const { return inodes_; }  // more than the parent has
   [[nodiscard]] std::int64_t used_blocks() const { return used_blocks_; }  // likewise
   [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }   // of those added
-  [[nodiscard]] std::vector<Use>& own() { return own_; }                   // all that the layer owns
+  [[nodiscard]] std::vector<Use>& own() { return own_; }  // all that the layer owns
   // Forgets the nodes it looked at, and new_data() with them.
   void drop_nodes();
   // Extents whose data no ancestor's check has read.  They live as long as this.
@@ -96,20 +98,23 @@ class LayerDelta {
   std::vector<NodeSource::Node> held_;  // leaves whose records are in changes_
   std::vector<Change> changes_;
   Place now_{layer_.root}, before_{parent_.root};
-  bool orphans_ = false;                // it has any
-  std::vector<std::uint64_t> touched_;  // inodes to look at; some more than once until they are sorted
-  std::vector<std::uint64_t> moved_;    // directories with another parent
+  bool orphans_ = false;  // it has any
+  std::vector<std::uint64_t>
+      touched_;  // inodes to look at; some more than once until they are sorted
+  std::vector<std::uint64_t> moved_;  // directories with another parent
   std::unordered_set<std::uint64_t> reached_;
   struct Link {
     std::uint64_t child = 0, directory = 0;
     std::uint64_t name = 0;  // hash of all its bytes
     int sign = 0;            // entries count up, back references down
-    [[nodiscard]] bool same(Link const& o) const { return child == o.child && directory == o.directory && name == o.name; }
+    [[nodiscard]] bool same(Link const& o) const {
+      return child == o.child && directory == o.directory && name == o.name;
+    }
   };
   std::vector<Link> links_;
   struct Counts {
-    std::int64_t named = 0;                  // entries that name it
-    std::int64_t entries = 0, subdirs = 0;   // entries that it has
+    std::int64_t named = 0;                 // entries that name it
+    std::int64_t entries = 0, subdirs = 0;  // entries that it has
   };
   std::unordered_map<std::uint64_t, Counts> counts_;  // changes
   struct Named {

@@ -27,7 +27,8 @@ Names names_in(RecordStream records) {
   Names names;
   while (auto const r = records.next()) {
     if (r->key.kind != kParent) continue;
-    if (auto const p = parse_parent(r->key, r->value)) names.try_emplace(r->key.inode, p->directory, p->name);
+    if (auto const p = parse_parent(r->key, r->value))
+      names.try_emplace(r->key.inode, p->directory, p->name);
   }
   return names;
 }
@@ -92,7 +93,9 @@ template <class Take>
 Status LayerRepair::replay(LayerPlan const& plan, Mender& mender, Take const& take) {
   auto const& put = mender.additions();
   auto next = put.begin();
-  auto const give = [&](auto const& it) { return take(it->first, std::as_bytes(std::span{it->second})); };
+  auto const give = [&](auto const& it) {
+    return take(it->first, std::as_bytes(std::span{it->second}));
+  };
   auto records = stream(plan);
   while (auto const r = records.next()) {
     if (options_.check.stopped()) return interrupted();
@@ -110,11 +113,13 @@ Status LayerRepair::replay(LayerPlan const& plan, Mender& mender, Take const& ta
   return {};
 }
 
-// Does every extent belong to the layer, or to one it stands on that still has it?  If not, those files are condemned.
+// Does every extent belong to the layer, or to one it stands on that still has it?  If not, those
+// files are condemned.
 bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
   auto const id = plan.info.id;
   std::set<std::uint64_t> ancestors;
-  for (auto const* p = plan_of(plan.info.parent); p != nullptr; p = plan_of(p->info.parent)) ancestors.insert(p->info.id);
+  for (auto const* p = plan_of(plan.info.parent); p != nullptr; p = plan_of(p->info.parent))
+    ancestors.insert(p->info.id);
   BlockMap own;
   struct Need {
     std::uint64_t owner = 0;
@@ -129,8 +134,11 @@ bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
     auto const bad = bad_blocks_.lower_bound(e->block);
     bool fits = bad == bad_blocks_.end() || *bad >= e->block + e->count;
     if (e->owner == id) {
-      fits = fits && (claims_.is_free(e->block, e->count) || claims_.owns(id, e->block, e->count)) && own.claim(e->block, e->count, id);
-    } else if (auto const* owner = ancestors.contains(e->owner) ? plan_of(e->owner) : nullptr; owner == nullptr) {
+      fits = fits &&
+             (claims_.is_free(e->block, e->count) || claims_.owns(id, e->block, e->count)) &&
+             own.claim(e->block, e->count, id);
+    } else if (auto const* owner = ancestors.contains(e->owner) ? plan_of(e->owner) : nullptr;
+               owner == nullptr) {
       fits = false;
     } else if (fits && !claims_.owns(e->owner, e->block, e->count)) {
       fits = owner->fate == LayerPlan::kMend;
@@ -155,7 +163,8 @@ bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
   };
   if (!replay(plan, mender, check)) return true;  // stopped: what was found out is not used
   if (!good) return false;
-  for (auto const& [start, stretch] : own.stretches()) claims_.claim_rest(start, stretch.end - start, id);
+  for (auto const& [start, stretch] : own.stretches())
+    claims_.claim_rest(start, stretch.end - start, id);
   for (auto& n : needs) {
     // Two files may map the same inherited blocks: the first has claimed them.
     if (!claims_.claim(n.kept.block, n.kept.sums.size(), n.owner)) continue;
@@ -170,9 +179,13 @@ void LayerRepair::plan_mend(LayerPlan& plan) {
   auto const* parent = plan_of(plan.info.parent);
   if (plan.entry != nullptr) {
     auto const facts = survey_.layers.find(plan.info.id);
-    plan.salvage = salvage(device_, *survey_.source, survey_.superblock, *plan.entry, survey_.scan->runs_of(*plan.entry),
-                           facts == survey_.layers.end() ? std::span<Piece const>{} : std::span<Piece const>{facts->second.skeleton}, parent != nullptr && parent->entry != nullptr ? &parent->entry->info : nullptr,
-                           parent != nullptr ? &parent->salvage : nullptr);
+    plan.salvage =
+        salvage(device_, *survey_.source, survey_.superblock, *plan.entry,
+                survey_.scan->runs_of(*plan.entry),
+                facts == survey_.layers.end() ? std::span<Piece const>{}
+                                              : std::span<Piece const>{facts->second.skeleton},
+                parent != nullptr && parent->entry != nullptr ? &parent->entry->info : nullptr,
+                parent != nullptr ? &parent->salvage : nullptr);
   }
   for (;;) {
     std::vector<std::string> losses;
@@ -180,11 +193,14 @@ void LayerRepair::plan_mend(LayerPlan& plan) {
     if (!try_claims(plan, *mender)) continue;  // again, without the files that can't stay
     plan.losses.insert(losses.begin(), losses.end());
     if (plan.salvage.doubtful)
-      plan.losses.insert("what it had from the layers below, as far as a lost branch led to it: what it had changed of that can't be told");
+      plan.losses.insert(
+          "what it had from the layers below, as far as a lost branch led to it: what it had "
+          "changed of that can't be told");
     // What was lost together with all that names it.
     auto const known = mender->inodes_accounted_for();
     if (plan.entry != nullptr && !plan.salvage.complete && known < plan.entry->info.inodes)
-      plan.losses.insert(fmt::format("{} more inodes, of which no name is left", plan.entry->info.inodes - known));
+      plan.losses.insert(
+          fmt::format("{} more inodes, of which no name is left", plan.entry->info.inodes - known));
     return ask_for_tree(plan, mender->anything_left());
   }
 }
@@ -254,7 +270,8 @@ Status LayerRepair::build(NodeWriter& out, NodeSource& fresh) {
         break;
       }
       case LayerPlan::kLeave:
-        for (auto const& r : survey_.scan->runs_of(*plan.entry)) plan.own.push_back({r.start, r.count, id});
+        for (auto const& r : survey_.scan->runs_of(*plan.entry))
+          plan.own.push_back({r.start, r.count, id});
         break;
       case LayerPlan::kRemove: break;
     }

@@ -15,7 +15,8 @@ LayerRepair::LayerRepair(Device& device, Survey const& survey, RepairOptions con
   next_id_ = sb.next_id;
   constexpr std::int64_t kSecond = 1'000'000'000;
   auto const ns = sb.written_ns;
-  now_ = {ns / kSecond - (ns % kSecond < 0 ? 1 : 0), static_cast<std::uint32_t>((ns % kSecond + kSecond) % kSecond)};
+  now_ = {ns / kSecond - (ns % kSecond < 0 ? 1 : 0),
+          static_cast<std::uint32_t>((ns % kSecond + kSecond) % kSecond)};
 }
 
 bool LayerRepair::ask(Proposal const& proposal) {
@@ -32,12 +33,14 @@ LayerPlan* LayerRepair::plan_of(std::uint64_t id) {
 void LayerRepair::collect() {
   for (auto const& entry : survey_.scan->layers()) {
     next_id_ = std::max({next_id_, entry.info.id + 1, entry.info.serve_id + 1});
-    if (entry.info.state == LayerState::kDying) continue;  // its runs are free once nothing says otherwise
+    if (entry.info.state == LayerState::kDying)
+      continue;  // its runs are free once nothing says otherwise
     auto& plan = plans_[entry.info.id];
     plan.info = entry.info;
     plan.entry = &entry;
   }
-  for (auto const& [id, facts] : survey_.layers) next_inode_ = std::max(next_inode_, facts.result.last_inode + 1);
+  for (auto const& [id, facts] : survey_.layers)
+    next_inode_ = std::max(next_inode_, facts.result.last_inode + 1);
 }
 
 // Layers other than itself whose blocks the tree reaches.
@@ -52,7 +55,8 @@ std::set<std::uint64_t> LayerRepair::owners_of(LayerPlan const& plan) const {
 
 bool LayerRepair::stands_on(std::uint64_t parent, std::set<std::uint64_t> const& owners) {
   std::size_t found = 0;
-  for (auto const* p = plan_of(parent); p != nullptr; p = p->info.parent < p->info.id ? plan_of(p->info.parent) : nullptr)
+  for (auto const* p = plan_of(parent); p != nullptr;
+       p = p->info.parent < p->info.id ? plan_of(p->info.parent) : nullptr)
     found += owners.contains(p->info.id);
   return found == owners.size();
 }
@@ -62,24 +66,31 @@ void LayerRepair::resolve_parent(LayerPlan& plan) {
   auto& info = plan.info;
   auto owners = owners_of(plan);
   auto const* parent = plan_of(info.parent);
-  bool const fits = info.parent == 0 ? owners.empty() : parent != nullptr && info.parent < info.id && stands_on(info.parent, owners);
+  bool const fits = info.parent == 0 ? owners.empty()
+                                     : parent != nullptr && info.parent < info.id &&
+                                           stands_on(info.parent, owners);
   if (fits) return;
   std::erase_if(owners, [&](std::uint64_t o) { return o >= info.id; });
   bool const exists = info.parent != 0 && parent != nullptr && info.parent < info.id;
   auto const newest = owners.empty() ? 0 : *owners.rbegin();
   // A parent that is there stays unless another explains more of what the tree inherits.
   if (exists && (newest == 0 || !stands_on(newest, owners))) return;
-  auto const wanted = !exists && info.parent != 0 && info.parent < info.id && owners.contains(info.parent) ? info.parent : newest;
+  auto const wanted =
+      !exists && info.parent != 0 && info.parent < info.id && owners.contains(info.parent)
+          ? info.parent
+          : newest;
   std::set<std::uint64_t> todo;
-  if (wanted != 0 && plan_of(wanted) == nullptr) add_placeholder(wanted, owners, info.root_inode, todo);
+  if (wanted != 0 && plan_of(wanted) == nullptr)
+    add_placeholder(wanted, owners, info.root_inode, todo);
   if (info.parent == wanted) return;
-  graph_.push_back(fmt::format("layer {}: its parent is layer {}, not {}", info.name, wanted, info.parent));
+  graph_.push_back(
+      fmt::format("layer {}: its parent is layer {}, not {}", info.name, wanted, info.parent));
   info.parent = wanted;
 }
 
 // A layer whose record is lost, because others stand on it.
-void LayerRepair::add_placeholder(std::uint64_t id, std::set<std::uint64_t> owners, std::uint64_t root_inode,
-                                  std::set<std::uint64_t>& todo) {
+void LayerRepair::add_placeholder(std::uint64_t id, std::set<std::uint64_t> owners,
+                                  std::uint64_t root_inode, std::set<std::uint64_t>& todo) {
   owners.erase(owners.lower_bound(id), owners.end());
   auto& plan = plans_[id];
   auto& info = plan.info;
@@ -91,10 +102,12 @@ void LayerRepair::add_placeholder(std::uint64_t id, std::set<std::uint64_t> owne
   info.created_ns = info.frozen_ns = survey_.superblock.written_ns;
   plan.fate = LayerPlan::kMend;
   plan.lost = true;
-  graph_.push_back(fmt::format("layer {}: its record is lost, but others stand on it; it comes back as {}", id, info.name));
+  graph_.push_back(fmt::format(
+      "layer {}: its record is lost, but others stand on it; it comes back as {}", id, info.name));
   if (owners.empty()) return;
   info.parent = *owners.rbegin();
-  if (plan_of(info.parent) == nullptr && todo.insert(info.parent).second) add_placeholder(info.parent, owners, root_inode, todo);
+  if (plan_of(info.parent) == nullptr && todo.insert(info.parent).second)
+    add_placeholder(info.parent, owners, root_inode, todo);
 }
 
 void LayerRepair::resolve_parents() {
@@ -107,19 +120,24 @@ void LayerRepair::resolve_parents() {
     parent->info.state = LayerState::kFrozen;
     parent->info.frozen_ns = survey_.superblock.written_ns;
     parent->info.quota_blocks = 0;
-    graph_.push_back(fmt::format("layer {}: it is frozen, for layer {} stands on it", parent->info.name, plan.info.name));
+    graph_.push_back(fmt::format("layer {}: it is frozen, for layer {} stands on it",
+                                 parent->info.name, plan.info.name));
   }
   std::set<std::string> names;
   std::set<std::uint64_t> serve_ids;
   for (auto& [id, plan] : plans_) {
     auto& info = plan.info;
     auto const name = info.name;
-    for (int n = 1; !names.insert(info.name).second; ++n) info.name = fmt::format("{}.{}", name.substr(0, kMaxLayerName - 8), n);
-    if (info.name != name) graph_.push_back(fmt::format("layer {}: the name is another layer's too; it is {} now", id, info.name));
+    for (int n = 1; !names.insert(info.name).second; ++n)
+      info.name = fmt::format("{}.{}", name.substr(0, kMaxLayerName - 8), n);
+    if (info.name != name)
+      graph_.push_back(
+          fmt::format("layer {}: the name is another layer's too; it is {} now", id, info.name));
     if (!serve_ids.insert(info.serve_id).second) {
       info.serve_id = next_id_++;
       serve_ids.insert(info.serve_id);
-      graph_.push_back(fmt::format("layer {}: its serve_id is another layer's too; it is {} now", info.name, info.serve_id));
+      graph_.push_back(fmt::format("layer {}: its serve_id is another layer's too; it is {} now",
+                                   info.name, info.serve_id));
     }
   }
 }
@@ -154,7 +172,9 @@ void LayerRepair::ask_for_skeleton(LayerPlan& plan) {
   p.step = Step::kSkeleton;
   p.layer = plan.info.id;
   p.layer_name = plan.info.name;
-  p.text = "give up what is kept of the tar it came in, which can't be read; no file is lost, but an export makes a new tar";
+  p.text =
+      "give up what is kept of the tar it came in, which can't be read; no file is lost, but an "
+      "export makes a new tar";
   plan.drop_skeleton = ask(p);
   mended_ = mended_ || plan.drop_skeleton;
 }
@@ -162,8 +182,10 @@ void LayerRepair::ask_for_skeleton(LayerPlan& plan) {
 // A skeleton describes a layer that is all there.
 void LayerRepair::settle_skeleton(LayerPlan& plan) {
   auto const facts = survey_.layers.find(plan.info.id);
-  plan.keep_skeleton = facts != survey_.layers.end() && !facts->second.skeleton.empty() && plan.fate != LayerPlan::kRemove && !plan.lost &&
-                       !plan.drop_skeleton && plan.info.state == LayerState::kFrozen && survey_.scan->skeleton_sound(plan.info.id);
+  plan.keep_skeleton = facts != survey_.layers.end() && !facts->second.skeleton.empty() &&
+                       plan.fate != LayerPlan::kRemove && !plan.lost && !plan.drop_skeleton &&
+                       plan.info.state == LayerState::kFrozen &&
+                       survey_.scan->skeleton_sound(plan.info.id);
   plan.info.skeleton_blocks = 0;
   if (!plan.keep_skeleton) return;
   for (auto const& s : facts->second.skeleton) {
@@ -178,8 +200,10 @@ bool LayerRepair::claim_kept(LayerPlan const& plan) {
   auto const& reached = survey_.layers.at(plan.info.id).reached;
   bool good = true;
   for (auto const& p : reached) {
-    if (p.owner == plan.info.id) good = claims_.claim(p.start, p.count, p.owner) && good;
-    else good = good && claims_.owns(p.owner, p.start, p.count);
+    if (p.owner == plan.info.id)
+      good = claims_.claim(p.start, p.count, p.owner) && good;
+    else
+      good = good && claims_.owns(p.owner, p.start, p.count);
   }
   return good;
 }
@@ -190,7 +214,8 @@ void LayerRepair::choose_fates() {
     if (plan.entry == nullptr) continue;  // a placeholder
     auto const& result = survey_.layers.at(id).result;
     bool const above_mended = parent != nullptr && parent->fate == LayerPlan::kMend;
-    bool const as_parent = parent != nullptr && parent->entry != nullptr && parent->entry->info.root == plan.entry->info.root &&
+    bool const as_parent = parent != nullptr && parent->entry != nullptr &&
+                           parent->entry->info.root == plan.entry->info.root &&
                            parent->info.root_inode == plan.info.root_inode;
     if (as_parent) {
       plan.fate = LayerPlan::kSame;
@@ -200,8 +225,8 @@ void LayerRepair::choose_fates() {
     auto const* base = parent;  // whose tree the parent has
     while (base != nullptr && base->fate == LayerPlan::kSame) base = plan_of(base->info.parent);
     bool const on_mended = above_mended || (base != nullptr && base->fate == LayerPlan::kMend);
-    if (result.tree_sound && result.complete && !on_mended && !bad_layers_.contains(id) && plan.info.parent == plan.entry->info.parent &&
-        claim_kept(plan))
+    if (result.tree_sound && result.complete && !on_mended && !bad_layers_.contains(id) &&
+        plan.info.parent == plan.entry->info.parent && claim_kept(plan))
       continue;
     plan.fate = LayerPlan::kMend;
   }
@@ -210,7 +235,8 @@ void LayerRepair::choose_fates() {
 void LayerRepair::ask_for_tree(LayerPlan& plan, bool anything_left) {
   auto const& info = plan.info;
   auto const* parent = plan_of(info.parent);
-  bool const has_children = std::any_of(plans_.begin(), plans_.end(), [&](auto const& p) { return p.second.info.parent == info.id; });
+  bool const has_children = std::any_of(
+      plans_.begin(), plans_.end(), [&](auto const& p) { return p.second.info.parent == info.id; });
   Proposal p;
   p.layer = info.id;
   p.layer_name = info.name;
@@ -230,7 +256,8 @@ void LayerRepair::ask_for_tree(LayerPlan& plan, bool anything_left) {
   bool const sound = survey_.layers.at(info.id).result.tree_sound;
   if (sound && said == 0) return;  // it follows what it stands on
   p.step = Step::kTree;
-  p.text = plan.losses.size() > said && said == 0 ? "mend its tree; it loses what its parent loses" : "mend its tree";
+  p.text = plan.losses.size() > said && said == 0 ? "mend its tree; it loses what its parent loses"
+                                                  : "mend its tree";
   if (p.details.size() > options_.max_details) {
     p.details.resize(options_.max_details);
     p.details.push_back(fmt::format("and {} more", said - options_.max_details));
@@ -268,13 +295,15 @@ void LayerRepair::decide() {
   choose_fates();
   for (auto& [id, plan] : plans_) {
     auto const* parent = plan_of(plan.info.parent);
-    if (parent != nullptr && (parent->fate == LayerPlan::kLeave || parent->fate == LayerPlan::kRemove) &&
+    if (parent != nullptr &&
+        (parent->fate == LayerPlan::kLeave || parent->fate == LayerPlan::kRemove) &&
         (plan.fate == LayerPlan::kMend || plan.fate == LayerPlan::kSame))
       plan.fate = LayerPlan::kLeave;
     if (plan.fate == LayerPlan::kMend) plan_mend(plan);
     if (plan.fate == LayerPlan::kMend || plan.fate == LayerPlan::kRemove) mended_ = true;
     if (plan.fate == LayerPlan::kLeave)
-      for (auto const& r : survey_.scan->runs_of(*plan.entry)) claims_.claim_rest(r.start, r.count, id);
+      for (auto const& r : survey_.scan->runs_of(*plan.entry))
+        claims_.claim_rest(r.start, r.count, id);
     if (parent != nullptr && parent->lost) plan.lost = true;
     settle_skeleton(plan);
     if (!plan.lost) continue;
@@ -287,7 +316,8 @@ void LayerRepair::mark_used(BlockMap& used) const {
   for (auto const& [id, facts] : survey_.layers)
     for (auto const* pieces : {&facts.reached, &facts.skeleton})
       for (auto const& p : *pieces) used.claim_rest(p.start, p.count, 1);
-  for (auto const& [start, stretch] : claims_.stretches()) used.claim_rest(start, stretch.end - start, 1);
+  for (auto const& [start, stretch] : claims_.stretches())
+    used.claim_rest(start, stretch.end - start, 1);
   for (auto const& [id, plan] : plans_)
     for (auto const node : plan.salvage.nodes) used.claim_rest(node, kNodeBlocks, 1);
 }

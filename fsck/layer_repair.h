@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The layers of a damaged store: which stay, which are mended, and their new trees.
 //
-// A layer whose tree is sound stays as it is, unless one that it stands on is mended: then its nodes are written again too, shared
-// with its parent's new tree where they are the same (tree_builder.h).
-// What a layer above inherits but its owner lost the file of is kept by the owner as an inode without a name, so that every block
-// keeps its one owner.  A layer whose record is lost but that others stand on comes back for that, as "lost-ID".
+// A layer whose tree is sound stays as it is, unless one that it stands on is mended: then its
+// nodes are written again too, shared with its parent's new tree where they are the same
+// (tree_builder.h). What a layer above inherits but its owner lost the file of is kept by the owner
+// as an inode without a name, so that every block keeps its one owner.  A layer whose record is
+// lost but that others stand on comes back for that, as "lost-ID".
 #pragma once
 
 #include <cstdint>
@@ -25,27 +26,27 @@ namespace lcfs::fsck {
 
 struct LayerPlan {
   enum Fate : std::uint8_t {
-    kKeep,    // as it is
-    kSame,    // has its parent's tree
-    kMend,    // gets a new tree
-    kLeave,   // is damaged, and stays so
+    kKeep,   // as it is
+    kSame,   // has its parent's tree
+    kMend,   // gets a new tree
+    kLeave,  // is damaged, and stays so
     kRemove,
   };
-  LayerInfo info{};                    // as it shall be
-  LayerEntry const* entry = nullptr;   // as it was; null: its record is lost
+  LayerInfo info{};                   // as it shall be
+  LayerEntry const* entry = nullptr;  // as it was; null: its record is lost
   Fate fate = kKeep;
-  bool lost = false;                   // users miss something in it
+  bool lost = false;  // users miss something in it
   Salvage salvage{};
   std::set<std::uint64_t> condemned{};  // files that must go
   std::set<std::string> losses{};
-  struct Kept {                        // extents for its keeper
+  struct Kept {  // extents for its keeper
     std::uint64_t block = 0;
     std::vector<le32> sums{};
   };
   std::vector<Kept> kept{};
-  std::uint64_t keeper = 0;            // its inode, 0: none
-  std::vector<Piece> own{};            // its runs
-  bool drop_skeleton = false;          // damaged: exports get a new tar
+  std::uint64_t keeper = 0;    // its inode, 0: none
+  std::vector<Piece> own{};    // its runs
+  bool drop_skeleton = false;  // damaged: exports get a new tar
   bool keep_skeleton = false;
 };
 
@@ -53,7 +54,7 @@ class LayerRepair {
  public:
   LayerRepair(Device& device, Survey const& survey, RepairOptions const& options);
 
-  void decide();      // asks
+  void decide();  // asks
   [[nodiscard]] bool wants_new_trees() const { return mended_; }
   [[nodiscard]] bool graph_changed() const { return !graph_.empty(); }
   [[nodiscard]] bool declined() const { return declined_; }
@@ -62,7 +63,9 @@ class LayerRepair {
   // Writes the new trees.
   Status build(NodeWriter& out, NodeSource& fresh);
 
-  [[nodiscard]] std::map<std::uint64_t, LayerPlan>& plans() { return plans_; }  // by id; removed ones among them
+  [[nodiscard]] std::map<std::uint64_t, LayerPlan>& plans() {
+    return plans_;
+  }  // by id; removed ones among them
   [[nodiscard]] std::uint64_t next_inode() const { return next_inode_; }
   [[nodiscard]] std::uint64_t next_id() const { return next_id_; }
   [[nodiscard]] Timestamp now() const { return now_; }
@@ -72,7 +75,8 @@ class LayerRepair {
   void collect();
   void resolve_parents();
   void resolve_parent(LayerPlan& plan);
-  void add_placeholder(std::uint64_t id, std::set<std::uint64_t> owners, std::uint64_t root_inode, std::set<std::uint64_t>& todo);
+  void add_placeholder(std::uint64_t id, std::set<std::uint64_t> owners, std::uint64_t root_inode,
+                       std::set<std::uint64_t>& todo);
   [[nodiscard]] std::set<std::uint64_t> owners_of(LayerPlan const& plan) const;
   [[nodiscard]] bool stands_on(std::uint64_t parent, std::set<std::uint64_t> const& owners);
   void ask_for_files();
@@ -95,9 +99,9 @@ class LayerRepair {
   RepairOptions const& options_;
   std::map<std::uint64_t, LayerPlan> plans_;
   BlockMap claims_;
-  std::set<std::uint64_t> bad_blocks_;    // whose files go
+  std::set<std::uint64_t> bad_blocks_;  // whose files go
   std::set<std::uint64_t> bad_layers_;
-  std::vector<std::string> graph_;        // what is changed of parents
+  std::vector<std::string> graph_;                      // what is changed of parents
   std::map<std::uint64_t, std::uint64_t> lost_founds_;  // root inode -> inode of its lost+found
   std::uint64_t next_inode_ = 0, next_id_ = 0;
   Timestamp now_{};

@@ -22,19 +22,22 @@ Key inode_key(std::uint64_t inode) { return {inode, kInode, 0}; }
 
 }  // namespace
 
-void Links::add_entry(std::uint64_t directory, std::uint64_t child, std::uint8_t type, std::string_view name,
-                      std::uint64_t key) {
+void Links::add_entry(std::uint64_t directory, std::uint64_t child, std::uint8_t type,
+                      std::string_view name, std::uint64_t key) {
   entries_.push_back({child, directory, hash_of(seed_, name), key, type});
 }
 
-void Links::add_parent(std::uint64_t child, std::uint64_t directory, std::string_view name, std::uint64_t key) {
+void Links::add_parent(std::uint64_t child, std::uint64_t directory, std::string_view name,
+                       std::uint64_t key) {
   parents_.push_back({child, directory, hash_of(seed_, name), key, 0});
 }
 
 std::size_t Links::index_of(std::uint64_t inode) const {
-  auto const it = std::lower_bound(inodes_.begin(), inodes_.end(), inode,
-                                   [](InodeSummary const& i, std::uint64_t wanted) { return i.inode < wanted; });
-  return it != inodes_.end() && it->inode == inode ? static_cast<std::size_t>(it - inodes_.begin()) : inodes_.size();
+  auto const it = std::lower_bound(
+      inodes_.begin(), inodes_.end(), inode,
+      [](InodeSummary const& i, std::uint64_t wanted) { return i.inode < wanted; });
+  return it != inodes_.end() && it->inode == inode ? static_cast<std::size_t>(it - inodes_.begin())
+                                                   : inodes_.size();
 }
 
 bool Links::is_orphan(std::uint64_t inode) const {
@@ -61,7 +64,8 @@ void Links::check(std::uint64_t root, Tell const& tell) {
   }
   while (e < entries_.size()) stray();
   if (index_of(root) == inodes_.size())
-    tell(Code::kInode, inode_key(root), root, fmt::format("the root directory, inode {}, does not exist", root));
+    tell(Code::kInode, inode_key(root), root,
+         fmt::format("the root directory, inode {}, does not exist", root));
   compare(tell);
   check_orphans(tell);
   check_reachable(root, tell);
@@ -70,7 +74,8 @@ void Links::check(std::uint64_t root, Tell const& tell) {
 void Links::compare(Tell const& tell) {
   std::size_t e = 0, p = 0;
   while (e < entries_.size() || p < parents_.size()) {
-    bool const only_entry = p == parents_.size() || (e < entries_.size() && order(entries_[e]) < order(parents_[p]));
+    bool const only_entry =
+        p == parents_.size() || (e < entries_.size() && order(entries_[e]) < order(parents_[p]));
     if (only_entry) {
       auto const& l = entries_[e++];
       tell(Code::kLink, {l.directory, kDirent, l.key}, l.child,
@@ -86,25 +91,31 @@ void Links::compare(Tell const& tell) {
   }
 }
 
-void Links::check_inode(InodeSummary const& i, std::span<Link const> entries, std::uint64_t root, Tell const& tell) {
+void Links::check_inode(InodeSummary const& i, std::span<Link const> entries, std::uint64_t root,
+                        Tell const& tell) {
   for (auto const& l : entries)
     if (l.type != (i.mode & S_IFMT) >> 12)
       tell(Code::kLink, {l.directory, kDirent, l.key}, i.inode,
            fmt::format("entry says type {}, but the inode's mode is {:#o}", l.type, i.mode));
   bool const directory = S_ISDIR(i.mode);
   if (i.inode == root) {
-    if (!directory) tell(Code::kInode, inode_key(root), root, fmt::format("the root has mode {:#o}", i.mode));
+    if (!directory)
+      tell(Code::kInode, inode_key(root), root, fmt::format("the root has mode {:#o}", i.mode));
     if (!entries.empty())
-      tell(Code::kLink, {entries[0].directory, kDirent, entries[0].key}, root, "entry names the root directory");
+      tell(Code::kLink, {entries[0].directory, kDirent, entries[0].key}, root,
+           "entry names the root directory");
     if (i.nlink == 0) tell(Code::kInode, inode_key(root), root, "the root has nlink 0");
     return;
   }
   if (i.nlink == 0) {
-    if (!is_orphan(i.inode)) tell(Code::kOrphan, inode_key(i.inode), i.inode, "nlink 0, but it has no orphan record");
+    if (!is_orphan(i.inode))
+      tell(Code::kOrphan, inode_key(i.inode), i.inode, "nlink 0, but it has no orphan record");
     if (directory && i.size != 0)
-      tell(Code::kOrphan, inode_key(i.inode), i.inode, fmt::format("removed directory with {} entries", i.size));
+      tell(Code::kOrphan, inode_key(i.inode), i.inode,
+           fmt::format("removed directory with {} entries", i.size));
   }
-  // A directory's own nlink counts its subdirectories: the walk compares that.  Here: its place in the tree.
+  // A directory's own nlink counts its subdirectories: the walk compares that.  Here: its place in
+  // the tree.
   if (directory ? entries.size() != (i.nlink == 0 ? 0u : 1u) : entries.size() != i.nlink)
     tell(Code::kLink, inode_key(i.inode), i.inode,
          directory ? fmt::format("directory with {} names", entries.size())
@@ -115,14 +126,16 @@ void Links::check_orphans(Tell const& tell) {
   for (auto const& o : orphans_) {
     auto const index = index_of(o.inode);
     if (index == inodes_.size())
-      tell(Code::kOrphan, {0, kOrphan, o.inode}, 0, fmt::format("orphan record of inode {}, which does not exist", o.inode));
+      tell(Code::kOrphan, {0, kOrphan, o.inode}, 0,
+           fmt::format("orphan record of inode {}, which does not exist", o.inode));
     else if (inodes_[index].nlink != 0)
-      tell(Code::kOrphan, {0, kOrphan, o.inode}, o.inode, fmt::format("orphan record, but nlink is {}", inodes_[index].nlink));
+      tell(Code::kOrphan, {0, kOrphan, o.inode}, o.inode,
+           fmt::format("orphan record, but nlink is {}", inodes_[index].nlink));
   }
 }
 
-// From each directory up to the first one that is known to be good.  Every step marks a directory, so the cost is
-// one step per directory, whatever the depth.
+// From each directory up to the first one that is known to be good.  Every step marks a directory,
+// so the cost is one step per directory, whatever the depth.
 void Links::check_reachable(std::uint64_t root, Tell const& tell) {
   enum State : std::uint8_t { kUnknown, kOnPath, kGood, kBad };
   std::vector<State> state(inodes_.size(), kUnknown);
@@ -143,10 +156,13 @@ void Links::check_reachable(std::uint64_t root, Tell const& tell) {
       at = up[at];
     }
     bool const cycle = at < inodes_.size() && state[at] == kOnPath;
-    // A directory without a name was told as a link; what hangs below it is told once, as not reachable, at its top.
+    // A directory without a name was told as a link; what hangs below it is told once, as not
+    // reachable, at its top.
     auto const end = at < inodes_.size() && state[at] == kGood ? kGood : kBad;
     for (auto const p : path) state[p] = end;
-    if (cycle) tell(Code::kCycle, inode_key(inodes_[at].inode), inodes_[at].inode, "directory that lies inside itself");
+    if (cycle)
+      tell(Code::kCycle, inode_key(inodes_[at].inode), inodes_[at].inode,
+           "directory that lies inside itself");
   }
 }
 

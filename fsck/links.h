@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The directory structure of one layer: every directory entry has its back reference and the other way round, link counts are
-// what the entries say, and every directory is reachable from the root.
-// The walk of the tree adds what it meets; check() compares once everything is there.  Memory: 40 bytes per entry and per
-// back reference, 40 per inode; given back when the layer is done.
+// The directory structure of one layer: every directory entry has its back reference and the other
+// way round, link counts are what the entries say, and every directory is reachable from the root.
+// The walk of the tree adds what it meets; check() compares once everything is there.  Memory: 40
+// bytes per entry and per back reference, 40 per inode; given back when the layer is done.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +32,14 @@ class Links {
   // In ascending order of inode.
   void add_inode(InodeSummary const& inode) { inodes_.push_back(inode); }
   void add_orphan(std::uint64_t inode, std::uint64_t at) { orphans_.push_back({inode, at}); }
-  void add_entry(std::uint64_t directory, std::uint64_t child, std::uint8_t type, std::string_view name, std::uint64_t key);
-  void add_parent(std::uint64_t child, std::uint64_t directory, std::string_view name, std::uint64_t key);
+  void add_entry(std::uint64_t directory, std::uint64_t child, std::uint8_t type,
+                 std::string_view name, std::uint64_t key);
+  void add_parent(std::uint64_t child, std::uint64_t directory, std::string_view name,
+                  std::uint64_t key);
 
   // What is wrong with the record at `key`; the caller finds its byte, name and path.
-  using Tell = std::function<void(Code code, Key const& key, std::uint64_t about_inode, std::string text)>;
+  using Tell =
+      std::function<void(Code code, Key const& key, std::uint64_t about_inode, std::string text)>;
   void check(std::uint64_t root, Tell const& tell);
 
  private:
@@ -50,7 +53,8 @@ class Links {
     std::uint64_t inode = 0, at = 0;
   };
   void compare(Tell const& tell);
-  void check_inode(InodeSummary const& i, std::span<Link const> entries, std::uint64_t root, Tell const& tell);
+  void check_inode(InodeSummary const& i, std::span<Link const> entries, std::uint64_t root,
+                   Tell const& tell);
   void check_orphans(Tell const& tell);
   void check_reachable(std::uint64_t root, Tell const& tell);
   [[nodiscard]] std::size_t index_of(std::uint64_t inode) const;  // inodes_.size(): no such inode

@@ -22,20 +22,24 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   auto x = a * 0x9e3779b97f4a7c15u ^ (b + 0x7f4a7c15u) * 0xbf58476d1ce4e5b9u;
   return x ^ (x >> 29);
 }
-std::uint64_t mix_key(std::uint64_t inode, Kind kind, std::uint64_t offset) { return mix(inode * 8 + kind, offset); }
+std::uint64_t mix_key(std::uint64_t inode, Kind kind, std::uint64_t offset) {
+  return mix(inode * 8 + kind, offset);
+}
 
 auto order(auto const& l) { return std::tie(l.child, l.directory, l.name, l.key); }
 
 }  // namespace
 
 Mender::Node* Mender::find(std::uint64_t inode) {
-  auto const it = std::lower_bound(nodes_.begin(), nodes_.end(), inode,
-                                   [](Node const& n, std::uint64_t wanted) { return n.inode < wanted; });
+  auto const it =
+      std::lower_bound(nodes_.begin(), nodes_.end(), inode,
+                       [](Node const& n, std::uint64_t wanted) { return n.inode < wanted; });
   return it != nodes_.end() && it->inode == inode ? &*it : nullptr;
 }
 
 bool Mender::directory(Node const* n) const {
-  return n != nullptr && (n->flags & kDrop) == 0 && ((n->flags & kMade) != 0 || ((n->flags & kHas) != 0 && S_ISDIR(n->mode)));
+  return n != nullptr && (n->flags & kDrop) == 0 &&
+         ((n->flags & kMade) != 0 || ((n->flags & kHas) != 0 && S_ISDIR(n->mode)));
 }
 
 void Mender::plan(bool complete) {
@@ -43,11 +47,14 @@ void Mender::plan(bool complete) {
   close();
   now_ = {};
   complete_ = complete;
-  left_ = std::any_of(nodes_.begin(), nodes_.end(), [](Node const& n) { return (n.flags & (kHas | kEntries)) != 0; });
+  left_ = std::any_of(nodes_.begin(), nodes_.end(),
+                      [](Node const& n) { return (n.flags & (kHas | kEntries)) != 0; });
   make_directories();
   drop_lost_files(complete);
-  std::sort(entries_.begin(), entries_.end(), [](Link const& a, Link const& b) { return order(a) < order(b); });
-  std::sort(parents_.begin(), parents_.end(), [](Link const& a, Link const& b) { return order(a) < order(b); });
+  std::sort(entries_.begin(), entries_.end(),
+            [](Link const& a, Link const& b) { return order(a) < order(b); });
+  std::sort(parents_.begin(), parents_.end(),
+            [](Link const& a, Link const& b) { return order(a) < order(b); });
   check_entries();
   tell_of_entries();
   match();
@@ -65,21 +72,26 @@ void Mender::make_directories() {
     auto const* child = find(p.child);
     auto const* up = find(p.directory);
     bool const lost = up == nullptr || (up->flags & kHas) == 0;
-    if (lost && p.directory != 0 && child != nullptr && (child->flags & kHas) != 0) wanted.insert(p.directory);
+    if (lost && p.directory != 0 && child != nullptr && (child->flags & kHas) != 0)
+      wanted.insert(p.directory);
   }
   for (auto const inode : wanted) {
     auto* n = find(inode);
     if (n == nullptr) {
       Node made;
       made.inode = inode;
-      n = &*nodes_.insert(std::lower_bound(nodes_.begin(), nodes_.end(), inode,
-                                           [](Node const& a, std::uint64_t b) { return a.inode < b; }),
-                          made);
+      n = &*nodes_.insert(
+          std::lower_bound(nodes_.begin(), nodes_.end(), inode,
+                           [](Node const& a, std::uint64_t b) { return a.inode < b; }),
+          made);
     }
     n->flags = (n->flags | kMade) & ~static_cast<std::uint32_t>(kHas | kLost | kInlineData);
     n->mode = S_IFDIR | (inode == c_.root ? 0755u : 0700u);
     n->found = 0;
-    c_.lost(fmt::format("{}: owner, mode and times of a directory are lost, perhaps names in it; it is root's, with mode {:#o}", at(inode), n->mode & 07777));
+    c_.lost(
+        fmt::format("{}: owner, mode and times of a directory are lost, perhaps names in it; it is "
+                    "root's, with mode {:#o}",
+                    at(inode), n->mode & 07777));
   }
 }
 
@@ -90,9 +102,11 @@ void Mender::drop_lost_files(bool complete) {
     if ((n.flags & kHas) == 0) {
       why = "its inode record is lost";
     } else if (S_ISREG(n.mode)) {
-      bool const small = n.size > 0 && n.size <= kInlineMax && n.found == 0 && (n.flags & kInlineData) == 0;
+      bool const small =
+          n.size > 0 && n.size <= kInlineMax && n.found == 0 && (n.flags & kInlineData) == 0;
       if (n.found < n.blocks && (!complete || (n.flags & kLost) != 0))
-        why = fmt::format("the places of {} of its {} blocks are lost", n.blocks - n.found, n.blocks);
+        why =
+            fmt::format("the places of {} of its {} blocks are lost", n.blocks - n.found, n.blocks);
       else if ((n.flags & kLost) != 0 || (small && n.blocks == 0 && (n.flags & kGap) != 0))
         why = "part of its data is lost";
       else if (c_.condemned && c_.condemned(n.inode))
@@ -102,7 +116,8 @@ void Mender::drop_lost_files(bool complete) {
     }
     if (why.empty()) {
       // Its last records may have stood in what is lost: no counter tells.
-      if ((n.flags & kGap) != 0 && !complete) c_.lost(fmt::format("{}: extended attributes may be lost", at(n.inode)));
+      if ((n.flags & kGap) != 0 && !complete)
+        c_.lost(fmt::format("{}: extended attributes may be lost", at(n.inode)));
       continue;
     }
     n.flags |= kDrop;
@@ -114,7 +129,8 @@ void Mender::drop_lost_files(bool complete) {
 void Mender::check_entries() {
   for (auto& e : entries_) {
     auto const* child = find(e.child);
-    bool const leads = child != nullptr && (child->flags & kDrop) == 0 && e.child != c_.root && e.child != e.directory;
+    bool const leads = child != nullptr && (child->flags & kDrop) == 0 && e.child != c_.root &&
+                       e.child != e.directory;
     e.drop = !leads || !directory(find(e.directory));
   }
 }
@@ -122,10 +138,13 @@ void Mender::check_entries() {
 // Entries of what is gone: their names are what users know it by.
 void Mender::tell_of_entries() {
   for (auto const& e : entries_) {
-    if (!e.drop || e.child == c_.root || e.child == e.directory || !directory(find(e.directory))) continue;
+    if (!e.drop || e.child == c_.root || e.child == e.directory || !directory(find(e.directory)))
+      continue;
     auto const* child = find(e.child);
-    if (child == nullptr) gone_.emplace(e.child, "its inode record is lost");
-    else if ((child->flags & kDrop) == 0) continue;
+    if (child == nullptr)
+      gone_.emplace(e.child, "its inode record is lost");
+    else if ((child->flags & kDrop) == 0)
+      continue;
     parting_[{e.directory, kDirent, e.key}] = e.child;
   }
 }
@@ -136,7 +155,8 @@ void Mender::match() {
   auto const pair = [](Link const& l) { return std::tie(l.child, l.directory, l.name); };
   for (auto& e : entries_) {
     while (p < parents_.size() && pair(parents_[p]) < pair(e)) ++p;
-    if (p == parents_.size() || pair(parents_[p]) != pair(e) || parents_[p].matched || e.drop) continue;
+    if (p == parents_.size() || pair(parents_[p]) != pair(e) || parents_[p].matched || e.drop)
+      continue;
     e.matched = parents_[p].matched = true;
   }
 }
@@ -150,7 +170,8 @@ void Mender::choose_names() {
     if (directory(find(entries_[i].child))) {
       auto keep = j;
       for (auto k = i; k < j; ++k)
-        if (!entries_[k].drop && (keep == j || (entries_[k].matched && !entries_[keep].matched))) keep = k;
+        if (!entries_[k].drop && (keep == j || (entries_[k].matched && !entries_[keep].matched)))
+          keep = k;
       for (auto k = i; k < j; ++k)
         if (k != keep) entries_[k].drop = true;
     }
@@ -173,17 +194,20 @@ void Mender::choose_names() {
   for (auto& p : parents_) {
     if (p.matched) {
       // The entry may have gone since.
-      auto const same = std::lower_bound(entries_.begin(), entries_.end(), p, [](Link const& a, Link const& b) {
-        return std::tie(a.child, a.directory, a.name) < std::tie(b.child, b.directory, b.name);
-      });
-      if (same != entries_.end() && std::tie(same->child, same->directory, same->name) == std::tie(p.child, p.directory, p.name) &&
+      auto const same =
+          std::lower_bound(entries_.begin(), entries_.end(), p, [](Link const& a, Link const& b) {
+            return std::tie(a.child, a.directory, a.name) < std::tie(b.child, b.directory, b.name);
+          });
+      if (same != entries_.end() &&
+          std::tie(same->child, same->directory, same->name) ==
+              std::tie(p.child, p.directory, p.name) &&
           !same->drop)
         continue;
     }
     drop_.insert({p.child, kParent, p.key});
     auto const* child = find(p.child);
-    if (p.matched || child == nullptr || (child->flags & kDrop) != 0 || p.child == c_.root || p.child == p.directory ||
-        !directory(find(p.directory)))
+    if (p.matched || child == nullptr || (child->flags & kDrop) != 0 || p.child == c_.root ||
+        p.child == p.directory || !directory(find(p.directory)))
       continue;
     if (directory(child) && !named.insert(p.child).second) continue;
     wanted_[{p.child, kParent, p.key}] = {p.child, p.directory, true};
@@ -206,7 +230,8 @@ void Mender::add_entry(std::uint64_t up, std::uint64_t child, std::string const&
   while (taken_keys_.contains(mix_key(up, kDirent, offset))) ++offset;
   taken_keys_.insert(mix_key(up, kDirent, offset));
   taken_names_.insert(mix(up, hash(name)));
-  put_[{up, kDirent, offset}] = encode_dirent({child, static_cast<std::uint8_t>((n->mode & S_IFMT) >> 12), name});
+  put_[{up, kDirent, offset}] =
+      encode_dirent({child, static_cast<std::uint8_t>((n->mode & S_IFMT) >> 12), name});
   added_.emplace_back(up, child);
   add_back_reference(child, up, name);
 }
@@ -219,7 +244,8 @@ void Mender::add_back_reference(std::uint64_t child, std::uint64_t up, std::stri
 }
 
 std::uint64_t Mender::inodes_accounted_for() const {
-  auto const stay = std::count_if(nodes_.begin(), nodes_.end(), [](Node const& n) { return (n.flags & kDrop) == 0; });
+  auto const stay = std::count_if(nodes_.begin(), nodes_.end(),
+                                  [](Node const& n) { return (n.flags & kDrop) == 0; });
   return static_cast<std::uint64_t>(stay) + gone_.size();
 }
 
@@ -237,10 +263,14 @@ void Mender::finish_plan() {
 void Mender::reattach() {
   index_names();
   for (auto const& b : back_pending_) {
-    // An entry with a wrong type was dropped above and is made again; one that lacks only its back reference stays.
+    // An entry with a wrong type was dropped above and is made again; one that lacks only its back
+    // reference stays.
     auto const same = std::find_if(
-        std::lower_bound(entries_.begin(), entries_.end(), b.child, [](Link const& l, std::uint64_t c) { return l.child < c; }),
-        entries_.end(), [&](Link const& l) { return l.child != b.child || (l.directory == b.directory && l.name == hash(b.name)); });
+        std::lower_bound(entries_.begin(), entries_.end(), b.child,
+                         [](Link const& l, std::uint64_t c) { return l.child < c; }),
+        entries_.end(), [&](Link const& l) {
+          return l.child != b.child || (l.directory == b.directory && l.name == hash(b.name));
+        });
     if (same == entries_.end() || same->child != b.child) continue;
     if (drop_.contains({b.directory, kDirent, same->key})) {
       auto const* child = find(b.child);
@@ -254,18 +284,24 @@ void Mender::reattach() {
     if (!e.drop) named.insert(e.child);
   for (auto const& p : pending_) {
     auto const* child = find(p.child);
-    bool const leads = child != nullptr && (child->flags & kDrop) == 0 && p.child != c_.root && p.child != p.directory;
-    if (!leads || !directory(find(p.directory)) || taken_names_.contains(mix(p.directory, hash(p.name)))) continue;
+    bool const leads = child != nullptr && (child->flags & kDrop) == 0 && p.child != c_.root &&
+                       p.child != p.directory;
+    if (!leads || !directory(find(p.directory)) ||
+        taken_names_.contains(mix(p.directory, hash(p.name))))
+      continue;
     bool const fresh = named.insert(p.child).second;
     if (directory(child) && !fresh) continue;
     add_entry(p.directory, p.child, p.name);
   }
 }
 
-// Every directory must lead to the root: of those on a circle one loses its name, and what has none goes to lost+found.
+// Every directory must lead to the root: of those on a circle one loses its name, and what has none
+// goes to lost+found.
 void Mender::break_cycles() {
   std::vector<std::size_t> up(nodes_.size(), nodes_.size());
-  auto const index = [this](std::uint64_t inode) { return static_cast<std::size_t>(find(inode) - nodes_.data()); };
+  auto const index = [this](std::uint64_t inode) {
+    return static_cast<std::size_t>(find(inode) - nodes_.data());
+  };
   for (auto const& e : entries_)
     if (!e.drop && directory(find(e.child))) up[index(e.child)] = index(e.directory);
   for (auto const& [d, child] : added_)
@@ -282,7 +318,8 @@ void Mender::break_cycles() {
       path.push_back(at);
       at = up[at];
     }
-    if (at < nodes_.size() && state[at] == kOnPath && directory(&nodes_[at])) cut.insert(nodes_[at].inode);
+    if (at < nodes_.size() && state[at] == kOnPath && directory(&nodes_[at]))
+      cut.insert(nodes_[at].inode);
     for (auto const p : path) state[p] = kDone;
   }
   if (cut.empty()) return;
@@ -321,8 +358,10 @@ void Mender::settle_orphans() {
       auto& n = nodes_[i];
       if (named[i] || n.inode == c_.root || (n.flags & kDrop) != 0) continue;
       bool const removed = orphans.contains(n.inode) || (n.nlink == 0 && (n.flags & kMade) == 0);
-      if (removed && entries[i] == 0) n.flags |= kKeepOrphan;
-      else nameless.push_back(n.inode);
+      if (removed && entries[i] == 0)
+        n.flags |= kKeepOrphan;
+      else
+        nameless.push_back(n.inode);
     }
   }
   for (auto const inode : orphans) {
@@ -330,7 +369,8 @@ void Mender::settle_orphans() {
     if (n == nullptr || (n->flags & kKeepOrphan) == 0) drop_.insert({0, kOrphan, inode});
   }
   for (auto const& n : nodes_)
-    if ((n.flags & kKeepOrphan) != 0 && !orphans.contains(n.inode)) put_[{0, kOrphan, n.inode}] = "";
+    if ((n.flags & kKeepOrphan) != 0 && !orphans.contains(n.inode))
+      put_[{0, kOrphan, n.inode}] = "";
   for (auto const inode : nameless) attach(inode);
 }
 
@@ -342,14 +382,16 @@ std::uint64_t Mender::lost_found() {
     auto const h = hash(name);
     if (!taken_names_.contains(mix(c_.root, h))) break;
     for (auto const& e : entries_)
-      if (!e.drop && e.directory == c_.root && e.name == h && directory(find(e.child))) return lost_found_ = e.child;
+      if (!e.drop && e.directory == c_.root && e.name == h && directory(find(e.child)))
+        return lost_found_ = e.child;
     name = fmt::format("lost+found.{}", n);
   }
   Node made;
   made.inode = c_.lost_found_inode();
   made.mode = S_IFDIR | 0700;
   made.flags = kMade;
-  nodes_.insert(std::lower_bound(nodes_.begin(), nodes_.end(), made.inode, [](Node const& a, std::uint64_t b) { return a.inode < b; }),
+  nodes_.insert(std::lower_bound(nodes_.begin(), nodes_.end(), made.inode,
+                                 [](Node const& a, std::uint64_t b) { return a.inode < b; }),
                 made);
   add_entry(c_.root, made.inode, name);
   return lost_found_ = made.inode;
@@ -358,7 +400,8 @@ std::uint64_t Mender::lost_found() {
 void Mender::attach(std::uint64_t inode) {
   auto const up = lost_found();
   auto name = fmt::format("#{}", inode);
-  for (int n = 1; taken_names_.contains(mix(up, hash(name))); ++n) name = fmt::format("#{}.{}", inode, n);
+  for (int n = 1; taken_names_.contains(mix(up, hash(name))); ++n)
+    name = fmt::format("#{}.{}", inode, n);
   c_.lost(fmt::format("inode {}: has no name left; it is lost+found/{} now", inode, name));
   add_entry(up, inode, name);
 }
@@ -386,13 +429,15 @@ void Mender::count() {
       auto const known = n.entries + (it == gone.end() ? 0 : it->second);
       // Of other names of a file that stays or was told, too.
       if (!complete_ && (n.flags & kHas) != 0 && known < n.size)
-        c_.lost(fmt::format("{}: {} of the {} names in it {} lost", at(n.inode), n.size - known, n.size, n.size - known == 1 ? "is" : "are"));
+        c_.lost(fmt::format("{}: {} of the {} names in it {} lost", at(n.inode), n.size - known,
+                            n.size, n.size - known == 1 ? "is" : "are"));
       n.size = n.entries;
       n.nlink = orphan ? 0 : 2 + n.subdirectories;
     } else {
       // Without damage a wrong count is only that.
       if (!complete_ && (n.flags & kHas) != 0 && n.names < n.nlink)
-        c_.lost(fmt::format("{}: {} of its {} names {} lost", at(n.inode), n.nlink - n.names, n.nlink, n.nlink - n.names == 1 ? "is" : "are"));
+        c_.lost(fmt::format("{}: {} of its {} names {} lost", at(n.inode), n.nlink - n.names,
+                            n.nlink, n.nlink - n.names == 1 ? "is" : "are"));
       n.nlink = n.names;
     }
     if ((n.flags & kMade) == 0) continue;

@@ -16,7 +16,9 @@ namespace {
 constexpr std::uint64_t kHashBits = ~(kProbes - 1);
 constexpr std::uint64_t kXattrHashBits = ~std::uint64_t{0xffff};
 
-std::string text_of(Bytes bytes) { return {reinterpret_cast<char const*>(bytes.data()), bytes.size()}; }
+std::string text_of(Bytes bytes) {
+  return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
+}
 
 }  // namespace
 
@@ -30,7 +32,8 @@ std::string Mender::at(std::uint64_t inode) const {
 }
 
 bool Mender::unique(Record const& r, std::string name) {
-  Key const group{r.key.inode, r.key.kind, r.key.offset & (r.key.kind == kXattr ? kXattrHashBits : kHashBits)};
+  Key const group{r.key.inode, r.key.kind,
+                  r.key.offset & (r.key.kind == kXattr ? kXattrHashBits : kHashBits)};
   if (group != group_) {
     group_ = group;
     group_names_.clear();
@@ -42,8 +45,10 @@ bool Mender::unique(Record const& r, std::string name) {
 
 void Mender::take(Record const& r) {
   if (r.key.inode == 0) {
-    if (r.key.kind == kOrphan && r.key.offset != 0 && r.value.empty()) orphans_.push_back(r.key.offset);
-    else drop_.insert(r.key);
+    if (r.key.kind == kOrphan && r.key.offset != 0 && r.value.empty())
+      orphans_.push_back(r.key.offset);
+    else
+      drop_.insert(r.key);
     return;
   }
   if (r.key.inode != now_.inode) {
@@ -117,9 +122,11 @@ void Mender::take_xattr(Record const& r) {
   }
   end_xattr();
   auto const x = parse_xattr(r.key, r.value);
-  if (!x || (r.key.offset & kXattrHashBits) != xattr_key(c_.seed, x->name) || !unique(r, std::string(x->name))) {
+  if (!x || (r.key.offset & kXattrHashBits) != xattr_key(c_.seed, x->name) ||
+      !unique(r, std::string(x->name))) {
     drop_.insert(r.key);
-    c_.lost(fmt::format("{}: an extended attribute{} is lost", at(r.key.inode), x ? fmt::format(", {},", x->name) : ""));
+    c_.lost(fmt::format("{}: an extended attribute{} is lost", at(r.key.inode),
+                        x ? fmt::format(", {},", x->name) : ""));
     return;
   }
   xattr_keys_.assign(1, r.key);
@@ -136,10 +143,13 @@ void Mender::end_xattr() {
 }
 
 void Mender::take_inline(Record const& r) {
-  bool const usable = r.key.offset == 0 && (now_.flags & kHas) != 0 && (S_ISREG(now_.mode) || S_ISLNK(now_.mode));
-  bool const fits = usable && (S_ISLNK(now_.mode) ? !r.value.empty() && r.value.size() <= kMaxSymlink &&
-                                                        std::find(r.value.begin(), r.value.end(), std::byte{0}) == r.value.end()
-                                                  : now_.size <= kInlineMax && now_.size > 0 && !r.value.empty());
+  bool const usable =
+      r.key.offset == 0 && (now_.flags & kHas) != 0 && (S_ISREG(now_.mode) || S_ISLNK(now_.mode));
+  bool const fits =
+      usable && (S_ISLNK(now_.mode)
+                     ? !r.value.empty() && r.value.size() <= kMaxSymlink &&
+                           std::find(r.value.begin(), r.value.end(), std::byte{0}) == r.value.end()
+                     : now_.size <= kInlineMax && now_.size > 0 && !r.value.empty());
   if (!fits) {
     drop_.insert(r.key);
     if (usable) now_.flags |= kLost;
@@ -147,8 +157,10 @@ void Mender::take_inline(Record const& r) {
   }
   now_.flags |= kInlineData;
   now_.inline_size = static_cast<std::uint32_t>(r.value.size());
-  if (S_ISLNK(now_.mode)) now_.size = r.value.size();
-  else if (r.value.size() > now_.size) put_[r.key] = text_of(r.value.first(now_.size));
+  if (S_ISLNK(now_.mode))
+    now_.size = r.value.size();
+  else if (r.value.size() > now_.size)
+    put_[r.key] = text_of(r.value.first(now_.size));
 }
 
 void Mender::take_extent(Record const& r) {
@@ -169,7 +181,8 @@ void Mender::take_extent(Record const& r) {
 void Mender::close() {
   if (now_.inode == 0) return;
   end_xattr();
-  if ((now_.flags & kInlineData) != 0 && now_.found != 0) {  // never both: the data has moved to extents, or some is lost
+  if ((now_.flags & kInlineData) != 0 &&
+      now_.found != 0) {  // never both: the data has moved to extents, or some is lost
     drop_.insert({now_.inode, kInline, 0});
     put_.erase({now_.inode, kInline, 0});
     if (now_.found != now_.blocks) now_.flags |= kLost;
@@ -182,7 +195,8 @@ void Mender::name(Record const& r) {
     auto const d = parse_dirent(r.key, r.value);
     if (!d) return;
     auto const up = at(r.key.inode);
-    c_.lost(fmt::format("{}/{}: removed, for {}", up == "/" ? "" : up, d->name, gone_.at(parting->second)));
+    c_.lost(fmt::format("{}/{}: removed, for {}", up == "/" ? "" : up, d->name,
+                        gone_.at(parting->second)));
     told_.insert(parting->second);
     return;
   }
@@ -204,7 +218,9 @@ std::optional<Bytes> Mender::mend(Record const& r) {
   auto const* n = find(r.key.inode);
   if (n == nullptr || (n->flags & kDrop) != 0) return std::nullopt;
   // Of a directory that is made anew only what makes it one stays.
-  if ((n->flags & kMade) != 0 && (r.key.kind == kInode || r.key.kind == kInline || r.key.kind == kExtent)) return std::nullopt;
+  if ((n->flags & kMade) != 0 &&
+      (r.key.kind == kInode || r.key.kind == kInline || r.key.kind == kExtent))
+    return std::nullopt;
   if (r.key.kind != kInode) return r.value;
   auto info = parse_inode(r.key, r.value);
   if (!info) return std::nullopt;

@@ -10,7 +10,8 @@
 
 namespace lcfs::fsck {
 
-NodeSource::NodeSource(Device& device, SuperblockInfo const& superblock, std::uint64_t cache_bytes, bool skip_checksum)
+NodeSource::NodeSource(Device& device, SuperblockInfo const& superblock, std::uint64_t cache_bytes,
+                       bool skip_checksum)
     : device_(device),
       total_blocks_(superblock.total_blocks),
       generation_(superblock.generation),
@@ -37,8 +38,11 @@ Result<NodeSource::Node> NodeSource::get(NodePtr const& ptr, unsigned level) {
   auto const at = block * kBlockSize;
   if (ptr.generation.get() > generation_)
     return Error{Errc::kCorrupt,
-                 fmt::format("node of generation {}, later than the superblock's {}", ptr.generation.get(), generation_), 0,
-                 {}, at + offsetof(NodeHeader, generation)};
+                 fmt::format("node of generation {}, later than the superblock's {}",
+                             ptr.generation.get(), generation_),
+                 0,
+                 {},
+                 at + offsetof(NodeHeader, generation)};
 
   auto const expect = expectation(ptr, level);
   Node node;
@@ -50,9 +54,11 @@ Result<NodeSource::Node> NodeSource::get(NodePtr const& ptr, unsigned level) {
     }
   }
   if (node == nullptr) return read(ptr, expect);
-  // The bytes were checked when they were read.  What this pointer says of them is new, but the checksum covers all of it.
+  // The bytes were checked when they were read.  What this pointer says of them is new, but the
+  // checksum covers all of it.
   auto const& header = NodeReader(node->data()).header();
-  if (header.generation.get() == expect.generation && (skip_checksum_ || header.checksum.get() == expect.checksum) &&
+  if (header.generation.get() == expect.generation &&
+      (skip_checksum_ || header.checksum.get() == expect.checksum) &&
       (expect.exact_level ? header.level == expect.max_level : header.level <= expect.max_level))
     return node;
   auto status = check_node(node->span(), expect, total_blocks_);
@@ -84,7 +90,8 @@ Result<NodeSource::Node> NodeSource::read(NodePtr const& ptr, NodeExpectation co
 void NodeSource::keep(std::uint64_t block, Node node) {
   ++nodes_read_;
   auto const [place, is_new] = by_block_.try_emplace(block);
-  if (!is_new) order_.erase(place->second);  // another thread was faster; or it is another generation's
+  if (!is_new)
+    order_.erase(place->second);  // another thread was faster; or it is another generation's
   order_.push_front({block, std::move(node)});
   place->second = order_.begin();
   if (order_.size() > capacity_) {
@@ -99,14 +106,19 @@ std::size_t NodeSource::ahead(std::span<NodePtr const> ptrs, unsigned level) {
   std::unique_lock lock(mutex_);
   for (; looked_at < ptrs.size() && looked_at < capacity_ / 2; ++looked_at) {
     auto const& p = ptrs[looked_at];
-    if (inside(p.block.get()) && p.generation.get() <= generation_ && !by_block_.contains(p.block.get())) wanted.push_back(p);
+    if (inside(p.block.get()) && p.generation.get() <= generation_ &&
+        !by_block_.contains(p.block.get()))
+      wanted.push_back(p);
   }
   lock.unlock();
   if (wanted.size() < 2) return looked_at;
   auto const block = [](NodePtr const& p) { return p.block.get(); };
-  std::sort(wanted.begin(), wanted.end(), [&](NodePtr const& a, NodePtr const& b) { return block(a) < block(b); });
-  wanted.erase(std::unique(wanted.begin(), wanted.end(), [&](NodePtr const& a, NodePtr const& b) { return block(a) == block(b); }),
-               wanted.end());
+  std::sort(wanted.begin(), wanted.end(),
+            [&](NodePtr const& a, NodePtr const& b) { return block(a) < block(b); });
+  wanted.erase(
+      std::unique(wanted.begin(), wanted.end(),
+                  [&](NodePtr const& a, NodePtr const& b) { return block(a) == block(b); }),
+      wanted.end());
   std::vector<Read> reads;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     auto const start = block(wanted[i]), end = start + kNodeBlocks;
@@ -125,22 +137,28 @@ std::size_t NodeSource::ahead(std::span<NodePtr const> ptrs, unsigned level) {
   return looked_at;
 }
 
-void NodeSource::read_many(std::span<Read const> reads, std::span<NodePtr const> wanted, unsigned level, std::span<Node> into) {
+void NodeSource::read_many(std::span<Read const> reads, std::span<NodePtr const> wanted,
+                           unsigned level, std::span<Node> into) {
   std::atomic<std::size_t> next{0};
   auto const work = [&] {
     AlignedBuffer buffer(kReadNodes * kNodeSize);
     for (auto r = next++; r < reads.size(); r = next++) {
       auto const& read = reads[r];
-      if (!device_.read(read.block * kBlockSize, buffer.span().first((read.end - read.block) * kBlockSize))) continue;
+      if (!device_.read(read.block * kBlockSize,
+                        buffer.span().first((read.end - read.block) * kBlockSize)))
+        continue;
       for (auto i = read.from; i < read.to; ++i) {
         auto node = std::make_shared<AlignedBuffer>(kNodeSize);
-        std::memcpy(node->data(), buffer.data() + (wanted[i].block.get() - read.block) * kBlockSize, kNodeSize);
-        if (check_node(node->span(), expectation(wanted[i], level), total_blocks_)) into[i] = std::move(node);
+        std::memcpy(node->data(), buffer.data() + (wanted[i].block.get() - read.block) * kBlockSize,
+                    kNodeSize);
+        if (check_node(node->span(), expectation(wanted[i], level), total_blocks_))
+          into[i] = std::move(node);
       }
     }
   };
   std::vector<std::thread> threads;
-  for (std::size_t helpers = std::min(kReaders - 1, reads.size() / 4); helpers > 0; --helpers) threads.emplace_back(work);
+  for (std::size_t helpers = std::min(kReaders - 1, reads.size() / 4); helpers > 0; --helpers)
+    threads.emplace_back(work);
   work();
   for (auto& t : threads) t.join();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes for fsck: read from the device, checked in full each time they are read, kept in a small cache.
-// Whoever knows which nodes are next says so (ahead()): they are read in the order of the device, neighbours together, some reads at
-// once, and checked by the threads that read them.
+// Nodes for fsck: read from the device, checked in full each time they are read, kept in a small
+// cache. Whoever knows which nodes are next says so (ahead()): they are read in the order of the
+// device, neighbours together, some reads at once, and checked by the threads that read them.
 // Threads: any function from any thread.
 #pragma once
 
@@ -22,18 +22,21 @@ namespace lcfs::fsck {
 
 class NodeSource {
  public:
-  // Bounds and identity from a parsed superblock.  `cache_bytes` bounds the memory of nodes not in use.
-  NodeSource(Device& device, SuperblockInfo const& superblock, std::uint64_t cache_bytes, bool skip_checksum);
+  // Bounds and identity from a parsed superblock.  `cache_bytes` bounds the memory of nodes not in
+  // use.
+  NodeSource(Device& device, SuperblockInfo const& superblock, std::uint64_t cache_bytes,
+             bool skip_checksum);
 
   using Node = std::shared_ptr<AlignedBuffer const>;
 
-  // The node `ptr` points to, checked.  level: what it must be; kAnyLevel for a root.  Error::offset is a byte of the
-  // device.  kIo if the device refuses.
+  // The node `ptr` points to, checked.  level: what it must be; kAnyLevel for a root. Error::offset
+  // is a byte of the device.  kIo if the device refuses.
   static constexpr unsigned kAnyLevel = kMaxLevel + 1;
   Result<Node> get(NodePtr const& ptr, unsigned level);
 
-  // get() will be asked for these, of one level, in this order.  Brings the first ones into the cache; returns how many it looked at,
-  // for the next call: at most what half the cache holds.  Says nothing of nodes that can't be used: get() does.
+  // get() will be asked for these, of one level, in this order.  Brings the first ones into the
+  // cache; returns how many it looked at, for the next call: at most what half the cache holds.
+  // Says nothing of nodes that can't be used: get() does.
   std::size_t ahead(std::span<NodePtr const> ptrs, unsigned level);
 
   [[nodiscard]] std::uint64_t total_blocks() const { return total_blocks_; }
@@ -44,23 +47,27 @@ class NodeSource {
 
  private:
   static constexpr std::uint64_t kReadNodes = 32;  // of one read: 512 KiB
-  static constexpr std::uint64_t kGapNodes = 2;    // reading so many that are not wanted is cheaper than another read
-  static constexpr std::size_t kReaders = 4;       // reads at once; they mostly wait
+  static constexpr std::uint64_t kGapNodes =
+      2;  // reading so many that are not wanted is cheaper than another read
+  static constexpr std::size_t kReaders = 4;  // reads at once; they mostly wait
   struct Read {
     std::uint64_t block = 0, end = 0;  // [block, end)
     std::size_t from = 0, to = 0;      // of the nodes wanted
   };
   [[nodiscard]] NodeExpectation expectation(NodePtr const& ptr, unsigned level) const;
-  [[nodiscard]] bool inside(std::uint64_t block) const { return block >= kReservedBlocks && block <= total_blocks_ - kNodeBlocks; }
+  [[nodiscard]] bool inside(std::uint64_t block) const {
+    return block >= kReservedBlocks && block <= total_blocks_ - kNodeBlocks;
+  }
   Result<Node> read(NodePtr const& ptr, NodeExpectation const& expect);
-  void read_many(std::span<Read const> reads, std::span<NodePtr const> wanted, unsigned level, std::span<Node> into);
+  void read_many(std::span<Read const> reads, std::span<NodePtr const> wanted, unsigned level,
+                 std::span<Node> into);
   void keep(std::uint64_t block, Node node);  // one that was read; under the mutex
 
   Device& device_;
   std::uint64_t total_blocks_, generation_;
   StoreId store_{};
   bool skip_checksum_;
-  std::size_t capacity_;  // nodes
+  std::size_t capacity_;      // nodes
   mutable std::mutex mutex_;  // all below; not held while the device is read
   std::uint64_t nodes_read_ = 0;
   struct Entry {

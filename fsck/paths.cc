@@ -5,7 +5,8 @@
 
 namespace lcfs::fsck {
 
-std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode, std::uint64_t inode) {
+std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
+                    std::uint64_t inode) {
   constexpr int kMaxSteps = 4096;  // damage can make directories lie inside themselves
   if (inode == root_inode) return "/";
   std::string path;
@@ -22,8 +23,8 @@ std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_
   return path.empty() ? path : "?" + path;
 }
 
-std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode, std::uint64_t inode,
-                                  std::size_t most) {
+std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
+                                  std::uint64_t inode, std::size_t most) {
   std::vector<std::string> paths;
   Key at{inode, kParent, 0};
   while (paths.size() < most) {

@@ -10,11 +10,13 @@
 
 namespace lcfs::fsck {
 
-// The first path of `inode` in the tree, from "/"; "?/..." if it can't be followed up to the root, "" if nothing names it.
-std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode, std::uint64_t inode);
+// The first path of `inode` in the tree, from "/"; "?/..." if it can't be followed up to the root,
+// "" if nothing names it.
+std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
+                    std::uint64_t inode);
 
 // All its names, at most `most`, as path_of() gives them.
-std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode, std::uint64_t inode,
-                                  std::size_t most);
+std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
+                                  std::uint64_t inode, std::size_t most);
 
 }  // namespace lcfs::fsck

@@ -45,7 +45,8 @@ class Run {
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {}));
     done_.before = survey_.report;
     if (options_.found) options_.found(survey_.report);
-    if (survey_.report.clean() && (!how.search || survey_.superblock.read_only_features())) return std::move(done_);
+    if (survey_.report.clean() && (!how.search || survey_.superblock.read_only_features()))
+      return std::move(done_);
     LCFS_TRY_ASSIGN(bool const chosen, choose_state(how));
     if (!chosen || (survey_.report.clean() && !found_ && !older_)) return std::move(done_);
     if (options_.check.stopped()) return interrupted();
@@ -78,7 +79,8 @@ class Run {
   Result<bool> choose_state(Options const& how) {
     if (survey_.report.in_force) {
       if (survey_.superblock.read_only_features())
-        return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0, device_.name()};
+        return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0,
+                     device_.name()};
       base_ = *survey_.report.in_force;
       LCFS_TRY(go_to_other_slot(how));
       if (survey_.scan->complete() && !how.search) return true;
@@ -89,10 +91,15 @@ class Run {
       if (went || !survey_.report.in_force) return went;
       if (survey_.scan->complete()) return true;
     }
-    if (!survey_.report.in_force) return Error{Errc::kCorrupt, no_superblock(), 0, device_.name(), 0};
-    if (survey_.scan->layers().empty() && survey_.scan->images() == 0 && survey_.superblock.layer_count + survey_.superblock.image_count != 0)
-      return Error{Errc::kCorrupt, how.search ? "nothing of the store tree can be read: there is nothing to repair from"
-                                              : "nothing of the store tree can be read: there is nothing to repair from; with --search an older one is looked for all over the store",
+    if (!survey_.report.in_force)
+      return Error{Errc::kCorrupt, no_superblock(), 0, device_.name(), 0};
+    if (survey_.scan->layers().empty() && survey_.scan->images() == 0 &&
+        survey_.superblock.layer_count + survey_.superblock.image_count != 0)
+      return Error{Errc::kCorrupt,
+                   how.search
+                       ? "nothing of the store tree can be read: there is nothing to repair from"
+                       : "nothing of the store tree can be read: there is nothing to repair from; "
+                         "with --search an older one is looked for all over the store",
                    0, device_.name(), survey_.superblock.store_root.block.get() * kBlockSize};
     return true;
   }
@@ -100,25 +107,35 @@ class Run {
   [[nodiscard]] std::string no_superblock() const {
     for (auto const& s : survey_.report.slots)
       if (cut_short(s))
-        return s.problem + "; there is nothing to repair from until it has its size again, with zeroes (truncate -s)";
-    return "neither superblock can be read: there is nothing to repair from; with --search the store tree is looked for all over the store";
+        return s.problem +
+               "; there is nothing to repair from until it has its size again, with zeroes "
+               "(truncate -s)";
+    return "neither superblock can be read: there is nothing to repair from; with --search the "
+           "store tree is looked for all over the store";
   }
 
   // A tree that no superblock leads to.  False: no to it.
   Result<bool> go_to_found(Options const& how) {
     bool const whole = survey_.report.in_force && survey_.scan->complete();
-    auto found = search_tree(device_, how, survey_.slots, whole ? last_without_superblock(survey_.superblock.generation) : 0);
+    auto found = search_tree(device_, how, survey_.slots,
+                             whole ? last_without_superblock(survey_.superblock.generation) : 0);
     if (!found) {
-      if (found.error().code == Errc::kInterrupted || !survey_.report.in_force) return std::move(found).error();
+      if (found.error().code == Errc::kInterrupted || !survey_.report.in_force)
+        return std::move(found).error();
       return false;  // what is left of the newest may be something yet
     }
     Proposal p;
     p.step = Step::kFound;
-    p.text = whole ? fmt::format("the superblocks lead to generation {}, {}, and are older than a whole store tree that was found, {}: go on to it",
-                                 survey_.superblock.generation, time_text(survey_.superblock.written_ns), found->text())
-                   : fmt::format("no store tree that a superblock leads to can be read; a whole one was found, {}: go back to it, without what "
-                                 "changed since",
-                                 found->text());
+    p.text = whole ? fmt::format(
+                         "the superblocks lead to generation {}, {}, and are older than a whole "
+                         "store tree that was found, {}: go on to it",
+                         survey_.superblock.generation, time_text(survey_.superblock.written_ns),
+                         found->text())
+                   : fmt::format(
+                         "no store tree that a superblock leads to can be read; a whole one was "
+                         "found, {}: go back to it, without what "
+                         "changed since",
+                         found->text());
     if (!ask(p)) return false;
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {std::nullopt, &found->superblock}));
     newest_ = found->newest;
@@ -134,10 +151,11 @@ class Run {
     Proposal p;
     p.step = Step::kOlder;
     p.text = fmt::format(
-        "the store tree of generation {}, {}, is damaged; that of generation {}, {}, is whole: go back to it, without what "
+        "the store tree of generation {}, {}, is damaged; that of generation {}, {}, is whole: go "
+        "back to it, without what "
         "changed since",
-        survey_.superblock.generation, time_text(survey_.superblock.written_ns), older.superblock.generation,
-        time_text(older.superblock.written_ns));
+        survey_.superblock.generation, time_text(survey_.superblock.written_ns),
+        older.superblock.generation, time_text(older.superblock.written_ns));
     if (!ask(p)) return {};
     survey_ = std::move(older);
     base_ = other;
@@ -151,9 +169,11 @@ class Run {
     if (older_ || found_) return false;  // it is written again anyway
     if (!other) {
       auto const state = survey_.report.slots[1 - base_].state;
-      return state == SlotState::kDamaged || (state == SlotState::kEmpty && survey_.superblock.generation > 1);
+      return state == SlotState::kDamaged ||
+             (state == SlotState::kEmpty && survey_.superblock.generation > 1);
     }
-    return other->uuid != survey_.superblock.uuid || other->generation == survey_.superblock.generation;
+    return other->uuid != survey_.superblock.uuid ||
+           other->generation == survey_.superblock.generation;
   }
 
   bool ask_for_slot(bool wrong) {
@@ -161,12 +181,14 @@ class Run {
     Proposal p;
     p.step = Step::kSlot;
     p.safe = true;
-    p.text = fmt::format("superblock slot {} is damaged or another store's: write it again", 1 - base_);
+    p.text =
+        fmt::format("superblock slot {} is damaged or another store's: write it again", 1 - base_);
     return ask(p);
   }
 
   [[nodiscard]] bool store_tree_damaged() const {
-    return contains_any(survey_.store_errors, {Code::kNode, Code::kIo, Code::kRecord, Code::kBlob, Code::kGraph, Code::kOwner});
+    return contains_any(survey_.store_errors, {Code::kNode, Code::kIo, Code::kRecord, Code::kBlob,
+                                               Code::kGraph, Code::kOwner});
   }
 
   // Nothing can be written without it: a new store tree has only what is left of the old one.
@@ -176,7 +198,9 @@ class Run {
     p.text = "write the store tree again, without what is damaged in it";
     p.details = survey_.store_lines;
     for (auto const& r : survey_.scan->runs())
-      if (survey_.scan->layer(r.layer) == nullptr && (p.details.empty() || !p.details.back().ends_with(fmt::format("layer {} is lost", r.layer))))
+      if (survey_.scan->layer(r.layer) == nullptr &&
+          (p.details.empty() ||
+           !p.details.back().ends_with(fmt::format("layer {} is lost", r.layer))))
         p.details.push_back(fmt::format("the record of layer {} is lost", r.layer));
     if (p.details.size() > options_.max_details) p.details.resize(options_.max_details);
     return ask(p);
@@ -184,8 +208,9 @@ class Run {
 
   // What a new store tree has right in any case.
   bool ask_for_derived() {
-    bool derived = contains_any(survey_.store_errors,
-                                {Code::kCounter, Code::kRun, Code::kSpace, Code::kName, Code::kDigest, Code::kHash, Code::kHistory});
+    bool derived =
+        contains_any(survey_.store_errors, {Code::kCounter, Code::kRun, Code::kSpace, Code::kName,
+                                            Code::kDigest, Code::kHash, Code::kHistory});
     for (auto const& [id, facts] : survey_.layers) derived = derived || !facts.result.derived_sound;
     if (!derived) return false;
     Proposal p;
@@ -193,8 +218,8 @@ class Run {
     p.safe = true;
     p.text = "make runs, counters, names and digests anew from what they are derived from";
     if (auto const bad = survey_.scan->checkpoints().size() - survey_.kept.size(); bad > 0)
-      p.text += fmt::format("; {} of {} kept checkpoints can't be gone back to and {} dropped", bad, survey_.scan->checkpoints().size(),
-                            bad == 1 ? "is" : "are");
+      p.text += fmt::format("; {} of {} kept checkpoints can't be gone back to and {} dropped", bad,
+                            survey_.scan->checkpoints().size(), bad == 1 ? "is" : "are");
     return ask(p);
   }
 
@@ -229,7 +254,8 @@ class Run {
   static void mark_slot(StoreScan const* scan, BlockMap& used) {
     for (auto const& r : scan->runs()) used.claim_rest(r.start, r.count, 1);
     for (auto const block : scan->nodes()) used.claim_rest(block, kNodeBlocks, 1);
-    for (auto const block : scan->damaged_nodes()) used.claim_rest(block, kNodeBlocks, 1);  // perhaps another attempt reads it
+    for (auto const block : scan->damaged_nodes())
+      used.claim_rest(block, kNodeBlocks, 1);  // perhaps another attempt reads it
   }
 
   [[nodiscard]] std::uint64_t next_generation() const {
@@ -243,12 +269,14 @@ class Run {
   Status publish(SuperblockInfo info, bool both) {
     info.generation = next_generation();
     info.written.clear();
-    LCFS_TRY(device_.flush());  // what the superblock says without them: all that it leads to is on the device
+    LCFS_TRY(device_.flush());  // what the superblock says without them: all that it leads to is on
+                                // the device
     for (std::uint32_t const slot : {1 - base_, base_}) {
       info.slot = slot;
       AlignedBuffer block(kBlockSize);
       encode_superblock(info, std::span<std::byte, kBlockSize>(block.data(), kBlockSize));
-      LCFS_TRY(device_.write(kSlotBlock[slot] * kBlockSize, std::span<std::byte const>(block.span())));
+      LCFS_TRY(
+          device_.write(kSlotBlock[slot] * kBlockSize, std::span<std::byte const>(block.span())));
       LCFS_TRY(device_.flush());
       done_.changed = true;
       if (!both) break;
@@ -269,7 +297,8 @@ class Run {
 
 }  // namespace
 
-// A tree that came back may have data that the first check could not see: then a second round mends that.
+// A tree that came back may have data that the first check could not see: then a second round mends
+// that.
 Result<Repaired> repair(Device& device, RepairOptions const& options) {
   constexpr int kRounds = 3;
   LCFS_TRY_ASSIGN(auto done, Run(device, options)());

@@ -6,7 +6,6 @@
 
 #include "fsck/block_map.h"
 
-
 namespace lcfs::fsck {
 namespace {
 
@@ -15,26 +14,35 @@ struct Range {
   bool branch = false;
 };
 
-bool inside(Range const& r, Key const& k) { return !(k < r.low) && (r.high == kMaxKey || k < r.high); }
+bool inside(Range const& r, Key const& k) {
+  return !(k < r.low) && (r.high == kMaxKey || k < r.high);
+}
 
-// Every sound node of `owner` in its runs, by the nodes' own word: address, owner, store, generation, checksum.
+// Every sound node of `owner` in its runs, by the nodes' own word: address, owner, store,
+// generation, checksum.
 class NodeScan {
  public:
   NodeScan(Device& device, SuperblockInfo const& superblock, std::uint64_t owner)
-      : device_(device), superblock_(superblock), owner_(owner), buffer_(kReadBlocks * kBlockSize) {}
+      : device_(device),
+        superblock_(superblock),
+        owner_(owner),
+        buffer_(kReadBlocks * kBlockSize) {}
 
   template <class Take>
   void run(RunEntry const& r, Take const& take) {
     for (std::uint64_t done = 0; done + kNodeBlocks <= r.count;) {
       auto const n = std::min<std::uint64_t>(kReadBlocks, r.count - done);
-      bool const whole = device_.read((r.start + done) * kBlockSize, buffer_.span().first(n * kBlockSize)).ok();
+      bool const whole =
+          device_.read((r.start + done) * kBlockSize, buffer_.span().first(n * kBlockSize)).ok();
       for (std::uint64_t b = 0; b + kNodeBlocks <= n; ++b) {
         auto const bytes = buffer_.span().subspan(b * kBlockSize, kNodeSize);
         // One bad sector must not hide what the rest of a large read holds.
         if (!whole && !device_.read((r.start + done + b) * kBlockSize, bytes)) continue;
-        if (auto const ptr = node_at(bytes, r.start + done + b)) take(*ptr, NodeReader(bytes.data()));
+        if (auto const ptr = node_at(bytes, r.start + done + b))
+          take(*ptr, NodeReader(bytes.data()));
       }
-      done += n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
+      done +=
+          n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
     }
   }
 
@@ -43,8 +51,8 @@ class NodeScan {
 
   std::optional<NodePtr> node_at(std::span<std::byte const> bytes, std::uint64_t block) const {
     auto const& h = NodeReader(bytes.data()).header();
-    if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != owner_ || h.level > kMaxLevel ||
-        h.generation.get() > superblock_.generation)
+    if (h.magic.get() != kNodeMagic || h.block.get() != block || h.owner.get() != owner_ ||
+        h.level > kMaxLevel || h.generation.get() > superblock_.generation)
       return std::nullopt;
     NodePtr ptr;
     ptr.block.set(block);
@@ -56,7 +64,8 @@ class NodeScan {
     expect.checksum = ptr.checksum.get();
     expect.max_level = h.level;
     expect.store = superblock_.uuid;
-    if (!check_node(bytes, expect, superblock_.total_blocks) || h.count.get() == 0) return std::nullopt;
+    if (!check_node(bytes, expect, superblock_.total_blocks) || h.count.get() == 0)
+      return std::nullopt;
     return ptr;
   }
 
@@ -86,7 +95,8 @@ std::vector<LeafRef> leaves_of(NodeSource& source, NodePtr const& root) {
       leaves.push_back({t.range, t.ptr});
       continue;
     }
-    auto const node = t.ptr.block.get() == 0 ? Result<NodeSource::Node>(NodeSource::Node{}) : source.get(t.ptr, t.level);
+    auto const node = t.ptr.block.get() == 0 ? Result<NodeSource::Node>(NodeSource::Node{})
+                                             : source.get(t.ptr, t.level);
     if (!node || !*node) continue;
     NodeReader const reader((*node)->data());
     if (reader.leaf()) {
@@ -104,8 +114,10 @@ std::vector<LeafRef> leaves_of(NodeSource& source, NodePtr const& root) {
 
 }  // namespace
 
-Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superblock, LayerEntry const& layer,
-                std::span<RunEntry const> runs, std::span<Piece const> skeleton, LayerInfo const* parent, Salvage const* of_parent) {
+Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superblock,
+                LayerEntry const& layer, std::span<RunEntry const> runs,
+                std::span<Piece const> skeleton, LayerInfo const* parent,
+                Salvage const* of_parent) {
   Salvage out;
   std::unordered_set<std::uint64_t> met;
   std::vector<Range> lost;
@@ -116,9 +128,13 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     met.insert(block);
     return true;
   };
-  hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low, Key const& high) {
-    met.insert(ptr.block.get());  // a sound node at that place is not the layer's: what leads to it wants another one
-    if (auto const b = ptr.block.get(); b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks) out.nodes.push_back(b);
+  hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low,
+                        Key const& high) {
+    met.insert(ptr.block.get());  // a sound node at that place is not the layer's: what leads to it
+                                  // wants another one
+    if (auto const b = ptr.block.get();
+        b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks)
+      out.nodes.push_back(b);
     lost.push_back({low, high, level != 0});
     if (level != 0) branches_lost.push_back(ptr.block.get());
   };
@@ -135,7 +151,8 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   if (lost.empty()) return out;
 
   auto const below_lost = [&lost](Key const& first, Key const& last) {
-    return std::any_of(lost.begin(), lost.end(), [&](Range const& r) { return inside(r, first) && inside(r, last); });
+    return std::any_of(lost.begin(), lost.end(),
+                       [&](Range const& r) { return inside(r, first) && inside(r, last); });
   };
   struct Candidate {
     StrayLeaf leaf{};
@@ -153,11 +170,14 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
         found.push_back({stray, ptr.generation.get()});
     });
   auto const by_key = [](StrayLeaf const& a, StrayLeaf const& b) { return a.first < b.first; };
-  // Runs that are not exact may hold leaves of an older state: of two that overlap the later one counts.
-  std::sort(found.begin(), found.end(), [](Candidate const& a, Candidate const& b) { return a.generation > b.generation; });
+  // Runs that are not exact may hold leaves of an older state: of two that overlap the later one
+  // counts.
+  std::sort(found.begin(), found.end(),
+            [](Candidate const& a, Candidate const& b) { return a.generation > b.generation; });
   auto const overlaps = [&out, &by_key](StrayLeaf const& s) {  // out.leaves is sorted
     auto const it = std::lower_bound(out.leaves.begin(), out.leaves.end(), s, by_key);
-    return (it != out.leaves.end() && !(s.last < it->first)) || (it != out.leaves.begin() && !(std::prev(it)->last < s.first));
+    return (it != out.leaves.end() && !(s.last < it->first)) ||
+           (it != out.leaves.begin() && !(std::prev(it)->last < s.first));
   };
   auto const put = [&](StrayLeaf const& s) {
     if (overlaps(s)) return;
@@ -168,14 +188,16 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   if (parent == nullptr) return out;
   for (auto const& s : skeleton) known.claim_rest(s.start, s.count, 1);
   for (auto const block : branches_lost) known.claim_rest(block, kNodeBlocks, 1);
-  out.doubtful = std::any_of(runs.begin(), runs.end(), [&](RunEntry const& r) { return !known.owns(1, r.start, r.count); });
+  out.doubtful = std::any_of(runs.begin(), runs.end(),
+                             [&](RunEntry const& r) { return !known.owns(1, r.start, r.count); });
   if (out.doubtful) return out;
 
   // What was shared with the parent: its leaves in whose range the layer has none.
   std::vector<StrayLeaf> shared;
   auto const own = out.leaves;
   auto const has_own = [&own](Range const& r) {
-    auto const it = std::lower_bound(own.begin(), own.end(), r.low, [](StrayLeaf const& s, Key const& k) { return s.last < k; });
+    auto const it = std::lower_bound(own.begin(), own.end(), r.low,
+                                     [](StrayLeaf const& s, Key const& k) { return s.last < k; });
     return it != own.end() && (r.high == kMaxKey || it->first < r.high);
   };
   for (auto const& leaf : leaves_of(source, parent->root)) {
@@ -199,7 +221,8 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   return out;
 }
 
-RecordStream::RecordStream(NodeSource& source, NodePtr const& root, std::uint64_t owner, std::span<StrayLeaf const> strays)
+RecordStream::RecordStream(NodeSource& source, NodePtr const& root, std::uint64_t owner,
+                           std::span<StrayLeaf const> strays)
     : source_(source), walk_(source, root, owner, {}), strays_(strays) {}
 
 std::optional<Record> RecordStream::next_stray() {
@@ -230,7 +253,8 @@ std::optional<Record> RecordStream::next() {
   if (std::exchange(take_walked_, false)) walked_ = walk_.next();
   if (std::exchange(take_stray_, false)) stray_ = next_stray();
   if (!walked_ && !stray_) return std::nullopt;
-  if (walked_ && stray_ && walked_->key == stray_->key) take_stray_ = true;  // the tree's own word counts
+  if (walked_ && stray_ && walked_->key == stray_->key)
+    take_stray_ = true;  // the tree's own word counts
   if (!stray_ || (walked_ && !(stray_->key < walked_->key))) {
     take_walked_ = true;
     return walked_;

@@ -17,7 +17,8 @@ void SkeletonScan::take_record(SkeletonInfo const& info, std::uint64_t at) {
   entries_[info.layer].at = at;
 }
 
-void SkeletonScan::take_extent(std::uint64_t layer, std::uint64_t offset, ExtentInfo const& extent, std::uint64_t at) {
+void SkeletonScan::take_extent(std::uint64_t layer, std::uint64_t offset, ExtentInfo const& extent,
+                               std::uint64_t at) {
   if (layer != layer_) {
     end();
     if (judge_) say_(at, "part of a skeleton without its record", layer);
@@ -27,7 +28,10 @@ void SkeletonScan::take_extent(std::uint64_t layer, std::uint64_t offset, Extent
   }
   auto& entry = entries_[layer];
   if (judge_ && offset != entry.blocks * kBlockSize) {
-    say_(at, fmt::format("part of a skeleton at {:#x}, where {:#x} is next", offset, entry.blocks * kBlockSize), layer);
+    say_(at,
+         fmt::format("part of a skeleton at {:#x}, where {:#x} is next", offset,
+                     entry.blocks * kBlockSize),
+         layer);
     judge_ = false;
   }
   entry.blocks += extent.count;
@@ -42,14 +46,15 @@ void SkeletonScan::end() {
     entry.sound = entry.blocks == wanted;
     if (!entry.sound)
       say_(entry.at + offsetof(SkeletonRecord, size),
-           fmt::format("skeleton of {} bytes in {} blocks, not {}", size_, entry.blocks, wanted), layer_);
+           fmt::format("skeleton of {} bytes in {} blocks, not {}", size_, entry.blocks, wanted),
+           layer_);
   }
   layer_ = 0;
   judge_ = true;
 }
 
-void use_skeleton(NodeSource& source, NodePtr const& store_root, std::uint64_t total_blocks, std::uint64_t layer,
-                  std::vector<Use>& uses, DataCheck* data) {
+void use_skeleton(NodeSource& source, NodePtr const& store_root, std::uint64_t total_blocks,
+                  std::uint64_t layer, std::vector<Use>& uses, DataCheck* data) {
   Key const end{layer, kSkeletonExtent + 1, 0};
   for (Key from{layer, kSkeletonExtent, 0};;) {
     auto const found = find_first(source, store_root, from, end);

@@ -7,18 +7,22 @@
 
 namespace lcfs::fsck {
 
-std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblock, Findings& findings) {
+std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblock,
+                           Findings& findings) {
   struct Span {
     std::uint64_t start, count, layer, at;
   };
   std::vector<Span> spans;
   spans.reserve(scan.runs().size() + scan.nodes().size());
   for (auto const& r : scan.runs()) spans.push_back({r.start, r.count, r.layer, r.at});
-  for (auto const block : scan.nodes()) spans.push_back({block, kNodeBlocks, 0, block * kBlockSize});
-  std::sort(spans.begin(), spans.end(), [](Span const& a, Span const& b) { return a.start < b.start; });
+  for (auto const block : scan.nodes())
+    spans.push_back({block, kNodeBlocks, 0, block * kBlockSize});
+  std::sort(spans.begin(), spans.end(),
+            [](Span const& a, Span const& b) { return a.start < b.start; });
 
   auto const owner = [&scan](std::uint64_t layer) {
-    return layer == 0 ? std::string{"the store tree"} : fmt::format("layer {} ({})", layer, scan.name_of(layer));
+    return layer == 0 ? std::string{"the store tree"}
+                      : fmt::format("layer {} ({})", layer, scan.name_of(layer));
   };
   std::uint64_t covered = 0, end = kReservedBlocks;
   Span const* last = nullptr;  // the one that reaches to `end`
@@ -30,8 +34,8 @@ std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblo
       f.layer = s.layer;
       f.layer_name = scan.name_of(s.layer);
       f.offset = s.at;
-      f.text = fmt::format("blocks {}+{} of {} are owned by {} too", s.start, std::min(end, stop) - s.start, owner(s.layer),
-                           owner(last->layer));
+      f.text = fmt::format("blocks {}+{} of {} are owned by {} too", s.start,
+                           std::min(end, stop) - s.start, owner(s.layer), owner(last->layer));
       findings.add(std::move(f));
     }
     if (stop > end) {
@@ -44,7 +48,8 @@ std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblo
   return covered > total ? 0 : total - covered;
 }
 
-void find_overlaps(std::vector<Use>& uses, std::function<void(Use const&, Use const&)> const& twice) {
+void find_overlaps(std::vector<Use>& uses,
+                   std::function<void(Use const&, Use const&)> const& twice) {
   std::sort(uses.begin(), uses.end(), [](Use const& a, Use const& b) { return a.block < b.block; });
   Use const* last = nullptr;  // the one that reaches furthest
   for (auto const& u : uses) {
@@ -53,16 +58,19 @@ void find_overlaps(std::vector<Use>& uses, std::function<void(Use const&, Use co
   }
 }
 
-std::vector<SpaceDifference> compare_runs(std::uint64_t layer, std::span<Use const> uses, std::span<RunEntry const> runs) {
+std::vector<SpaceDifference> compare_runs(std::uint64_t layer, std::span<Use const> uses,
+                                          std::span<RunEntry const> runs) {
   std::vector<SpaceDifference> out;
   auto const tell = [&out](std::uint64_t from, std::uint64_t to, bool used, std::uint64_t inode) {
     if (from >= to) return;
-    if (!out.empty() && out.back().used == used && out.back().inode == inode && out.back().block + out.back().count == from)
+    if (!out.empty() && out.back().used == used && out.back().inode == inode &&
+        out.back().block + out.back().count == from)
       out.back().count += to - from;
     else
       out.push_back({from, to - from, used, inode});
   };
-  // Both sides are sorted; `done` is the first block of the current run that is not accounted for yet.
+  // Both sides are sorted; `done` is the first block of the current run that is not accounted for
+  // yet.
   std::size_t r = 0;
   std::uint64_t done = runs.empty() ? 0 : runs[0].start;
   auto const next_run = [&] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who owns which block: the runs of all layers against each other, and one layer's runs against what its tree uses.
+// Who owns which block: the runs of all layers against each other, and one layer's runs against
+// what its tree uses.
 #pragma once
 
 #include <cstdint>
@@ -24,17 +25,21 @@ struct Use {
 };
 
 // I3 and I5: no block has two owners, and what is not owned is free.  Returns the free blocks.
-std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblock, Findings& findings);
+std::uint64_t check_owners(StoreScan const& scan, SuperblockInfo const& superblock,
+                           Findings& findings);
 
 // Sorts `uses` by block and calls `twice` for every one that overlaps one before it.
-void find_overlaps(std::vector<Use>& uses, std::function<void(Use const& first, Use const& second)> const& twice);
+void find_overlaps(std::vector<Use>& uses,
+                   std::function<void(Use const& first, Use const& second)> const& twice);
 
-// The differences between what `layer` owns in its tree (`uses`, sorted) and its runs, as maximal stretches of blocks.
+// The differences between what `layer` owns in its tree (`uses`, sorted) and its runs, as maximal
+// stretches of blocks.
 struct SpaceDifference {
   std::uint64_t block = 0, count = 0;
   bool used = false;        // true: in use, but in no run; false: in a run, but not in use
   std::uint64_t inode = 0;  // who uses it
 };
-std::vector<SpaceDifference> compare_runs(std::uint64_t layer, std::span<Use const> uses, std::span<RunEntry const> runs);
+std::vector<SpaceDifference> compare_runs(std::uint64_t layer, std::span<Use const> uses,
+                                          std::span<RunEntry const> runs);
 
 }  // namespace lcfs::fsck

@@ -18,7 +18,8 @@ std::string text_of(T const& bytes) {
 
 // Sorted, neighbours joined.
 void join(std::vector<Piece>& pieces) {
-  std::sort(pieces.begin(), pieces.end(), [](Piece const& a, Piece const& b) { return a.start < b.start; });
+  std::sort(pieces.begin(), pieces.end(),
+            [](Piece const& a, Piece const& b) { return a.start < b.start; });
   std::size_t n = 0;
   for (auto const& p : pieces) {
     if (n > 0 && p.start - pieces[n - 1].start <= pieces[n - 1].count)
@@ -61,10 +62,14 @@ void StoreRebuild::decide() {
     if (damaged.contains(info.id)) why = "its documents are damaged";
     for (auto id = info.top_layer; why.empty() && id != 0; ++depth) {
       auto const it = plans.find(id);
-      if (it == plans.end() || it->second.fate == LayerPlan::kRemove) why = fmt::format("its layer {} is gone", id);
-      else if (it->second.info.state != LayerState::kFrozen) why = fmt::format("its layer {} is not frozen", it->second.info.name);
-      else if (it->second.lost) why = fmt::format("layer {} lost a part of it", it->second.info.name);
-      else id = it->second.info.parent < id ? it->second.info.parent : 0;
+      if (it == plans.end() || it->second.fate == LayerPlan::kRemove)
+        why = fmt::format("its layer {} is gone", id);
+      else if (it->second.info.state != LayerState::kFrozen)
+        why = fmt::format("its layer {} is not frozen", it->second.info.name);
+      else if (it->second.lost)
+        why = fmt::format("layer {} lost a part of it", it->second.info.name);
+      else
+        id = it->second.info.parent < id ? it->second.info.parent : 0;
     }
     std::set<std::string> names;
     for (auto const& n : survey_.scan->image_names())
@@ -74,8 +79,9 @@ void StoreRebuild::decide() {
     if (!why.empty()) {
       Proposal p;
       p.step = Step::kImage;
-      p.text = fmt::format("remove image {}{}{}, for {}; its layers stay", digest_text(info.config_digest),
-                           names.empty() ? "" : ", ", fmt::join(names, ", "), why);
+      p.text = fmt::format("remove image {}{}{}, for {}; its layers stay",
+                           digest_text(info.config_digest), names.empty() ? "" : ", ",
+                           fmt::join(names, ", "), why);
       if (options_.ask && options_.ask(p)) {
         changed_ = true;
         continue;
@@ -92,10 +98,13 @@ void StoreRebuild::decide() {
   for (auto const& n : survey_.scan->name_table())
     if (n.type == NameType::kImage && image_names_.contains(n.id)) owner.emplace(n.name, n.id);
   for (auto& [id, names] : image_names_)
-    std::erase_if(names, [&owner, id = id](std::string const& n) { return owner.emplace(n, id).first->second != id; });
+    std::erase_if(names, [&owner, id = id](std::string const& n) {
+      return owner.emplace(n, id).first->second != id;
+    });
   // One config digest, one image: that with the lower id.
   std::set<Digest> configs;
-  std::erase_if(images_, [&](auto const& i) { return !configs.insert(i.second.config_digest).second; });
+  std::erase_if(images_,
+                [&](auto const& i) { return !configs.insert(i.second.config_digest).second; });
 }
 
 void StoreRebuild::add_name(Records& records, NameInfo const& name) {
@@ -112,7 +121,8 @@ void StoreRebuild::add_layers(Records& records, SuperblockInfo& sb) {
   auto& plans = layers_.plans();
   for (auto& [id, plan] : plans) plan.info.children = plan.info.images = 0;
   for (auto const& [id, plan] : plans)
-    if (plan.fate != LayerPlan::kRemove && plan.info.parent != 0) ++plans.at(plan.info.parent).info.children;
+    if (plan.fate != LayerPlan::kRemove && plan.info.parent != 0)
+      ++plans.at(plan.info.parent).info.children;
   for (auto const& [id, image] : images_)
     if (auto const it = plans.find(image.top_layer); it != plans.end()) ++it->second.info.images;
   std::set<Digest> chains;
@@ -122,7 +132,8 @@ void StoreRebuild::add_layers(Records& records, SuperblockInfo& sb) {
   for (auto& [id, plan] : plans) {
     if (plan.fate == LayerPlan::kRemove) continue;
     auto& info = plan.info;
-    if (info.anonymous && info.children + info.images == 0) {  // what it waited for is lost: somebody must decide
+    if (info.anonymous &&
+        info.children + info.images == 0) {  // what it waited for is lost: somebody must decide
       info.anonymous = false;
       info.name = fmt::format("anonymous-{}", id);
       while (!names.insert(info.name).second) info.name += '-';
@@ -170,8 +181,10 @@ Result<SuperblockInfo> StoreRebuild::build(NodeWriter& out, NodeSource& fresh) {
   Records records;
   add_layers(records, sb);
   add_images(records, sb);
-  for (auto const& k : survey_.kept) records.emplace_back(Key{0, kCheckpoint, k.info.generation}, encode_checkpoint(k.info));
-  std::sort(records.begin(), records.end(), [](auto const& a, auto const& b) { return a.first < b.first; });
+  for (auto const& k : survey_.kept)
+    records.emplace_back(Key{0, kCheckpoint, k.info.generation}, encode_checkpoint(k.info));
+  std::sort(records.begin(), records.end(),
+            [](auto const& a, auto const& b) { return a.first < b.first; });
 
   // Documents and skeletons come from the old tree, in the same order of keys.
   auto const stays = [&](Key const& key) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A new store tree: what layers and images are left, and all that follows from them: runs, counters, names, digests.
+// A new store tree: what layers and images are left, and all that follows from them: runs,
+// counters, names, digests.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class StoreRebuild {
   [[nodiscard]] bool changed() const { return changed_; }
   [[nodiscard]] bool declined() const { return declined_; }
 
-  // After LayerRepair::build().  Returns the superblock that leads to it; slot and generation are the caller's.
+  // After LayerRepair::build().  Returns the superblock that leads to it; slot and generation are
+  // the caller's.
   Result<SuperblockInfo> build(NodeWriter& out, NodeSource& fresh);
 
  private:

@@ -32,16 +32,19 @@ void StoreScan::collect() {
     nodes_.push_back(block);
     return true;
   };
-  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const& low, Key const&) {
-    if (auto const block = ptr.block.get(); block >= kReservedBlocks && block <= sb_.total_blocks - kNodeBlocks)
+  hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const& low,
+                           Key const&) {
+    if (auto const block = ptr.block.get();
+        block >= kReservedBlocks && block <= sb_.total_blocks - kNodeBlocks)
       damaged_nodes_.push_back(block);
     auto const at = error.offset != kNoOffset ? error.offset : ptr.block.get() * kBlockSize;
     say(error.code == Errc::kIo ? Code::kIo : Code::kNode, at,
-        fmt::format("store tree: {}; records from ({}, {:#04x}, {:#x}) on are not known", error.text(), low.inode, low.kind,
-                    low.offset));
+        fmt::format("store tree: {}; records from ({}, {:#04x}, {:#x}) on are not known",
+                    error.text(), low.inode, low.kind, low.offset));
   };
   TreeWalk walk(source_, sb_.store_root, 0, std::move(hooks));
-  BlobCheck blobs([this](std::uint64_t at, std::string text) { say(Code::kBlob, at, std::move(text)); });
+  BlobCheck blobs(
+      [this](std::uint64_t at, std::string text) { say(Code::kBlob, at, std::move(text)); });
   while (auto const r = walk.next()) {
     if (r->after_gap) {
       blobs.gap();
@@ -57,7 +60,8 @@ void StoreScan::collect() {
 }
 
 void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& blobs) {
-  // A record that does not parse is told and left out; what misses it is told by the checks that follow.
+  // A record that does not parse is told and left out; what misses it is told by the checks that
+  // follow.
   auto const bad = [&](Error const& error) {
     say(Code::kRecord, at + (error.offset == kNoOffset ? 0 : error.offset), error.message,
         key.kind == kLayer || key.kind == kRun || key.kind >= kSkeleton ? key.inode : 0);
@@ -74,8 +78,10 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
         // For a counter that contradicts another the rest is not given up.
         std::vector<std::byte> copy(value.begin(), value.end());
         if (copy.size() < sizeof(LayerRecord)) return;
-        std::memset(copy.data() + offsetof(LayerRecord, own_blocks), 0, sizeof(LayerRecord::own_blocks));
-        std::memset(copy.data() + offsetof(LayerRecord, skeleton_blocks), 0, sizeof(LayerRecord::skeleton_blocks));
+        std::memset(copy.data() + offsetof(LayerRecord, own_blocks), 0,
+                    sizeof(LayerRecord::own_blocks));
+        std::memset(copy.data() + offsetof(LayerRecord, skeleton_blocks), 0,
+                    sizeof(LayerRecord::skeleton_blocks));
         if (auto again = parse_layer(key, copy, sb_.total_blocks); again) {
           LayerEntry entry;
           entry.info = *std::move(again);
@@ -85,8 +91,10 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
       }
       return;
     case kRun:
-      if (auto r = parse_run(key, value, sb_.total_blocks); r) runs_.push_back({r->layer, r->start, r->count, at});
-      else bad(r.error());
+      if (auto r = parse_run(key, value, sb_.total_blocks); r)
+        runs_.push_back({r->layer, r->start, r->count, at});
+      else
+        bad(r.error());
       return;
     case kImage:
       if (auto r = parse_image(key, value); r) {
@@ -116,27 +124,41 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
       }
       return;
     case kDigest:
-      if (auto r = parse_digest(key, value); r) digests_.push_back({*r, at});
-      else bad(r.error());
+      if (auto r = parse_digest(key, value); r)
+        digests_.push_back({*r, at});
+      else
+        bad(r.error());
       return;
     case kSkeleton:
-      if (auto r = parse_skeleton(key, value); r) skeletons_.take_record(*r, at);
-      else bad(r.error());
+      if (auto r = parse_skeleton(key, value); r)
+        skeletons_.take_record(*r, at);
+      else
+        bad(r.error());
       return;
     case kSkeletonExtent:
-      if (auto r = parse_skeleton_extent(key, value, sb_.total_blocks); r) skeletons_.take_extent(key.inode, key.offset, *r, at);
-      else bad(r.error());
+      if (auto r = parse_skeleton_extent(key, value, sb_.total_blocks); r)
+        skeletons_.take_extent(key.inode, key.offset, *r, at);
+      else
+        bad(r.error());
       return;
     case kCheckpoint:
-      if (auto r = parse_checkpoint(key, value, sb_.total_blocks); !r) bad(r.error());
-      else if (r->generation >= sb_.generation) say(Code::kHistory, at, fmt::format("checkpoint {} is kept, but is not over", r->generation));
-      else checkpoints_.push_back({*std::move(r), at});
+      if (auto r = parse_checkpoint(key, value, sb_.total_blocks); !r)
+        bad(r.error());
+      else if (r->generation >= sb_.generation)
+        say(Code::kHistory, at,
+            fmt::format("checkpoint {} is kept, but is not over", r->generation));
+      else
+        checkpoints_.push_back({*std::move(r), at});
       return;
     case kTreeDigest:
-      if (auto r = parse_tree_digest(key, value); r) tree_digests_.emplace_back(key.inode, at);
-      else bad(r.error());
+      if (auto r = parse_tree_digest(key, value); r)
+        tree_digests_.emplace_back(key.inode, at);
+      else
+        bad(r.error());
       return;
-    default: say(Code::kRecord, at, fmt::format("record of unknown kind {:#04x} in the store tree", key.kind));
+    default:
+      say(Code::kRecord, at,
+          fmt::format("record of unknown kind {:#04x} in the store tree", key.kind));
   }
 }
 
@@ -151,7 +173,8 @@ void StoreScan::link_runs() {
       auto const& r = runs_[to];
       if (to > i && r.start - runs_[to - 1].start <= runs_[to - 1].count)
         say(Code::kRun, r.at,
-            fmt::format("run {}+{} touches or overlaps run {}+{}", r.start, r.count, runs_[to - 1].start, runs_[to - 1].count),
+            fmt::format("run {}+{} touches or overlaps run {}+{}", r.start, r.count,
+                        runs_[to - 1].start, runs_[to - 1].count),
             id);
       blocks += r.count;  // wraps only in a damaged store, whose runs then overlap, which is told
     }
@@ -168,8 +191,9 @@ void StoreScan::link_runs() {
 }
 
 LayerEntry const* StoreScan::layer(std::uint64_t id) const {
-  auto const it = std::lower_bound(layers_.begin(), layers_.end(), id,
-                                   [](LayerEntry const& e, std::uint64_t wanted) { return e.info.id < wanted; });
+  auto const it = std::lower_bound(
+      layers_.begin(), layers_.end(), id,
+      [](LayerEntry const& e, std::uint64_t wanted) { return e.info.id < wanted; });
   return it != layers_.end() && it->info.id == id ? &*it : nullptr;
 }
 
@@ -189,7 +213,8 @@ bool StoreScan::may_own(std::uint64_t owner, std::uint64_t by) const {
   if (owner == by) return true;
   auto const* o = layer(owner);
   auto const* b = layer(by);
-  return o != nullptr && b != nullptr && o->enter != 0 && o->enter < b->enter && b->leave <= o->leave;
+  return o != nullptr && b != nullptr && o->enter != 0 && o->enter < b->enter &&
+         b->leave <= o->leave;
 }
 
 bool StoreScan::in_runs(std::uint64_t owner, std::uint64_t block, std::uint64_t count) const {

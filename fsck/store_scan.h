@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The store tree as tables: layers, runs, images, names, digests, and who descends from whom.
-// collect() reads it all and tells records that do not parse; check() tells what contradicts itself in it.
+// collect() reads it all and tells records that do not parse; check() tells what contradicts itself
+// in it.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +22,13 @@ namespace lcfs::fsck {
 
 struct LayerEntry {
   LayerInfo info{};
-  std::uint64_t at = 0;               // device byte of its record
-  std::size_t runs_from = 0;          // index into StoreScan::runs
+  std::uint64_t at = 0;       // device byte of its record
+  std::size_t runs_from = 0;  // index into StoreScan::runs
   std::size_t runs_to = 0;
-  std::uint64_t run_blocks = 0;       // sum of its runs
-  std::uint64_t depth = 0;            // layers from its base to it, 1: a base
-  std::uint64_t enter = 0, leave = 0; // of a walk over the forest: x is above y if [y] lies inside [x]
+  std::uint64_t run_blocks = 0;  // sum of its runs
+  std::uint64_t depth = 0;       // layers from its base to it, 1: a base
+  std::uint64_t enter = 0,
+                leave = 0;  // of a walk over the forest: x is above y if [y] lies inside [x]
 };
 
 struct RunEntry {
@@ -65,21 +67,30 @@ class StoreScan {
   void check();
 
   [[nodiscard]] std::span<LayerEntry const> layers() const { return layers_; }  // by id
-  [[nodiscard]] LayerEntry const* layer(std::uint64_t id) const;                // nullptr: no such layer
-  // Live layers, parents before children, so that what a layer inherits is known when its turn comes.
+  [[nodiscard]] LayerEntry const* layer(std::uint64_t id) const;  // nullptr: no such layer
+  // Live layers, parents before children, so that what a layer inherits is known when its turn
+  // comes.
   [[nodiscard]] std::vector<LayerEntry const*> const& order() const { return order_; }
   [[nodiscard]] std::span<RunEntry const> runs_of(LayerEntry const& layer) const {
     return std::span{runs_}.subspan(layer.runs_from, layer.runs_to - layer.runs_from);
   }
   [[nodiscard]] std::span<RunEntry const> runs() const { return runs_; }  // by layer, then start
-  [[nodiscard]] std::vector<std::uint64_t> const& nodes() const { return nodes_; }  // first blocks of the store tree's
-  [[nodiscard]] std::vector<std::uint64_t> const& damaged_nodes() const { return damaged_nodes_; }  // likewise; inside the store
-  [[nodiscard]] std::span<CheckpointEntry const> checkpoints() const { return checkpoints_; }  // kept ones, by generation
+  [[nodiscard]] std::vector<std::uint64_t> const& nodes() const {
+    return nodes_;
+  }  // first blocks of the store tree's
+  [[nodiscard]] std::vector<std::uint64_t> const& damaged_nodes() const {
+    return damaged_nodes_;
+  }  // likewise; inside the store
+  [[nodiscard]] std::span<CheckpointEntry const> checkpoints() const {
+    return checkpoints_;
+  }  // kept ones, by generation
   [[nodiscard]] std::uint64_t images() const { return images_.size(); }
   [[nodiscard]] std::vector<ImageEntry> const& image_table() const { return images_; }
   [[nodiscard]] std::vector<NameEntry> const& name_table() const { return names_; }
   [[nodiscard]] std::vector<NameEntry> const& image_names() const { return image_names_; }
-  [[nodiscard]] bool complete() const { return complete_; }  // false: damage hid a part of the store tree
+  [[nodiscard]] bool complete() const {
+    return complete_;
+  }  // false: damage hid a part of the store tree
 
   // Are all records of the layer's skeleton there?
   [[nodiscard]] bool skeleton_sound(std::uint64_t id) const {
@@ -92,7 +103,8 @@ class StoreScan {
   // Do the runs of layer `owner` hold all of [block, block + count)?
   [[nodiscard]] bool in_runs(std::uint64_t owner, std::uint64_t block, std::uint64_t count) const;
   [[nodiscard]] std::string name_of(std::uint64_t layer) const;  // "" if it has none
-  [[nodiscard]] std::uint64_t last_id() const;                    // the greatest id that a layer or image has, or is served under
+  [[nodiscard]] std::uint64_t last_id()
+      const;  // the greatest id that a layer or image has, or is served under
 
  private:
   void say(Code code, std::uint64_t at, std::string text, std::uint64_t layer = 0);
@@ -119,7 +131,9 @@ class StoreScan {
   std::vector<NameEntry> names_;        // the name table
   std::vector<NameEntry> image_names_;  // on the images' side
   std::vector<DigestEntry> digests_;
-  SkeletonScan skeletons_{[this](std::uint64_t at, std::string text, std::uint64_t layer) { say(Code::kRecord, at, std::move(text), layer); }};
+  SkeletonScan skeletons_{[this](std::uint64_t at, std::string text, std::uint64_t layer) {
+    say(Code::kRecord, at, std::move(text), layer);
+  }};
   std::vector<CheckpointEntry> checkpoints_;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> tree_digests_;  // layer, device byte
 };

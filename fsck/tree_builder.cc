@@ -6,12 +6,18 @@
 
 namespace lcfs::fsck {
 
-NodeWriter::NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, StoreId const& store)
-    : device_(device), free_(free), generation_(generation), store_(store), batch_(kBatchNodes * kNodeSize) {}
+NodeWriter::NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation,
+                       StoreId const& store)
+    : device_(device),
+      free_(free),
+      generation_(generation),
+      store_(store),
+      batch_(kBatchNodes * kNodeSize) {}
 
 Result<std::uint64_t> NodeWriter::allocate() {
   if (auto const block = free_.take(kNodeBlocks)) return *block;
-  return Error{Errc::kNoSpace, "no free blocks left for the repaired trees; nothing was changed", ENOSPC, device_.name()};
+  return Error{Errc::kNoSpace, "no free blocks left for the repaired trees; nothing was changed",
+               ENOSPC, device_.name()};
 }
 
 Result<NodePtr> NodeWriter::write(std::span<std::byte> node) {
@@ -53,7 +59,8 @@ Result<TreeOutline> outline(NodeSource& source, NodePtr const& root) {
       LCFS_TRY_ASSIGN(auto const node, source.get(e.ptr, height));
       NodeReader const reader(node->data());
       starts.push_back(below.size());
-      for (std::uint32_t i = 0; i < reader.count(); ++i) below.push_back({i == 0 ? e.low : reader.key(i), reader.entry(i).child, 1});
+      for (std::uint32_t i = 0; i < reader.count(); ++i)
+        below.push_back({i == 0 ? e.low : reader.key(i), reader.entry(i).child, 1});
     }
     tree.children.push_back(std::move(starts));
     level = std::move(below);
@@ -72,8 +79,12 @@ Result<TreeOutline> outline(NodeSource& source, NodePtr const& root) {
   return tree;
 }
 
-TreeBuilder::TreeBuilder(NodeWriter& out, std::uint64_t owner, NodeSource& source, TreeOutline const* shared)
-    : out_(out), owner_(owner), source_(source), shared_(shared != nullptr && !shared->levels.empty() ? shared : nullptr) {
+TreeBuilder::TreeBuilder(NodeWriter& out, std::uint64_t owner, NodeSource& source,
+                         TreeOutline const* shared)
+    : out_(out),
+      owner_(owner),
+      source_(source),
+      shared_(shared != nullptr && !shared->levels.empty() ? shared : nullptr) {
   if (shared_ != nullptr) at_ = shared_->levels[0].size();  // the first record finds its leaf
 }
 
@@ -122,8 +133,10 @@ Status TreeBuilder::next_template(Key const& key) {
   auto const& leaves = shared_->levels[0];
   if (at_ < leaves.size() && (at_ + 1 == leaves.size() || key < leaves[at_ + 1].low)) return {};
   LCFS_TRY(end_template());
-  auto const it = std::upper_bound(leaves.begin(), leaves.end(), key, [](Key const& k, Entry const& e) { return k < e.low; });
-  at_ = static_cast<std::size_t>(it - leaves.begin()) - 1;  // the first leaf's bound is the smallest key
+  auto const it = std::upper_bound(leaves.begin(), leaves.end(), key,
+                                   [](Key const& k, Entry const& e) { return k < e.low; });
+  at_ = static_cast<std::size_t>(it - leaves.begin()) -
+        1;  // the first leaf's bound is the smallest key
   auto node = source_.get(leaves[at_].ptr, 0);
   matching_ = node.ok();  // else it is simply not shared
   matched_ = 0;
@@ -148,7 +161,8 @@ Status TreeBuilder::add(Key const& key, Bytes value) {
   return pack(key, value);
 }
 
-Result<NodePtr> TreeBuilder::write_branch(std::span<Entry const> children, std::uint8_t level, std::uint64_t& nodes) {
+Result<NodePtr> TreeBuilder::write_branch(std::span<Entry const> children, std::uint8_t level,
+                                          std::uint64_t& nodes) {
   AlignedBuffer buffer(kNodeSize);
   NodeEditor node(buffer.data());
   LCFS_TRY_ASSIGN(auto const block, out_.allocate());
@@ -163,7 +177,8 @@ Result<NodePtr> TreeBuilder::write_branch(std::span<Entry const> children, std::
 }
 
 // The level above `below`, which is level - 1.
-Result<std::vector<TreeBuilder::Entry>> TreeBuilder::build_level(std::vector<Entry> const& below, std::uint8_t level) {
+Result<std::vector<TreeBuilder::Entry>> TreeBuilder::build_level(std::vector<Entry> const& below,
+                                                                 std::uint8_t level) {
   std::vector<Entry> above;
   std::size_t open = 0;  // below[open, i) have no parent yet
   auto const close = [&](std::size_t end) -> Status {

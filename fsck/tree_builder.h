@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a whole tree anew from its records in key order, into free blocks.
 //
-// With a template (the tree of the layer's parent) leaves whose records are the same, and branches whose children are, are
-// not written again but shared, as a clone shares them.  So a repaired layer costs what it differs from its parent, however many
-// layers are mended one after the other.
+// With a template (the tree of the layer's parent) leaves whose records are the same, and branches
+// whose children are, are not written again but shared, as a clone shares them.  So a repaired
+// layer costs what it differs from its parent, however many layers are mended one after the other.
 // Memory: 64 bytes per leaf of the tree and of the template.
 #pragma once
 
@@ -46,7 +46,7 @@ class NodeWriter {
 // The nodes of a tree, level by level, without its leaves' contents.
 struct TreeOutline {
   struct Entry {
-    Key low{};                // keys below it are >= low
+    Key low{};  // keys below it are >= low
     NodePtr ptr{};
     std::uint64_t nodes = 1;  // of the subtree
   };
@@ -59,8 +59,8 @@ Result<TreeOutline> outline(NodeSource& source, NodePtr const& root);
 
 struct BuiltTree {
   NodePtr root{};
-  std::uint64_t nodes = 0;                // that the tree reaches
-  std::vector<std::uint64_t> written{};   // first blocks of the new ones, in the order of writing
+  std::uint64_t nodes = 0;               // that the tree reaches
+  std::vector<std::uint64_t> written{};  // first blocks of the new ones, in the order of writing
 };
 
 class TreeBuilder {
@@ -75,20 +75,23 @@ class TreeBuilder {
   using Entry = TreeOutline::Entry;
   Status pack(Key const& key, Bytes value);
   Status end_leaf();
-  Status leave_template();  // the leaf in hand is not the template's: what was taken for it is packed
+  Status
+  leave_template();  // the leaf in hand is not the template's: what was taken for it is packed
   Status end_template();
   Status next_template(Key const& key);
-  Result<NodePtr> write_branch(std::span<Entry const> children, std::uint8_t level, std::uint64_t& nodes);
+  Result<NodePtr> write_branch(std::span<Entry const> children, std::uint8_t level,
+                               std::uint64_t& nodes);
   Result<std::vector<Entry>> build_level(std::vector<Entry> const& below, std::uint8_t level);
 
   NodeWriter& out_;
   std::uint64_t owner_;
   NodeSource& source_;
   TreeOutline const* shared_;
-  std::size_t at_ = 0;           // template leaf in hand; behind the last: none
-  bool matching_ = false;        // all its records up to `matched_` came by, and nothing else in its range
+  std::size_t at_ = 0;  // template leaf in hand; behind the last: none
+  bool matching_ =
+      false;  // all its records up to `matched_` came by, and nothing else in its range
   std::uint32_t matched_ = 0;
-  NodeSource::Node node_{};      // its bytes
+  NodeSource::Node node_{};  // its bytes
   AlignedBuffer leaf_{kNodeSize};
   bool leaf_open_ = false;
   Key leaf_low_{};

@@ -22,19 +22,24 @@ struct Root {
 
 // What there is of one store.
 struct Traces {
-  std::map<std::uint64_t, std::vector<Root>, std::greater<>> roots{};  // by generation, the newest first
+  std::map<std::uint64_t, std::vector<Root>, std::greater<>>
+      roots{};  // by generation, the newest first
   std::uint64_t newest = 0;
 };
 using ByStore = std::map<Uuid, Traces>;
 
 constexpr std::uint64_t kReadBlocks = 256;
 constexpr unsigned kGenerationBits = 62;  // more no store has come to: forged
-constexpr std::size_t kMostRoots = 8;  // of one generation: nodes side by side, which means that their root is lost
+constexpr std::size_t kMostRoots =
+    8;  // of one generation: nodes side by side, which means that their root is lost
 
 // Takes notice of the node in `bytes`, if there is one that is sound by its own word.
-void notice(std::span<std::byte const> bytes, std::uint64_t block, std::uint64_t total_blocks, ByStore& stores) {
+void notice(std::span<std::byte const> bytes, std::uint64_t block, std::uint64_t total_blocks,
+            ByStore& stores) {
   auto const& h = NodeReader(bytes.data()).header();
-  if (h.magic.get() != kNodeMagic || h.block.get() != block || h.level > kMaxLevel || h.generation.get() >> kGenerationBits != 0) return;
+  if (h.magic.get() != kNodeMagic || h.block.get() != block || h.level > kMaxLevel ||
+      h.generation.get() >> kGenerationBits != 0)
+    return;
   NodeExpectation expect;
   expect.block = block;
   expect.generation = h.generation.get();
@@ -72,16 +77,19 @@ Result<ByStore> look_over(Device& device, Options const& options) {
       if (!whole && !device.read((start + b) * kBlockSize, bytes)) continue;
       notice(bytes, start + b, total, stores);
     }
-    start += n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
+    start +=
+        n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
   }
   return stores;
 }
 
 // Is all there, and in agreement?
-std::optional<FoundTree> try_root(Device& device, Options const& options, SuperblockInfo identity, NodePtr const& root) {
+std::optional<FoundTree> try_root(Device& device, Options const& options, SuperblockInfo identity,
+                                  NodePtr const& root) {
   identity.generation = root.generation.get();
   identity.store_root = root;
-  identity.next_id = identity.next_inode = std::numeric_limits<std::uint64_t>::max();  // until the greatest are known: check_deeply()
+  identity.next_id = identity.next_inode =
+      std::numeric_limits<std::uint64_t>::max();  // until the greatest are known: check_deeply()
   NodeSource source(device, identity, options.node_cache, options.skip_checksum);
   FoundTree found;
   {
@@ -92,12 +100,14 @@ std::optional<FoundTree> try_root(Device& device, Options const& options, Superb
     for (auto const& l : scan.layers()) {
       identity.layer_count += l.info.state != LayerState::kDying ? 1 : 0;
       found.last_change_ns = std::max({found.last_change_ns, l.info.created_ns, l.info.frozen_ns});
-      if (l.info.state != LayerState::kDying && !source.get(l.info.root, NodeSource::kAnyLevel)) return std::nullopt;
+      if (l.info.state != LayerState::kDying && !source.get(l.info.root, NodeSource::kAnyLevel))
+        return std::nullopt;
     }
     for (auto const& i : scan.image_table()) {
       found.last_change_ns = std::max(found.last_change_ns, i.info.imported_ns);
     }
-    for (auto const& k : scan.checkpoints()) found.last_change_ns = std::max(found.last_change_ns, k.info.written_ns);
+    for (auto const& k : scan.checkpoints())
+      found.last_change_ns = std::max(found.last_change_ns, k.info.written_ns);
     for (auto const& r : scan.runs()) identity.layer_blocks += r.count;
     identity.image_count = scan.images();
     identity.store_tree_blocks = scan.nodes().size() * kNodeBlocks;
@@ -119,12 +129,16 @@ Status check_deeply(Device& device, Options how, FoundTree& found) {
   how.collect = false;
   LCFS_TRY_ASSIGN(auto const survey, inspect(device, how, {std::nullopt, &found.superblock}));
   auto const& findings = survey.report.findings;
-  found.errors = survey.report.left_out + static_cast<std::uint64_t>(std::count_if(findings.begin(), findings.end(), [](Finding const& f) {
-    return f.severity == Severity::kError && f.code != Code::kSuperblock;
-  }));
-  found.whole = survey.report.left_out == 0 && std::none_of(findings.begin(), findings.end(), [](Finding const& f) {
-    return f.severity == Severity::kError && f.code != Code::kSuperblock && f.code != Code::kData && f.code != Code::kIo;
-  });
+  found.errors = survey.report.left_out +
+                 static_cast<std::uint64_t>(
+                     std::count_if(findings.begin(), findings.end(), [](Finding const& f) {
+                       return f.severity == Severity::kError && f.code != Code::kSuperblock;
+                     }));
+  found.whole = survey.report.left_out == 0 &&
+                std::none_of(findings.begin(), findings.end(), [](Finding const& f) {
+                  return f.severity == Severity::kError && f.code != Code::kSuperblock &&
+                         f.code != Code::kData && f.code != Code::kIo;
+                });
   std::uint64_t id = survey.scan->last_id(), inode = 0;
   for (auto const& [layer, facts] : survey.layers) inode = std::max(inode, facts.result.last_inode);
   for (auto const& k : survey.kept) {
@@ -136,13 +150,18 @@ Status check_deeply(Device& device, Options how, FoundTree& found) {
   return {};
 }
 
-bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) { return slot && slot->store_root == root; }
+bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) {
+  return slot && slot->store_root == root;
+}
 
 // What a superblock says besides where its tree is; made from a valid one, or from what nodes tell.
-SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::uint64_t total_blocks) {
+SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid,
+                           std::uint64_t total_blocks) {
   SuperblockInfo info;
-  if (valid != nullptr) info = *valid;
-  else info.uuid = info.hash_seed = store;
+  if (valid != nullptr)
+    info = *valid;
+  else
+    info.uuid = info.hash_seed = store;
   info.total_blocks = total_blocks;
   info.written.clear();
   info.written_torn = false;
@@ -151,7 +170,8 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid, std::
 }
 
 // The one of one store's trees that is taken.
-Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& options, Traces const& traces, SuperblockInfo const& identity,
+Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& options,
+                                              Traces const& traces, SuperblockInfo const& identity,
                                               Slots const& slots, std::uint64_t after) {
   constexpr int kMostChecked = 4;
   int checked = 0;
@@ -175,14 +195,16 @@ Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& opt
       if (!best || found->errors < best->errors) best = std::move(found);
     }
     if (best && best->whole) return best;
-    if (best && !newest && after == 0) newest = std::move(best);  // better than nothing; not better than what there is
+    if (best && !newest && after == 0)
+      newest = std::move(best);  // better than nothing; not better than what there is
     if (checked >= kMostChecked) break;
   }
   return newest;
 }
 
 bool tells_whole_uuid(Uuid const& store) {
-  return std::any_of(store.begin() + kStoreIdBefore, store.end(), [](std::uint8_t b) { return b != 0; });
+  return std::any_of(store.begin() + kStoreIdBefore, store.end(),
+                     [](std::uint8_t b) { return b != 0; });
 }
 
 }  // namespace
@@ -195,15 +217,19 @@ std::string time_text(std::int64_t ns) {
 }
 
 std::string FoundTree::text() const {
-  auto text = fmt::format("that of generation {} at byte {:#x}, with {} layers and {} images", superblock.generation,
-                          superblock.store_root.block.get() * kBlockSize, superblock.layer_count, superblock.image_count);
+  auto text = fmt::format("that of generation {} at byte {:#x}, with {} layers and {} images",
+                          superblock.generation, superblock.store_root.block.get() * kBlockSize,
+                          superblock.layer_count, superblock.image_count);
   if (last_change_ns != 0) text += ", of which the newest is of " + time_text(last_change_ns);
-  if (errors != 0) text += fmt::format("; it has {} errors that are for the repairs behind this one", errors);
-  for (auto const& uuid : others) text += "; there is also one of another store, " + uuid_text(uuid);
+  if (errors != 0)
+    text += fmt::format("; it has {} errors that are for the repairs behind this one", errors);
+  for (auto const& uuid : others)
+    text += "; there is also one of another store, " + uuid_text(uuid);
   return text;
 }
 
-Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots, std::uint64_t after) {
+Result<FoundTree> search_tree(Device& device, Options const& options, Slots const& slots,
+                              std::uint64_t after) {
   SuperblockInfo const* valid = nullptr;
   for (auto const& s : slots)
     if (s && (valid == nullptr || s->generation > valid->generation)) valid = &*s;
@@ -218,7 +244,8 @@ Result<FoundTree> search_tree(Device& device, Options const& options, Slots cons
       nameless = true;
       continue;
     }
-    LCFS_TRY_ASSIGN(auto const whole, newest_whole(device, options, traces, identity_of(store, valid, total), slots, after));
+    LCFS_TRY_ASSIGN(auto const whole, newest_whole(device, options, traces,
+                                                   identity_of(store, valid, total), slots, after));
     if (!whole) continue;
     all.push_back(store);
     if (best && best->last_change_ns >= whole->last_change_ns) continue;
@@ -226,7 +253,8 @@ Result<FoundTree> search_tree(Device& device, Options const& options, Slots cons
   }
   if (!best) {
     return Error{Errc::kCorrupt,
-                 nameless ? "no superblock can be read, and the trees that are there were written by an lcfs that did not note in them whose they are: "
+                 nameless ? "no superblock can be read, and the trees that are there were written "
+                            "by an lcfs that did not note in them whose they are: "
                             "a copy of the first 64 KiB, from any time, would do"
                           : "there is no whole store tree anywhere in it",
                  0, device.name(), kNoOffset};

@@ -19,8 +19,8 @@ Record record_of(NodeReader const& node, std::uint32_t i) {
 
 namespace {
 
-// Every key of the node inside [low, high)?  Keys are in order, so the ends tell.  The first key of a branch is only a
-// hint: its child 0 takes everything below key 1.
+// Every key of the node inside [low, high)?  Keys are in order, so the ends tell.  The first key of
+// a branch is only a hint: its child 0 takes everything below key 1.
 Status check_bounds(NodeReader const& node, Key const& low, Key const& high) {
   auto const n = node.count();
   if (n == 0) return {};
@@ -40,7 +40,8 @@ TreeWalk::TreeWalk(NodeSource& source, NodePtr const& root, std::uint64_t owner,
   if (root.block.get() != 0) enter(root, NodeSource::kAnyLevel, owner, Key{}, kMaxKey);
 }
 
-void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_owner, Key const& low, Key const& high) {
+void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_owner, Key const& low,
+                     Key const& high) {
   auto node = source_.get(ptr, level);
   if (node) {
     NodeReader const reader((*node)->data());
@@ -50,7 +51,8 @@ void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_ow
         if (!reader.leaf()) {
           std::vector<NodePtr> children;
           children.reserve(reader.count());
-          for (std::uint32_t i = 0; i < reader.count(); ++i) children.push_back(reader.entry(i).child);
+          for (std::uint32_t i = 0; i < reader.count(); ++i)
+            children.push_back(reader.entry(i).child);
           source_.ahead(children, reader.header().level - 1u);
         }
         stack_.push_back({*std::move(node), 0, low, high});
@@ -89,9 +91,10 @@ std::optional<Record> TreeWalk::next() {
   return std::nullopt;
 }
 
-std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key, Key const& end) {
-  // The first key at or behind `key` is in the leaf that `key` belongs to, or in the one right behind it: then the
-  // search starts again at that leaf's lower bound.
+std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key,
+                                Key const& end) {
+  // The first key at or behind `key` is in the leaf that `key` belongs to, or in the one right
+  // behind it: then the search starts again at that leaf's lower bound.
   Key want = key;
   for (int attempt = 0; attempt < 64; ++attempt) {
     if (root.block.get() == 0) return std::nullopt;
@@ -124,8 +127,8 @@ std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key con
 
 std::optional<Found> find_last(NodeSource& source, NodePtr const& root, Key const& key) {
   if (root.block.get() == 0) return std::nullopt;
-  // As find_first, but backwards: if the leaf starts behind `key`, the last record of the leaf before it is meant.
-  // `left` remembers the deepest branch where there was a child to the left.
+  // As find_first, but backwards: if the leaf starts behind `key`, the last record of the leaf
+  // before it is meant. `left` remembers the deepest branch where there was a child to the left.
   std::optional<std::pair<NodePtr, unsigned>> left;
   NodePtr ptr = root;
   unsigned level = NodeSource::kAnyLevel;

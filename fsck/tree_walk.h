@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All records of one tree in key order, and single lookups in it, straight from the nodes.
-// A damaged node is told once to `on_damage`; what hangs below it is left out and the walk goes on behind it.
+// A damaged node is told once to `on_damage`; what hangs below it is left out and the walk goes on
+// behind it.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +27,13 @@ Record record_of(NodeReader const& leaf, std::uint32_t i);
 
 struct WalkHooks {
   // A node was entered.  False: do not go below it (the hook has said why).
-  std::function<bool(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner)> on_node{};
-  // The node `ptr`, of that level (NodeSource::kAnyLevel: the root), can't be used.  It would have held keys in [low, high).
-  std::function<void(Error const& error, NodePtr const& ptr, unsigned level, Key const& low, Key const& high)> on_damage{};
+  std::function<bool(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner)>
+      on_node{};
+  // The node `ptr`, of that level (NodeSource::kAnyLevel: the root), can't be used.  It would have
+  // held keys in [low, high).
+  std::function<void(Error const& error, NodePtr const& ptr, unsigned level, Key const& low,
+                     Key const& high)>
+      on_damage{};
 };
 
 class TreeWalk {
@@ -46,7 +51,8 @@ class TreeWalk {
     std::uint32_t next = 0;  // slot or entry to take next
     Key low{}, high{};       // keys below this node lie in [low, high); high == kMaxKey: no bound
   };
-  void enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_owner, Key const& low, Key const& high);
+  void enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_owner, Key const& low,
+             Key const& high);
 
   NodeSource& source_;
   WalkHooks hooks_;
@@ -55,12 +61,14 @@ class TreeWalk {
   bool gap_ = false;
 };
 
-// A record by its key, or the first one at or behind `key` below `end`.  Nothing if there is none, or if a node on the way is damaged.
+// A record by its key, or the first one at or behind `key` below `end`.  Nothing if there is none,
+// or if a node on the way is damaged.
 struct Found {
   NodeSource::Node node;  // keeps `record.value` alive
   Record record{};
 };
-std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key, Key const& end);
+std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key,
+                                Key const& end);
 // The last record with a key <= `key`.
 std::optional<Found> find_last(NodeSource& source, NodePtr const& root, Key const& key);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a mount's server reads of its clients, its users and the kernel: control messages, mount options, the mount table.
+// What a mount's server reads of its clients, its users and the kernel: control messages, mount
+// options, the mount table.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -16,7 +16,8 @@ using namespace lcfs::importer;
 
 constexpr std::size_t kMostOutput = std::size_t{1} << 20;  // bombs are somebody else's test
 
-std::string decode(std::span<std::byte const> all, Compression kind, std::size_t in_step, std::size_t out_step, bool& whole) {
+std::string decode(std::span<std::byte const> all, Compression kind, std::size_t in_step,
+                   std::size_t out_step, bool& whole) {
   auto made = make_decoder(kind);
   if (!made) return {};
   std::string out;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzz target: the JSON documents of an archive, alone and as an archive of one document under every name.
+// Fuzz target: the JSON documents of an archive, alone and as an archive of one document under
+// every name.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,7 +19,8 @@ using namespace lcfs::importer;
 // Documents are split at NULs: index.json (or manifest.json), then what every other name leads to.
 class OneArchive final : public Archive {
  public:
-  OneArchive(std::string_view root, std::string_view rest, bool docker) : root_(root), rest_(rest), docker_(docker) {}
+  OneArchive(std::string_view root, std::string_view rest, bool docker)
+      : root_(root), rest_(rest), docker_(docker) {}
   [[nodiscard]] std::string const& name() const override { return name_; }
   [[nodiscard]] std::optional<std::uint64_t> size(std::string_view member) const override {
     if (member == "index.json" && docker_) return std::nullopt;

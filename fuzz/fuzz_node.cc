@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a node, past the checksum: an accepted node is searched, edited, and still accepted; every record in
-// it goes through its parser, and what a parser accepts comes back as it was.
+// Any bytes as a node, past the checksum: an accepted node is searched, edited, and still accepted;
+// every record in it goes through its parser, and what a parser accepts comes back as it was.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,8 @@ void require(bool holds) {
 
 template <class A, class B>
 void same(A const& a, B const& b) {
-  require(a.size() == b.size() && (a.size() == 0 || std::memcmp(a.data(), b.data(), a.size()) == 0));
+  require(a.size() == b.size() &&
+          (a.size() == 0 || std::memcmp(a.data(), b.data(), a.size()) == 0));
 }
 
 void parse(Key const& key, Bytes value) {
@@ -34,7 +35,8 @@ void parse(Key const& key, Bytes value) {
     same(encode_xattr(*r), value);
   }
   if (auto r = parse_extent(key, value, kTotal)) {
-    require(r->block >= kReservedBlocks && r->block + r->count <= kTotal && r->checksums.size() == r->count);
+    require(r->block >= kReservedBlocks && r->block + r->count <= kTotal &&
+            r->checksums.size() == r->count);
     std::vector<std::byte> out;
     encode_extent(*r, out);
     same(out, value);
@@ -55,7 +57,8 @@ void parse(Key const& key, Bytes value) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
-  // The input is the head of a node and, from the end back, its tail: small inputs make whole nodes.
+  // The input is the head of a node and, from the end back, its tail: small inputs make whole
+  // nodes.
   std::vector<std::byte> bytes(kNodeSize);
   auto const head = std::min<std::size_t>(size / 2, kNodeSize / 2);
   auto const tail = std::min<std::size_t>(size - head, kNodeSize / 2);
@@ -81,10 +84,12 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     if (node.leaf()) {
       require(node.lower_bound(key) == i);
       auto const value = node.value(i);
-      require(value.data() >= bytes.data() && value.data() + value.size() <= bytes.data() + kNodeSize);
+      require(value.data() >= bytes.data() &&
+              value.data() + value.size() <= bytes.data() + kNodeSize);
       parse(key, value);
       // The kind decides the parser; here each value meets all of them.
-      for (std::uint8_t kind = kInode; kind <= kDigest; ++kind) parse({key.inode, kind, key.offset}, value);
+      for (std::uint8_t kind = kInode; kind <= kDigest; ++kind)
+        parse({key.inode, kind, key.offset}, value);
     } else {
       require(node.child_for(key) == i);
       require(node.entry(i).child.block.get() + kNodeBlocks <= kTotal);
@@ -95,8 +100,10 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     std::vector<std::byte> const value(size % 300);
     Key const key{7, 3, size};
     auto const i = node.lower_bound(key);
-    if (i < node.count() && node.key(i) == key) node.replace(i, value);
-    else node.insert(i, key, value);
+    if (i < node.count() && node.key(i) == key)
+      node.replace(i, value);
+    else
+      node.insert(i, key, value);
     if (node.count() > 1) node.erase(node.count() / 2);
   } else if (node.count() > 1) {
     node.erase_child(0);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzz target: a layer's tar stacked on a fixed base layer.  The input is not the tar (checksums of headers would keep a mutation from
-// getting anywhere) but a list of its members, in words that mean something to the base: paths that are there, whiteouts and opaque
-// marks of them, links, and directories in the place of files.  Whatever is accepted must leave a clean store, read, and come out as
-// the tar that it was; whatever is refused must leave the store as it was.
+// Fuzz target: a layer's tar stacked on a fixed base layer.  The input is not the tar (checksums of
+// headers would keep a mutation from getting anywhere) but a list of its members, in words that
+// mean something to the base: paths that are there, whiteouts and opaque marks of them, links, and
+// directories in the place of files.  Whatever is accepted must leave a clean store, read, and come
+// out as the tar that it was; whatever is refused must leave the store as it was.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -39,7 +40,8 @@ class Overlay final : public SharedDevice {
   Status read(std::uint64_t at, std::span<std::byte> into) override {
     LCFS_TRY(below_->read(at, into));
     for (std::size_t i = 0; i < into.size(); i += kBlockSize) {
-      if (auto const it = blocks_.find(at + i); it != blocks_.end()) std::memcpy(into.data() + i, it->second.data(), kBlockSize);
+      if (auto const it = blocks_.find(at + i); it != blocks_.end())
+        std::memcpy(into.data() + i, it->second.data(), kBlockSize);
     }
     return {};
   }
@@ -47,7 +49,8 @@ class Overlay final : public SharedDevice {
     std::string bytes;
     for (auto const& p : parts) bytes.append(static_cast<char const*>(p.iov_base), p.iov_len);
     require(at % kBlockSize == 0 && bytes.size() % kBlockSize == 0);
-    for (std::size_t i = 0; i < bytes.size(); i += kBlockSize) blocks_[at + i] = bytes.substr(i, kBlockSize);
+    for (std::size_t i = 0; i < bytes.size(); i += kBlockSize)
+      blocks_[at + i] = bytes.substr(i, kBlockSize);
     return {};
   }
   Status flush() override { return {}; }
@@ -76,10 +79,52 @@ Result<LayerId> stack(Store& store, LayerId parent, std::string const& tar) {
 }
 
 constexpr char const* kPaths[] = {
-    "d", "d/", "./d", "d/one", "d/two", "d/sub", "d/sub/x", "d/sub/y", "l", "l/one", "l/new", "h", "h/in", "f", "/f", "e", "e/a", "e/b/c",
-    "d/.wh.one", "d/.wh.sub", ".wh.d", ".wh.h", ".wh.l", "l/.wh.two", "e/.wh.a", "d/.wh..wh..opq", ".wh..wh..opq", "e/.wh..wh..opq", "d/sub/.wh..wh..opq",
-    "new", "new/a", "new/b/c", "new/.wh.a", "new/.wh..wh..opq", "loop", "loop/x", "../d/one", "d/../f", "up/one", ".", "/", ".wh.", ".wh..", ".wh..wh.plnk",
-    "\xff\x01", "d/a b",
+    "d",
+    "d/",
+    "./d",
+    "d/one",
+    "d/two",
+    "d/sub",
+    "d/sub/x",
+    "d/sub/y",
+    "l",
+    "l/one",
+    "l/new",
+    "h",
+    "h/in",
+    "f",
+    "/f",
+    "e",
+    "e/a",
+    "e/b/c",
+    "d/.wh.one",
+    "d/.wh.sub",
+    ".wh.d",
+    ".wh.h",
+    ".wh.l",
+    "l/.wh.two",
+    "e/.wh.a",
+    "d/.wh..wh..opq",
+    ".wh..wh..opq",
+    "e/.wh..wh..opq",
+    "d/sub/.wh..wh..opq",
+    "new",
+    "new/a",
+    "new/b/c",
+    "new/.wh.a",
+    "new/.wh..wh..opq",
+    "loop",
+    "loop/x",
+    "../d/one",
+    "d/../f",
+    "up/one",
+    ".",
+    "/",
+    ".wh.",
+    ".wh..",
+    ".wh..wh.plnk",
+    "\xff\x01",
+    "d/a b",
 };
 
 class Program {
@@ -102,14 +147,16 @@ class Program {
   void member(TarBuilder& out) {
     auto const kind = next();
     auto const name = path();
-    if (kind >= 0xe0) out.pax({{"SCHILY.xattr.user.x", std::string(kind & 0x1f, 'v')}, {"mtime", "7.5"}});
+    if (kind >= 0xe0)
+      out.pax({{"SCHILY.xattr.user.x", std::string(kind & 0x1f, 'v')}, {"mtime", "7.5"}});
     switch (kind % 8) {
       case 0: out.file(name, ""); break;
       case 1: out.file(name, std::string(next(), 's')); break;
       case 2: out.file(name, std::string(4000 + 20 * next(), 'm')); break;
       case 3: out.block(TarBlock(name, '5').mode(0700 + next() % 0100)); break;
       case 4: out.symlink(name, path()); break;
-      case 5: case 6: out.hardlink(name, path()); break;
+      case 5:
+      case 6: out.hardlink(name, path()); break;
       default: out.block(TarBlock(name, next() % 2 != 0 ? '6' : '3').mode(0644)); break;
     }
   }
@@ -124,8 +171,19 @@ struct Base {
     must(Store::format(*device, {}));
     auto const store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
     TarBuilder tar;
-    tar.directory("d/").file("d/one", "1").file("d/two", std::string(9000, '2')).directory("d/sub/").file("d/sub/x", "x").hardlink("h", "d/one");
-    tar.symlink("l", "d").symlink("loop", "loop").symlink("up", "../../d").file("f", std::string(3000, 'f')).directory("e/").file("e/a", "a").symlink("e/b", "/d");
+    tar.directory("d/")
+        .file("d/one", "1")
+        .file("d/two", std::string(9000, '2'))
+        .directory("d/sub/")
+        .file("d/sub/x", "x")
+        .hardlink("h", "d/one");
+    tar.symlink("l", "d")
+        .symlink("loop", "loop")
+        .symlink("up", "../../d")
+        .file("f", std::string(3000, 'f'))
+        .directory("e/")
+        .file("e/a", "a")
+        .symlink("e/b", "/d");
     id = must(stack(*store, 0, tar.end().text()));
     must(store->close());
     contents = *contents_of(*device);
@@ -149,7 +207,9 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     auto const store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
     auto const id = stack(*store, base.id, tar);
     if (id) require(must(test::tar_from_skeleton(*store, *id)) == tar);
-    if (!id) require(id.error().code == Errc::kInvalid || id.error().code == Errc::kUnsupported || id.error().code == Errc::kNoSpace);
+    if (!id)
+      require(id.error().code == Errc::kInvalid || id.error().code == Errc::kUnsupported ||
+              id.error().code == Errc::kNoSpace);
     must(store->close());
   }
   require(clean(*device));
@@ -157,7 +217,9 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   require(contents.has_value());
   for (auto const& [path, text] : *contents) require(text.find(kUnreadable) == std::string::npos);
   // The base is what it was, alone or below what was stacked.
-  std::erase_if(*contents, [](auto const& entry) { return !entry.first.starts_with(std::string_view("010101010101")); });
+  std::erase_if(*contents, [](auto const& entry) {
+    return !entry.first.starts_with(std::string_view("010101010101"));
+  });
   require(*contents == base.contents);
   return 0;
 }

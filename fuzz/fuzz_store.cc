@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small sound store with bytes changed where the input says, then fsck, every read through the engine, and a repair.  With its
-// checksums in force, any change in a block that is in use must be found, with an offset inside the device, and nothing wrong be
-// read; past them, fsck must end, whatever it reads.  A repaired store is clean.
+// A small sound store with bytes changed where the input says, then fsck, every read through the
+// engine, and a repair.  With its checksums in force, any change in a block that is in use must be
+// found, with an offset inside the device, and nothing wrong be read; past them, fsck must end,
+// whatever it reads.  A repaired store is clean.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -44,11 +45,14 @@ struct Fixture {
     store.add_image("image:1", base, std::string(5000, '{'), "manifest");
     store.seal();
     store.write();
-    used.emplace_back(0, sizeof(Superblock));  // it has no written runs, and what else is behind it means nothing
+    used.emplace_back(
+        0, sizeof(Superblock));  // it has no written runs, and what else is behind it means nothing
     for (auto const& [key, value] : store.store_records)
       if (key.kind == kRun)
-        used.emplace_back(key.offset * kBlockSize,
-                          parse_run(key, std::as_bytes(std::span{value}), store.superblock.total_blocks)->count * kBlockSize);
+        used.emplace_back(
+            key.offset * kBlockSize,
+            parse_run(key, std::as_bytes(std::span{value}), store.superblock.total_blocks)->count *
+                kBlockSize);
     for (auto const block : store.store_nodes) used.emplace_back(block * kBlockSize, kNodeSize);
     auto const r = fsck::check(store.device(), {});
     require(r.ok() && r->findings.empty());
@@ -75,7 +79,9 @@ void mend_copy(Device& damaged, fsck::Options const& how, test::Contents const& 
   require(now.has_value());
   for (auto const& [path, text] : *now) {
     auto const it = sound.find(path);
-    if (it == sound.end() || it->second.starts_with("16") || text.find(" user.") != std::string::npos) continue;
+    if (it == sound.end() || it->second.starts_with("16") ||
+        text.find(" user.") != std::string::npos)
+      continue;
     require(it->second.starts_with(text));
   }
 }
@@ -85,7 +91,8 @@ void mend_copy(Device& damaged, fsck::Options const& how, test::Contents const& 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   static Fixture fixture;
   static auto const sound = *test::contents_of(fixture.store.device());
-  // Input: one byte of mode, then changes of 6 bytes: which block in use, offset in it, new byte, next byte if odd.
+  // Input: one byte of mode, then changes of 6 bytes: which block in use, offset in it, new byte,
+  // next byte if odd.
   if (size < 7) return 0;
   bool const skip = (data[0] & 1) != 0;
   struct Undo {
@@ -96,19 +103,23 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   bool changed = false;
   for (std::size_t i = 1; i + 6 <= size && undo.size() < 16; i += 6) {
     auto const& [start, length] = fixture.used[data[i] % fixture.used.size()];
-    auto const into = (std::uint64_t{data[i + 1]} | std::uint64_t{data[i + 2]} << 8 | std::uint64_t{data[i + 3]} << 16) % length;
+    auto const into = (std::uint64_t{data[i + 1]} | std::uint64_t{data[i + 2]} << 8 |
+                       std::uint64_t{data[i + 3]} << 16) %
+                      length;
     auto const at = (start + into) / kBlockSize * kBlockSize;
     auto block = fixture.store.read(at, kBlockSize);
     undo.push_back({at, block});
     // Small numbers in little-endian fields: one or two bytes.
     auto const in_block = (start + into) % kBlockSize;
     block[in_block] = static_cast<char>(data[i + 4]);
-    if ((data[i + 5] & 1) != 0 && into + 1 < length && in_block + 1 < kBlockSize) block[in_block + 1] = static_cast<char>(data[i + 5]);
+    if ((data[i + 5] & 1) != 0 && into + 1 < length && in_block + 1 < kBlockSize)
+      block[in_block + 1] = static_cast<char>(data[i + 5]);
     fixture.store.put(at, block);
   }
   // Changes may undo one another: compare with the first copy of each block.
   for (std::size_t i = 0; i < undo.size(); ++i) {
-    auto const first = std::find_if(undo.begin(), undo.end(), [&](Undo const& u) { return u.at == undo[i].at; });
+    auto const first =
+        std::find_if(undo.begin(), undo.end(), [&](Undo const& u) { return u.at == undo[i].at; });
     changed = changed || fixture.store.read(undo[i].at, kBlockSize) != first->bytes;
   }
   fsck::Options options;
@@ -126,7 +137,9 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     }
     if (!skip) require(r->clean() == !changed);
     // Sound by all checks but the checksums: then at least the sum of space is right.
-    if (r->clean()) require(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying + c.history + c.free);
+    if (r->clean())
+      require(c.total == c.reserved + c.store_tree + c.layer_nodes + c.layer_data + c.dying +
+                             c.history + c.free);
     if (changed) {
       if (!skip)
         if (auto const seen = test::contents_of(fixture.store.device()))

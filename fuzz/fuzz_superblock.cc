@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a superblock, past the checksum: what is accepted is in range and comes back as it was.
+// Any bytes as a superblock, past the checksum: what is accepted is in range and comes back as it
+// was.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -33,7 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     require(root == 0 || (root >= kReservedBlocks && root + kNodeBlocks <= r->total_blocks));
     require(r->written.size() <= kMaxWritten);
     for (auto const& run : r->written) {
-      require(run.count.get() >= 1 && run.count.get() <= kNodeBlocks && run.block.get() >= kReservedBlocks);
+      require(run.count.get() >= 1 && run.count.get() <= kNodeBlocks &&
+              run.block.get() >= kReservedBlocks);
       require(run.block.get() + run.count.get() <= r->total_blocks);
     }
     // What we write of it is the same again, with a right checksum.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzz target: a layer tar, whole and in pieces.  What is accepted must add up, and must not depend on how it was cut.
+// Fuzz target: a layer tar, whole and in pieces.  What is accepted must add up, and must not depend
+// on how it was cut.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -25,9 +26,11 @@ class Checker final : public TarHandler {
     require(!inside_);
     inside_ = true;
     left_ = entry.size;
-    require(entry.size <= kMaxFileSize && entry.permissions <= 07777 && entry.uid != 0xffffffff && entry.gid != 0xffffffff);
+    require(entry.size <= kMaxFileSize && entry.permissions <= 07777 && entry.uid != 0xffffffff &&
+            entry.gid != 0xffffffff);
     require(entry.mtime.nsec < 1'000'000'000);
-    require(entry.path.find('\0') == std::string::npos && entry.link.find('\0') == std::string::npos);
+    require(entry.path.find('\0') == std::string::npos &&
+            entry.link.find('\0') == std::string::npos);
     require(entry.type == TarType::kFile || entry.size == 0);
     (void)classify_whiteout(entry.path);
     log += entry.path + '\n' + entry.link + '\n' + std::to_string(entry.size) + '\n';

@@ -60,10 +60,12 @@ Result<LayerId> apply_changeset(Store& store, LayerId parent, ApplyOptions const
   LCFS_TRY_ASSIGN(auto ingest, transaction.begin_layer());
   LayerReceiver receiver(common, std::move(ingest));
   auto const about = [&shown](Error error) {
-    if (error.path.empty() && error.code != Errc::kNoSpace && error.code != Errc::kInterrupted) error.path = shown;
+    if (error.path.empty() && error.code != Errc::kNoSpace && error.code != Errc::kInterrupted)
+      error.path = shown;
     return error;
   };
-  if (auto done = receive(piped ? options.input : file.get(), common, receiver); !done) return about(std::move(done).error());
+  if (auto done = receive(piped ? options.input : file.get(), common, receiver); !done)
+    return about(std::move(done).error());
   auto received = receiver.wait();
   if (!received) return about(std::move(received).error());
   if (parent != 0) LCFS_TRY(store.freeze_layer(parent));

@@ -37,7 +37,9 @@ class Indexer final : public TarHandler {
         size_ = entry.size;
         path_ = std::move(entry.path);
         plain_ = reader_.skippable() >= size_;
-        if (!plain_) return Error{Errc::kUnsupported, fmt::format("member {} is a sparse file", printable(path_))};
+        if (!plain_)
+          return Error{Errc::kUnsupported,
+                       fmt::format("member {} is a sparse file", printable(path_))};
         return table_.add(path_, {reader_.offset(), size_, {}});
       case TarType::kSymlink: return table_.add_symlink(entry.path, entry.link);
       case TarType::kHardlink: return table_.add_hardlink(entry.path, entry.link);
@@ -71,18 +73,23 @@ class TarArchive final : public SeekableArchive {
       std::uint64_t const at = slot.reader.offset();
       if (std::uint64_t const skip = slot.reader.skippable(); skip > 0) {
         if (skip > size_ - at) {
-          return in_member({Errc::kCorrupt, fmt::format("archive is cut short: {} bytes are missing", skip - (size_ - at))},
-                           name_, slot.indexer.path());
+          return in_member(
+              {Errc::kCorrupt,
+               fmt::format("archive is cut short: {} bytes are missing", skip - (size_ - at))},
+              name_, slot.indexer.path());
         }
         LCFS_TRY(slot.reader.skip(skip));
         continue;
       }
-      // Header by header, so that data which follows is never fed: one block at a time out of a window.
+      // Header by header, so that data which follows is never fed: one block at a time out of a
+      // window.
       auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), size_ - at));
-      if (auto ok = Range{file_, 0, size_}.read(at, std::span(window).first(n)); !ok) return in_member(ok.error(), name_, "");
+      if (auto ok = Range{file_, 0, size_}.read(at, std::span(window).first(n)); !ok)
+        return in_member(ok.error(), name_, "");
       for (std::size_t i = 0; i < n && slot.reader.skippable() == 0 && !slot.reader.ended();) {
         auto const piece = std::min(kTarBlock, n - i);
-        if (auto ok = slot.reader.feed(std::span(window).subspan(i, piece)); !ok) return in_member(ok.error(), name_, "");
+        if (auto ok = slot.reader.feed(std::span(window).subspan(i, piece)); !ok)
+          return in_member(ok.error(), name_, "");
         i += piece;
       }
     }
@@ -120,13 +127,15 @@ class TarArchive final : public SeekableArchive {
 
 class DirectoryArchive final : public SeekableArchive {
  public:
-  DirectoryArchive(Fd directory, std::string name) : directory_(std::move(directory)), name_(std::move(name)) {}
+  DirectoryArchive(Fd directory, std::string name)
+      : directory_(std::move(directory)), name_(std::move(name)) {}
 
   [[nodiscard]] std::string const& name() const override { return name_; }
 
   [[nodiscard]] std::optional<std::uint64_t> size(std::string_view member) const override {
     struct stat st {};
-    if (!safe(member) || fstatat(directory_.get(), std::string(member).c_str(), &st, 0) != 0 || !S_ISREG(st.st_mode)) {
+    if (!safe(member) || fstatat(directory_.get(), std::string(member).c_str(), &st, 0) != 0 ||
+        !S_ISREG(st.st_mode)) {
       return std::nullopt;
     }
     return static_cast<std::uint64_t>(st.st_size);
@@ -134,21 +143,26 @@ class DirectoryArchive final : public SeekableArchive {
 
   Result<Range> open(std::string_view member) override {
     if (!safe(member)) return in_member(not_found(), name_, member);
-    Fd file(openat(directory_.get(), std::string(member).c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    Fd file(openat(directory_.get(), std::string(member).c_str(),
+                   O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     if (file.get() < 0) {
       if (errno == ENOENT || errno == ENOTDIR) return in_member(not_found(), name_, member);
       return in_member({Errc::kIo, "cannot open", errno}, name_, member);
     }
     struct stat st {};
-    if (fstat(file.get(), &st) != 0) return in_member({Errc::kIo, "cannot stat", errno}, name_, member);
-    if (!S_ISREG(st.st_mode)) return in_member({Errc::kInvalid, "is not a regular file"}, name_, member);
-    return Range{std::make_shared<Fd const>(std::move(file)), 0, static_cast<std::uint64_t>(st.st_size)};
+    if (fstat(file.get(), &st) != 0)
+      return in_member({Errc::kIo, "cannot stat", errno}, name_, member);
+    if (!S_ISREG(st.st_mode))
+      return in_member({Errc::kInvalid, "is not a regular file"}, name_, member);
+    return Range{std::make_shared<Fd const>(std::move(file)), 0,
+                 static_cast<std::uint64_t>(st.st_size)};
   }
 
  private:
   // Names come from manifests: they must not lead out of the directory.
   static bool safe(std::string_view member) {
-    if (member.empty() || member.front() == '/' || member.find('\0') != std::string_view::npos) return false;
+    if (member.empty() || member.front() == '/' || member.find('\0') != std::string_view::npos)
+      return false;
     return ("/" + std::string(member) + "/").find("/../") == std::string::npos;
   }
 
@@ -184,9 +198,11 @@ std::string MemberTable::normalize(std::string_view path) {
 }
 
 Status MemberTable::add(std::string_view name, Member member) {
-  if (members_.size() >= kMaxMembers) return Error{Errc::kUnsupported, fmt::format("more than {} members", kMaxMembers)};
+  if (members_.size() >= kMaxMembers)
+    return Error{Errc::kUnsupported, fmt::format("more than {} members", kMaxMembers)};
   name_bytes_ += name.size() + member.link.size();
-  if (name_bytes_ > kMaxNameBytes) return Error{Errc::kUnsupported, "names of the members are too long for so many"};
+  if (name_bytes_ > kMaxNameBytes)
+    return Error{Errc::kUnsupported, "names of the members are too long for so many"};
   members_.insert_or_assign(normalize(name), std::move(member));
   return {};
 }
@@ -194,7 +210,9 @@ Status MemberTable::add(std::string_view name, Member member) {
 Status MemberTable::add_symlink(std::string_view name, std::string_view target) {
   auto const base = normalize(name);
   auto const slash = base.rfind('/');
-  std::string full = slash == std::string::npos || target.starts_with('/') ? std::string() : base.substr(0, slash + 1);
+  std::string full = slash == std::string::npos || target.starts_with('/')
+                         ? std::string()
+                         : base.substr(0, slash + 1);
   full.append(target);
   return add(name, Member{0, 0, normalize(full)});
 }
@@ -230,7 +248,8 @@ Status Range::read(std::uint64_t at, std::span<std::byte> into) const {
 Result<std::string> SeekableArchive::document(std::string_view member) {
   LCFS_TRY_ASSIGN(auto const range, open(member));
   if (range.size > kMaxDocument) {
-    return in_member({Errc::kUnsupported, fmt::format("document of {} bytes ({} are allowed)", range.size, kMaxDocument)},
+    return in_member({Errc::kUnsupported, fmt::format("document of {} bytes ({} are allowed)",
+                                                      range.size, kMaxDocument)},
                      name(), member);
   }
   std::string text(static_cast<std::size_t>(range.size), '\0');
@@ -240,7 +259,8 @@ Result<std::string> SeekableArchive::document(std::string_view member) {
   return text;
 }
 
-Result<std::unique_ptr<SeekableArchive>> open_tar_archive(Fd file, std::uint64_t size, std::string name,
+Result<std::unique_ptr<SeekableArchive>> open_tar_archive(Fd file, std::uint64_t size,
+                                                          std::string name,
                                                           std::atomic<bool> const* stop) {
   auto archive = std::make_unique<TarArchive>(std::move(file), size, std::move(name));
   LCFS_TRY(archive->index(stop));
@@ -248,7 +268,8 @@ Result<std::unique_ptr<SeekableArchive>> open_tar_archive(Fd file, std::uint64_t
 }
 
 Result<std::unique_ptr<SeekableArchive>> open_directory_archive(Fd directory, std::string name) {
-  return std::unique_ptr<SeekableArchive>(std::make_unique<DirectoryArchive>(std::move(directory), std::move(name)));
+  return std::unique_ptr<SeekableArchive>(
+      std::make_unique<DirectoryArchive>(std::move(directory), std::move(name)));
 }
 
 }  // namespace lcfs::importer

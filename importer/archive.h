@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image archives as a set of named members, wherever the bytes are: a tar file, a directory, or what came by a pipe.
+// Image archives as a set of named members, wherever the bytes are: a tar file, a directory, or
+// what came by a pipe.
 #pragma once
 
 #include <atomic>
@@ -31,19 +32,19 @@ class Fd {
   int fd_ = -1;
 };
 
-// Members by name.  Names are compared without leading "/" and "./"; a later member of a name replaces an earlier one.
-// Links are followed inside the archive.
+// Members by name.  Names are compared without leading "/" and "./"; a later member of a name
+// replaces an earlier one. Links are followed inside the archive.
 class MemberTable {
  public:
   struct Member {
     std::uint64_t offset = 0;  // of the data in the file; or whatever the owner likes
     std::uint64_t size = 0;
-    std::string link{};        // not empty: a symlink or hard link to this (normalized) name
+    std::string link{};  // not empty: a symlink or hard link to this (normalized) name
   };
 
   static std::string normalize(std::string_view path);
 
-  Status add(std::string_view name, Member member);       // kUnsupported: too many
+  Status add(std::string_view name, Member member);  // kUnsupported: too many
   Status add_symlink(std::string_view name, std::string_view target);
   Status add_hardlink(std::string_view name, std::string_view target);
 
@@ -84,7 +85,8 @@ class SeekableArchive : public Archive {
 };
 
 // `file` is an uncompressed tar of `size` bytes: reads all its headers, none of its data.
-Result<std::unique_ptr<SeekableArchive>> open_tar_archive(Fd file, std::uint64_t size, std::string name,
+Result<std::unique_ptr<SeekableArchive>> open_tar_archive(Fd file, std::uint64_t size,
+                                                          std::string name,
                                                           std::atomic<bool> const* stop);
 // `directory` is open.
 Result<std::unique_ptr<SeekableArchive>> open_directory_archive(Fd directory, std::string name);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes on their way through the import: reference-counted buffers that go from stage to stage without being copied.
-// Thread safe: a Slice may be handed to any thread; its bytes don't change once it was handed on.
+// Bytes on their way through the import: reference-counted buffers that go from stage to stage
+// without being copied. Thread safe: a Slice may be handed to any thread; its bytes don't change
+// once it was handed on.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,8 @@
 
 namespace lcfs::importer {
 
-// Size of a pooled buffer.  Not compared with other sizes yet: 256 KiB stays in the second-level cache from inflate to hash.
+// Size of a pooled buffer.  Not compared with other sizes yet: 256 KiB stays in the second-level
+// cache from inflate to hash.
 inline constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
 
 // Part of a buffer that lives as long as any Slice of it.
@@ -21,11 +23,13 @@ struct Slice {
   std::span<std::byte const> bytes{};
 
   [[nodiscard]] bool empty() const { return bytes.empty(); }
-  [[nodiscard]] Slice part(std::size_t from, std::size_t count) const { return {owner, bytes.subspan(from, count)}; }
+  [[nodiscard]] Slice part(std::size_t from, std::size_t count) const {
+    return {owner, bytes.subspan(from, count)};
+  }
 };
 
-// Buffers of kChunkBytes, used again when their last Slice goes.  The number in use is bounded by the queues they stand in;
-// at most kKept idle ones are kept.
+// Buffers of kChunkBytes, used again when their last Slice goes.  The number in use is bounded by
+// the queues they stand in; at most kKept idle ones are kept.
 class ChunkPool {
  public:
   ChunkPool();

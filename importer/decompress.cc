@@ -28,13 +28,15 @@ bool is_zstd(std::span<std::byte const> head) {
   using namespace std::string_view_literals;
   if (starts_with(head, "\x28\xb5\x2f\xfd"sv)) return true;
   // A skippable frame may stand first: 0x184d2a5?, little endian.
-  return head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} && starts_with(head.subspan(1), "\x2a\x4d\x18"sv);
+  return head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
+         starts_with(head.subspan(1), "\x2a\x4d\x18"sv);
 }
 
 // Drops leading zeroes; how many.
 std::size_t skip_zeroes(std::span<std::byte const>& in) {
   auto const n = static_cast<std::size_t>(
-      std::find_if(in.begin(), in.end(), [](std::byte b) { return b != std::byte{0}; }) - in.begin());
+      std::find_if(in.begin(), in.end(), [](std::byte b) { return b != std::byte{0}; }) -
+      in.begin());
   in = in.subspan(n);
   return n;
 }
@@ -107,8 +109,10 @@ class GzipDecoder final : public Decoder {
     int const rc = isal_inflate(state_.get());
     clear_upper_halves();
     if (rc != ISAL_DECOMP_OK) {
-      // After damage ISA-L may have handed back more bits than this call gave it: its counts mean nothing.
-      return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong" : "damaged gzip data");
+      // After damage ISA-L may have handed back more bits than this call gave it: its counts mean
+      // nothing.
+      return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong"
+                                                            : "damaged gzip data");
     }
     std::size_t const used = had_in - state_->avail_in;
     in = in.subspan(used);
@@ -117,7 +121,9 @@ class GzipDecoder final : public Decoder {
     return {};
   }
 
-  [[nodiscard]] Error garbage() const { return damaged(offset_, "garbage behind the end of the gzip stream"); }
+  [[nodiscard]] Error garbage() const {
+    return damaged(offset_, "garbage behind the end of the gzip stream");
+  }
 
   std::unique_ptr<inflate_state> state_;
   GzipHeader header_{};
@@ -131,7 +137,8 @@ class ZstdDecoder final : public Decoder {
  public:
   static Result<std::unique_ptr<Decoder>> make() {
     std::unique_ptr<ZSTD_DCtx, Free> ctx(ZSTD_createDCtx());
-    if (!ctx || ZSTD_isError(ZSTD_DCtx_setParameter(ctx.get(), ZSTD_d_windowLogMax, kMaxWindowLog)) != 0) {
+    if (!ctx ||
+        ZSTD_isError(ZSTD_DCtx_setParameter(ctx.get(), ZSTD_d_windowLogMax, kMaxWindowLog)) != 0) {
       return Error{Errc::kIo, "cannot set up zstd"};
     }
     return std::unique_ptr<Decoder>(new ZstdDecoder(std::move(ctx)));
@@ -189,7 +196,7 @@ class ZstdDecoder final : public Decoder {
   std::uint64_t offset_ = 0;  // compressed bytes used
   std::uint64_t frames_ = 0;  // that ended
   bool in_frame_ = false;
-  bool pending_ = false;      // output was full: there may be more without any input
+  bool pending_ = false;  // output was full: there may be more without any input
   bool padding_ = false;
 };
 
@@ -199,9 +206,12 @@ Compression sniff(std::span<std::byte const> head) {
   using namespace std::string_view_literals;
   if (starts_with(head, "\x1f\x8b"sv)) return Compression::kGzip;
   if (is_zstd(head)) return Compression::kZstd;
-  if (starts_with(head, "\xfd" "7zXZ\0"sv)) return Compression::kXz;
-  if (starts_with(head, "BZh"sv) && head.size() > 3 && head[3] >= std::byte{'1'} && head[3] <= std::byte{'9'} &&
-      starts_with(head.subspan(4), "\x31\x41"sv)) {
+  if (starts_with(head,
+                  "\xfd"
+                  "7zXZ\0"sv))
+    return Compression::kXz;
+  if (starts_with(head, "BZh"sv) && head.size() > 3 && head[3] >= std::byte{'1'} &&
+      head[3] <= std::byte{'9'} && starts_with(head.subspan(4), "\x31\x41"sv)) {
     return Compression::kBzip2;
   }
   if (starts_with(head, "\x04\x22\x4d\x18"sv)) return Compression::kLz4;

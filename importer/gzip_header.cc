@@ -6,7 +6,8 @@
 namespace lcfs::importer {
 namespace {
 
-constexpr std::uint8_t kHasChecksum = 0x02, kHasExtra = 0x04, kHasName = 0x08, kHasComment = 0x10, kReserved = 0xe0;
+constexpr std::uint8_t kHasChecksum = 0x02, kHasExtra = 0x04, kHasName = 0x08, kHasComment = 0x10,
+                       kReserved = 0xe0;
 
 Error damaged() { return Error{Errc::kCorrupt, "damaged gzip header"}; }
 
@@ -30,8 +31,10 @@ Status GzipHeader::take(std::uint8_t byte) {
       number_ |= std::uint32_t{byte} << (8 * at_);
       if (++at_ < 2) return {};
       at_ = 0;
-      if (number_ == 0) next(State::kExtra);
-      else state_ = State::kExtra;
+      if (number_ == 0)
+        next(State::kExtra);
+      else
+        state_ = State::kExtra;
       return {};
     case State::kExtra:
       if (++at_ == number_) next(State::kExtra);
@@ -44,7 +47,8 @@ Status GzipHeader::take(std::uint8_t byte) {
       crc_ = crc_before;  // the checksum is not of itself
       number_ |= std::uint32_t{byte} << (8 * at_);
       if (++at_ < 2) return {};
-      if (number_ != (crc_ & 0xffffu)) return Error{Errc::kCorrupt, "gzip header checksum is wrong"};
+      if (number_ != (crc_ & 0xffffu))
+        return Error{Errc::kCorrupt, "gzip header checksum is wrong"};
       state_ = State::kDone;
       return {};
     case State::kDone: break;
@@ -77,11 +81,16 @@ Status GzipHeader::take_fixed(std::uint8_t byte) {
 void GzipHeader::next(State from) {
   at_ = 0;
   number_ = 0;
-  if (from < State::kExtraSize && (flags_ & kHasExtra) != 0) state_ = State::kExtraSize;
-  else if (from < State::kName && (flags_ & kHasName) != 0) state_ = State::kName;
-  else if (from < State::kComment && (flags_ & kHasComment) != 0) state_ = State::kComment;
-  else if (from < State::kChecksum && (flags_ & kHasChecksum) != 0) state_ = State::kChecksum;
-  else state_ = State::kDone;
+  if (from < State::kExtraSize && (flags_ & kHasExtra) != 0)
+    state_ = State::kExtraSize;
+  else if (from < State::kName && (flags_ & kHasName) != 0)
+    state_ = State::kName;
+  else if (from < State::kComment && (flags_ & kHasComment) != 0)
+    state_ = State::kComment;
+  else if (from < State::kChecksum && (flags_ & kHasChecksum) != 0)
+    state_ = State::kChecksum;
+  else
+    state_ = State::kDone;
 }
 
 }  // namespace lcfs::importer

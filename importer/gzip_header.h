@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The header of a gzip member, fed in pieces.  Specification: RFC 1952, 2.3.
-// ISA-L has a parser of its own, but its header CRC comes out wrong when the header comes in pieces (libisal 2.30).
+// ISA-L has a parser of its own, but its header CRC comes out wrong when the header comes in pieces
+// (libisal 2.30).
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,8 @@
 namespace lcfs::importer {
 namespace {
 
-Result<ReceivedLayer> receive(SeekableArchive& archive, ImportTransaction& transaction, Common& common, std::string const& member) {
+Result<ReceivedLayer> receive(SeekableArchive& archive, ImportTransaction& transaction,
+                              Common& common, std::string const& member) {
   LCFS_TRY_ASSIGN(auto opened, archive.open(member));
   LCFS_TRY_ASSIGN(auto ingest, transaction.begin_layer());
   LayerReceiver receiver(common, std::move(ingest));
@@ -45,7 +46,9 @@ Result<HealReport> heal_from_archive(Store& store, ImportOptions const& options)
   }
   LCFS_TRY_ASSIGN(auto opened, open_archive(options.source, common, [](std::uint64_t) {}));
   if (!opened.seekable) {
-    return Error{Errc::kUnsupported, "healing needs the archive as a file or directory: it is read a second time where something is damaged",
+    return Error{Errc::kUnsupported,
+                 "healing needs the archive as a file or directory: it is read a second time where "
+                 "something is damaged",
                  0, opened.name, kNoOffset};
   }
   auto& archive = *opened.seekable;
@@ -78,8 +81,12 @@ Result<HealReport> heal_from_archive(Store& store, ImportOptions const& options)
     auto got = receive(archive, transaction, common, it->second->member);
     if (!got) return in_member(std::move(got).error(), archive.name(), it->second->member);
     if (got->diff_id != it->second->diff_id) {
-      return in_member(Error{Errc::kCorrupt, "the layer in the archive is not what its image says", 0, {}, kNoOffset}, archive.name(),
-                       it->second->member);
+      return in_member(Error{Errc::kCorrupt,
+                             "the layer in the archive is not what its image says",
+                             0,
+                             {},
+                             kNoOffset},
+                       archive.name(), it->second->member);
     }
     LCFS_TRY_ASSIGN(auto const healed, heal_blocks(store, *got->ingest, damages));
     report.healed += healed;

@@ -19,7 +19,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr std::size_t kMaxHistory = 65536;
 
-constexpr char const* kKeys[] = {"CMD", "ENTRYPOINT", "ENV", "LABEL", "USER", "WORKDIR", "STOPSIGNAL", "EXPOSE", "VOLUME"};
+constexpr char const* kKeys[] = {"CMD",     "ENTRYPOINT", "ENV",    "LABEL", "USER",
+                                 "WORKDIR", "STOPSIGNAL", "EXPOSE", "VOLUME"};
 
 Error wrong_change(std::string_view text, std::string_view why) {
   return Error{Errc::kInvalid, fmt::format("config change \"{}\": {}", printable(text), why)};
@@ -38,7 +39,9 @@ std::vector<std::string> words_of(std::string_view text) {
 // A JSON array of strings; nothing: it is something else.
 std::optional<std::vector<std::string>> string_array(std::string_view text) {
   auto const json = Json::parse(text, nullptr, false);
-  if (!json.is_array() || !std::all_of(json.begin(), json.end(), [](Json const& j) { return j.is_string(); })) return std::nullopt;
+  if (!json.is_array() ||
+      !std::all_of(json.begin(), json.end(), [](Json const& j) { return j.is_string(); }))
+    return std::nullopt;
   return json.get<std::vector<std::string>>();
 }
 
@@ -47,20 +50,24 @@ Status check_change(ConfigChange const& change, std::string_view text) {
   if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys)) {
     return wrong_change(text, fmt::format("it begins with none of {}", fmt::join(kKeys, ", ")));
   }
-  if ((key == "CMD" || key == "ENTRYPOINT" || key == "VOLUME") && value.starts_with('[') && !string_array(value)) {
+  if ((key == "CMD" || key == "ENTRYPOINT" || key == "VOLUME") && value.starts_with('[') &&
+      !string_array(value)) {
     return wrong_change(text, "that is no JSON array of strings");
   }
-  if ((key == "ENV" || key == "LABEL") && value.find('=') + 1 <= 1) return wrong_change(text, fmt::format("{} wants NAME=VALUE", key));
+  if ((key == "ENV" || key == "LABEL") && value.find('=') + 1 <= 1)
+    return wrong_change(text, fmt::format("{} wants NAME=VALUE", key));
   if (key == "EXPOSE") {
     for (auto const& port : words_of(value)) {
       auto const digits = port.find_first_not_of("0123456789-");
       auto const protocol = digits == std::string::npos ? "" : port.substr(digits);
-      if (digits == 0 || (protocol != "" && protocol != "/tcp" && protocol != "/udp" && protocol != "/sctp")) {
+      if (digits == 0 ||
+          (protocol != "" && protocol != "/tcp" && protocol != "/udp" && protocol != "/sctp")) {
         return wrong_change(text, fmt::format("\"{}\" is no port (80, 53/udp)", printable(port)));
       }
     }
   }
-  if ((key == "EXPOSE" || key == "VOLUME") && value.empty()) return wrong_change(text, fmt::format("{} wants something", key));
+  if ((key == "EXPOSE" || key == "VOLUME") && value.empty())
+    return wrong_change(text, fmt::format("{} wants something", key));
   return {};
 }
 
@@ -108,22 +115,29 @@ void apply(Json& config, ConfigChange const& change) {
   if (key == "CMD") set_command(config, "Cmd", value);
   if (key == "ENTRYPOINT") set_command(config, "Entrypoint", value);
   if (key == "ENV") set_variable(config, value);
-  if (key == "LABEL") object_in(config, "Labels")[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
+  if (key == "LABEL")
+    object_in(config, "Labels")[value.substr(0, value.find('='))] =
+        value.substr(value.find('=') + 1);
   if (key == "USER") set_text(config, "User", value);
   if (key == "STOPSIGNAL") set_text(config, "StopSignal", value);
   if (key == "WORKDIR") {
     auto const there = config.find("WorkingDir");
-    auto const before = there != config.end() && there->is_string() ? there->get<std::string>() : std::string("/");
+    auto const before =
+        there != config.end() && there->is_string() ? there->get<std::string>() : std::string("/");
     bool const relative = !value.empty() && !value.starts_with('/');
-    set_text(config, "WorkingDir", relative ? before + (before.ends_with('/') ? "" : "/") + value : value);
+    set_text(config, "WorkingDir",
+             relative ? before + (before.ends_with('/') ? "" : "/") + value : value);
   }
   if (key == "EXPOSE") {
     for (auto const& port : words_of(value)) {
-      object_in(config, "ExposedPorts")[port.find('/') == std::string::npos ? port + "/tcp" : port] = Json::object();
+      object_in(config,
+                "ExposedPorts")[port.find('/') == std::string::npos ? port + "/tcp" : port] =
+          Json::object();
     }
   }
   if (key == "VOLUME") {
-    for (auto const& path : string_array(value).value_or(words_of(value))) object_in(config, "Volumes")[path] = Json::object();
+    for (auto const& path : string_array(value).value_or(words_of(value)))
+      object_in(config, "Volumes")[path] = Json::object();
   }
 }
 
@@ -133,7 +147,8 @@ Result<Json> base_config(ImagePlan const& plan) {
   if (plan.parent) {
     LCFS_TRY(JsonNode::parse(*plan.parent));  // bounds its depth
     config = Json::parse(*plan.parent, nullptr, false);
-    if (!config.is_object()) return Error{Errc::kCorrupt, "the config of the image below is no JSON object"};
+    if (!config.is_object())
+      return Error{Errc::kCorrupt, "the config of the image below is no JSON object"};
     return config;
   }
   auto const host = host_platform();
@@ -144,7 +159,9 @@ Result<Json> base_config(ImagePlan const& plan) {
   return config;
 }
 
-std::string dump(Json const& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(Json const& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -167,7 +184,9 @@ Result<std::vector<HistoryLine>> config_history(std::string_view config) {
 Result<ConfigChange> parse_config_change(std::string_view text) {
   std::size_t const end = std::min(text.find_first_of("= \t"), text.size());
   ConfigChange change{std::string(text.substr(0, end)), {}};
-  std::transform(change.key.begin(), change.key.end(), change.key.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+  std::transform(change.key.begin(), change.key.end(), change.key.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
   auto value = text.substr(end);
   if (value.starts_with('=')) {
     value.remove_prefix(1);
@@ -191,14 +210,16 @@ Result<MadeImage> make_image_documents(ImagePlan const& plan) {
   Json diff_ids = Json::array();
   auto& history = config["history"];
   if (!history.is_array()) history = Json::array();
-  // Each line that made a layer stands for one: an image without history must not lend its layers those of new ones.
+  // Each line that made a layer stands for one: an image without history must not lend its layers
+  // those of new ones.
   auto const makes_layer = [](Json const& line) {
     if (!line.is_object()) return true;
     auto const empty = line.find("empty_layer");
     return empty == line.end() || !empty->is_boolean() || !empty->get<bool>();
   };
   auto const told = std::count_if(history.begin(), history.end(), makes_layer);
-  auto const old = std::count_if(plan.layers.begin(), plan.layers.end(), [](ImageLayer const& l) { return !l.is_new; });
+  auto const old = std::count_if(plan.layers.begin(), plan.layers.end(),
+                                 [](ImageLayer const& l) { return !l.is_new; });
   for (auto i = told; i < old; ++i) history.push_back({{"comment", "an image without history"}});
   bool any_new = false;
   for (auto const& layer : plan.layers) {
@@ -209,13 +230,16 @@ Result<MadeImage> make_image_documents(ImagePlan const& plan) {
     if (!plan.comment.empty()) line["comment"] = plan.comment;
     history.push_back(std::move(line));
   }
-  if (!any_new) history.push_back({{"created", plan.created}, {"created_by", plan.created_by}, {"empty_layer", true}});
+  if (!any_new)
+    history.push_back(
+        {{"created", plan.created}, {"created_by", plan.created_by}, {"empty_layer", true}});
   config["rootfs"] = {{"type", "layers"}, {"diff_ids", std::move(diff_ids)}};
 
   MadeImage made;
   made.config = dump(config);
   made.config_digest = sha256(made.config);
-  Json manifest = {{"schemaVersion", 2}, {"mediaType", "application/vnd.oci.image.manifest.v1+json"}};
+  Json manifest = {{"schemaVersion", 2},
+                   {"mediaType", "application/vnd.oci.image.manifest.v1+json"}};
   manifest["config"] = {{"mediaType", "application/vnd.oci.image.config.v1+json"},
                         {"digest", digest_text(made.config_digest)},
                         {"size", made.config.size()}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The config of an OCI image as something that people read (its history) and make new ones from (commit).
-// Specification: OCI image-spec 1.1, config.md and manifest.md.
+// The config of an OCI image as something that people read (its history) and make new ones from
+// (commit). Specification: OCI image-spec 1.1, config.md and manifest.md.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,15 @@ struct HistoryLine {
 // Base first.  kCorrupt: no config.
 Result<std::vector<HistoryLine>> config_history(std::string_view config);
 
-// One change, as `docker commit --change` and `podman commit --change` have it: a word, "=" or blanks, and what it shall be.
+// One change, as `docker commit --change` and `podman commit --change` have it: a word, "=" or
+// blanks, and what it shall be.
 //   CMD, ENTRYPOINT   a JSON array, or words for /bin/sh -c; nothing, or []: none
 //   ENV, LABEL        KEY=VALUE
 //   USER, WORKDIR, STOPSIGNAL   text; nothing: none
 //   EXPOSE            ports: "80 53/udp"
 //   VOLUME            a JSON array of paths, or paths
 struct ConfigChange {
-  std::string key{};    // in capitals
+  std::string key{};  // in capitals
   std::string value{};
 };
 Result<ConfigChange> parse_config_change(std::string_view text);
@@ -45,11 +46,12 @@ struct MadeImage {
 };
 
 struct ImagePlan {
-  std::optional<std::string> parent{};    // config of the image that the layers begin with; none: this machine's platform
-  std::vector<ImageLayer> layers{};       // all, base first
+  std::optional<std::string>
+      parent{};  // config of the image that the layers begin with; none: this machine's platform
+  std::vector<ImageLayer> layers{};  // all, base first
   std::vector<ConfigChange> changes{};
-  std::string created{};                  // RFC 3339
-  std::string created_by{}, comment{};    // of the new lines of history
+  std::string created{};                // RFC 3339
+  std::string created_by{}, comment{};  // of the new lines of history
 };
 // The same plan gives the same bytes.  The manifest names the layers as plain tars.
 Result<MadeImage> make_image_documents(ImagePlan const& plan);

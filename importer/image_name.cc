@@ -37,43 +37,61 @@ bool is_component(std::string_view text) {
 
 // "host", "host.name:5000", "[::1]": what may stand before the first slash only.
 bool is_domain(std::string_view text) {
-  auto const host = text.substr(0, text.rfind(':') == std::string_view::npos || text.ends_with(']') ? text.size() : text.rfind(':'));
+  auto const host = text.substr(0, text.rfind(':') == std::string_view::npos || text.ends_with(']')
+                                       ? text.size()
+                                       : text.rfind(':'));
   auto const port = text.substr(host.size());
-  if (!port.empty() && (port.size() == 1 || port.find_first_not_of("0123456789", 1) != std::string_view::npos)) return false;
-  if (host.starts_with('[')) return host.ends_with(']') && host.find_first_not_of("0123456789abcdefABCDEF:", 1) == host.size() - 1;
-  return !host.empty() && host.front() != '-' && host.front() != '.' && host.back() != '-' && host.back() != '.' &&
-         std::all_of(host.begin(), host.end(), [](char c) { return (is_word(c) && c != '_') || c == '-' || c == '.'; });
+  if (!port.empty() &&
+      (port.size() == 1 || port.find_first_not_of("0123456789", 1) != std::string_view::npos))
+    return false;
+  if (host.starts_with('['))
+    return host.ends_with(']') &&
+           host.find_first_not_of("0123456789abcdefABCDEF:", 1) == host.size() - 1;
+  return !host.empty() && host.front() != '-' && host.front() != '.' && host.back() != '-' &&
+         host.back() != '.' && std::all_of(host.begin(), host.end(), [](char c) {
+           return (is_word(c) && c != '_') || c == '-' || c == '.';
+         });
 }
 
 Error wrong(std::string_view given, std::string_view why) {
-  return Error{Errc::kInvalid, fmt::format("\"{}\" is no name for an image: {}", printable(given), why)};
+  return Error{Errc::kInvalid,
+               fmt::format("\"{}\" is no name for an image: {}", printable(given), why)};
 }
 
 }  // namespace
 
 Result<std::string> full_image_name(std::string_view given) {
-  if (given.find('@') != std::string_view::npos) return wrong(given, "it has a digest, which comes from the image itself");
+  if (given.find('@') != std::string_view::npos)
+    return wrong(given, "it has a digest, which comes from the image itself");
   std::size_t const slash = given.rfind('/');
   std::size_t const colon = given.find(':', slash == std::string_view::npos ? 0 : slash);
   auto name = given.substr(0, colon);
-  auto const tag = colon == std::string_view::npos ? std::string_view("latest") : given.substr(colon + 1);
-  if (name.empty() || name.size() > kMaxName) return wrong(given, fmt::format("it has 1 to {} characters before the tag", kMaxName));
+  auto const tag =
+      colon == std::string_view::npos ? std::string_view("latest") : given.substr(colon + 1);
+  if (name.empty() || name.size() > kMaxName)
+    return wrong(given, fmt::format("it has 1 to {} characters before the tag", kMaxName));
   if (tag.empty() || tag.size() > kMaxTag || !is_word(tag.front()) ||
-      !std::all_of(tag.begin(), tag.end(), [](char c) { return is_word(c) || c == '.' || c == '-'; })) {
-    return wrong(given, "a tag has 1 to 128 of the characters A-Z a-z 0-9 _ . - and begins with none of the last two");
+      !std::all_of(tag.begin(), tag.end(),
+                   [](char c) { return is_word(c) || c == '.' || c == '-'; })) {
+    return wrong(given,
+                 "a tag has 1 to 128 of the characters A-Z a-z 0-9 _ . - and begins with none of "
+                 "the last two");
   }
   auto const whole = std::string(name) + ":" + std::string(tag);
-  if (name.find('/') == std::string_view::npos && name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
+  if (name.find('/') == std::string_view::npos && name.size() == 64 &&
+      name.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
     return wrong(given, "it would be taken for a digest");
   }
-  if (name == "sha256" && tag.size() == 64 && tag.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
+  if (name == "sha256" && tag.size() == 64 &&
+      tag.find_first_not_of("0123456789abcdef") == std::string_view::npos) {
     return wrong(given, "it would be taken for a digest");
   }
   for (bool first = true; !name.empty() || first; first = false) {
     auto const part = name.substr(0, name.find('/'));
     bool const last = part.size() == name.size();
     if (!is_component(part) && (!first || last || !is_domain(part))) {
-      return wrong(given, "its parts have lower-case letters and digits, with . _ or - between them");
+      return wrong(given,
+                   "its parts have lower-case letters and digits, with . _ or - between them");
     }
     if (last) break;
     name.remove_prefix(part.size() + 1);

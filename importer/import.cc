@@ -36,9 +36,13 @@ Result<PlanOptions> plan_options(ImportOptions const& options) {
 // Receives the wanted layers of a seekable archive, several at once.
 class ParallelReader {
  public:
-  ParallelReader(SeekableArchive& archive, LayerSet& layers, ImportTransaction& transaction, Common& common,
-                 ProgressMeter& meter)
-      : archive_(archive), layers_(layers), transaction_(transaction), common_(common), meter_(meter) {}
+  ParallelReader(SeekableArchive& archive, LayerSet& layers, ImportTransaction& transaction,
+                 Common& common, ProgressMeter& meter)
+      : archive_(archive),
+        layers_(layers),
+        transaction_(transaction),
+        common_(common),
+        meter_(meter) {}
 
   Status run(unsigned threads) {
     LCFS_TRY(find_jobs());
@@ -94,7 +98,9 @@ class ParallelReader {
     auto got = read_layer(member);
     if (!got) {
       // A victim of another worker's error has nothing to say.
-      return got.error().code == Errc::kInterrupted ? got.error() : in_member(std::move(got).error(), archive_.name(), member);
+      return got.error().code == Errc::kInterrupted
+                 ? got.error()
+                 : in_member(std::move(got).error(), archive_.name(), member);
     }
     LCFS_TRY(layers_.received(wanted.index, *std::move(got)));
     meter_.layer_done();
@@ -111,7 +117,8 @@ class ParallelReader {
     LayerReceiver receiver(common_, std::move(ingest));
     for (std::uint64_t at = 0; at < opened->size;) {
       if (failed_) return interrupted();
-      auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, opened->size - at));
+      auto const n =
+          static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, opened->size - at));
       auto chunk = common_.pool.get();
       LCFS_TRY(opened->read(at, {chunk.get(), n}));
       LCFS_TRY(receiver.push({chunk, {chunk.get(), n}}));
@@ -141,13 +148,15 @@ class Importer {
     common_.stop = options.stop;
     common_.input = options.input;
     auto const space = store.space();
-    common_.free_bytes = (space.free + space.history) * kBlockSize;  // history goes when it is in the way
+    common_.free_bytes =
+        (space.free + space.history) * kBlockSize;  // history goes when it is in the way
   }
 
   Result<ImportReport> run() {
     auto const start = std::chrono::steady_clock::now();
     LCFS_TRY_ASSIGN(auto const plan, plan_options(options_));
-    LCFS_TRY_ASSIGN(auto opened, open_archive(options_.source, common_, [this](std::uint64_t n) { meter_.read(n); }));
+    LCFS_TRY_ASSIGN(auto opened, open_archive(options_.source, common_,
+                                              [this](std::uint64_t n) { meter_.read(n); }));
     ImportReport report;
     if (opened.seekable) {
       LCFS_TRY(from_seekable(*opened.seekable, plan, report));
@@ -158,7 +167,8 @@ class Importer {
     LCFS_TRY(transaction_.commit());
     meter_.finished();
     report.bytes_read = meter_.bytes();
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
   }
 
@@ -168,16 +178,19 @@ class Importer {
     LayerSet layers(store_, transaction_, archive);
     for (auto const& image : images) LCFS_TRY(layers.add(image));
     unsigned const cores = std::max(1u, std::thread::hardware_concurrency());
-    unsigned const threads = std::min(options_.threads == 0 ? cores : options_.threads, kMaxThreads);
+    unsigned const threads =
+        std::min(options_.threads == 0 ? cores : options_.threads, kMaxThreads);
     LCFS_TRY(ParallelReader(archive, layers, transaction_, common_, meter_).run(threads));
     return add_images(images, layers, report);
   }
 
   Status from_stream(OpenedArchive& opened, PlanOptions const& plan, ImportReport& report) {
     meter_.expect(opened.size, 0);
-    LCFS_TRY_ASSIGN(auto archive, StreamArchive::read(
-                                      *opened.stream, opened.name, common_, [this] { return transaction_.begin_layer(); },
-                                      [this](std::string const& member) { meter_.layer_begun(member); }));
+    LCFS_TRY_ASSIGN(
+        auto archive,
+        StreamArchive::read(
+            *opened.stream, opened.name, common_, [this] { return transaction_.begin_layer(); },
+            [this](std::string const& member) { meter_.layer_begun(member); }));
     LCFS_TRY_ASSIGN(auto images, plan_images(*archive, plan));
     LayerSet layers(store_, transaction_, *archive);
     for (auto const& image : images) LCFS_TRY(layers.add(image));
@@ -191,7 +204,8 @@ class Importer {
     return add_images(images, layers, report);
   }
 
-  Status add_images(std::vector<PlannedImage>& images, LayerSet const& layers, ImportReport& report) {
+  Status add_images(std::vector<PlannedImage>& images, LayerSet const& layers,
+                    ImportReport& report) {
     for (auto& image : images) {
       ImportedImage done{image.names, image.config_digest, image.manifest_digest, {}, {}};
       done.layers.reserve(image.layers.size());
@@ -200,7 +214,8 @@ class Importer {
         LCFS_TRY_ASSIGN(auto known, layers.known(layer.chain_id));
         fresh.top_layer = known.id;
         bool const is_new = known.is_new && counted_.insert(known.id).second;
-        done.layers.push_back({std::move(known.name), layer.diff_id, layer.chain_id, known.bytes, is_new});
+        done.layers.push_back(
+            {std::move(known.name), layer.diff_id, layer.chain_id, known.bytes, is_new});
       }
       if (!done.layers.empty()) done.top_layer = done.layers.back().name;
       fresh.config_digest = image.config_digest;
@@ -226,7 +241,9 @@ class Importer {
 
 }  // namespace
 
-Result<ImportReport> import_archive(Store& store, ImportOptions const& options) { return Importer(store, options).run(); }
+Result<ImportReport> import_archive(Store& store, ImportOptions const& options) {
+  return Importer(store, options).run();
+}
 
 Result<std::vector<ListedImage>> list_archive(ImportOptions const& options) {
   Common common;
@@ -238,13 +255,15 @@ Result<std::vector<ListedImage>> list_archive(ImportOptions const& options) {
   if (opened.stream) {
     LCFS_TRY_ASSIGN(streamed, StreamArchive::read(*opened.stream, opened.name, common, {}, {}));
   }
-  Archive& archive = streamed ? static_cast<Archive&>(*streamed) : static_cast<Archive&>(*opened.seekable);
+  Archive& archive =
+      streamed ? static_cast<Archive&>(*streamed) : static_cast<Archive&>(*opened.seekable);
   LCFS_TRY_ASSIGN(auto const images, plan_images(archive, plan));
   std::vector<ListedImage> listed;
   for (auto const& image : images) {
-    ListedImage one{image.names, platform_text(image.platform), image.config_digest, image.manifest_digest,
-                    image.layers.size(), 0};
-    for (auto const& layer : image.layers) one.bytes += archive.size(layer.member).value_or(layer.blob_size.value_or(0));
+    ListedImage one{image.names,           platform_text(image.platform), image.config_digest,
+                    image.manifest_digest, image.layers.size(),           0};
+    for (auto const& layer : image.layers)
+      one.bytes += archive.size(layer.member).value_or(layer.blob_size.value_or(0));
     listed.push_back(std::move(one));
   }
   return listed;

@@ -3,13 +3,13 @@
 
 #include <fmt/format.h>
 
-
 namespace lcfs::importer {
 namespace {
 
 using nlohmann::json;
 
-// Builds the document as nlohmann's own parser does, but counts levels and stops at too many; throws nothing.
+// Builds the document as nlohmann's own parser does, but counts levels and stops at too many;
+// throws nothing.
 class BoundedBuilder {
  public:
   explicit BoundedBuilder(json& root) : dom_(root, false) {}
@@ -18,7 +18,9 @@ class BoundedBuilder {
   bool boolean(bool v) { return dom_.boolean(v); }
   bool number_integer(json::number_integer_t v) { return dom_.number_integer(v); }
   bool number_unsigned(json::number_unsigned_t v) { return dom_.number_unsigned(v); }
-  bool number_float(json::number_float_t v, std::string const& s) { return dom_.number_float(v, s); }
+  bool number_float(json::number_float_t v, std::string const& s) {
+    return dom_.number_float(v, s);
+  }
   bool string(std::string& v) { return dom_.string(v); }
   bool binary(json::binary_t& v) { return dom_.binary(v); }
   bool start_object(std::size_t n) { return deeper() && dom_.start_object(n); }
@@ -26,7 +28,8 @@ class BoundedBuilder {
   bool end_object() { return --depth_, dom_.end_object(); }
   bool start_array(std::size_t n) { return deeper() && dom_.start_array(n); }
   bool end_array() { return --depth_, dom_.end_array(); }
-  bool parse_error(std::size_t position, std::string const& /*token*/, nlohmann::detail::exception const& /*what*/) {
+  bool parse_error(std::size_t position, std::string const& /*token*/,
+                   nlohmann::detail::exception const& /*what*/) {
     offset_ = position > 0 ? position - 1 : 0;
     return false;
   }
@@ -50,13 +53,15 @@ class BoundedBuilder {
 
 Result<JsonNode> JsonNode::parse(std::string_view text) {
   if (text.size() > kMaxDocument) {
-    return Error{Errc::kUnsupported, fmt::format("JSON document of {} bytes ({} are allowed)", text.size(), kMaxDocument)};
+    return Error{Errc::kUnsupported, fmt::format("JSON document of {} bytes ({} are allowed)",
+                                                 text.size(), kMaxDocument)};
   }
   auto root = std::make_shared<json>();
   BoundedBuilder builder(*root);
   if (!json::sax_parse(text.begin(), text.end(), &builder)) {
     if (builder.too_deep()) {
-      return Error{Errc::kUnsupported, fmt::format("JSON nested more than {} levels deep", kMaxJsonDepth)};
+      return Error{Errc::kUnsupported,
+                   fmt::format("JSON nested more than {} levels deep", kMaxJsonDepth)};
     }
     return Error{Errc::kCorrupt, "not valid JSON", 0, {}, builder.offset()};
   }
@@ -65,7 +70,8 @@ Result<JsonNode> JsonNode::parse(std::string_view text) {
 }
 
 Error JsonNode::wrong(std::string_view expected) const {
-  return Error{Errc::kCorrupt, fmt::format("{}: {} expected, {} found", where_, expected, value_->type_name())};
+  return Error{Errc::kCorrupt,
+               fmt::format("{}: {} expected, {} found", where_, expected, value_->type_name())};
 }
 
 Result<std::optional<JsonNode>> JsonNode::find(std::string_view key) const {
@@ -94,7 +100,8 @@ Result<std::uint64_t> JsonNode::number() const {
 Result<std::vector<JsonNode>> JsonNode::elements(std::size_t most) const {
   if (!value_->is_array()) return wrong("an array");
   if (value_->size() > most) {
-    return Error{Errc::kUnsupported, fmt::format("{} has {} entries ({} are allowed)", where_, value_->size(), most)};
+    return Error{Errc::kUnsupported,
+                 fmt::format("{} has {} entries ({} are allowed)", where_, value_->size(), most)};
   }
   std::vector<JsonNode> nodes;
   nodes.reserve(value_->size());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON from strangers: bounded in size and depth, every access checked, errors name the place ("$.layers[2].digest").
-// Specification: RFC 8259.  Private to importer/*.cc: it pulls in nlohmann/json.
+// JSON from strangers: bounded in size and depth, every access checked, errors name the place
+// ("$.layers[2].digest"). Specification: RFC 8259.  Private to importer/*.cc: it pulls in
+// nlohmann/json.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,10 @@ class JsonNode {
 
   // Member of an object; nothing if it is absent or null.  Errors: this is no object.
   Result<std::optional<JsonNode>> find(std::string_view key) const;
-  Result<JsonNode> get(std::string_view key) const;                  // ... or missing
+  Result<JsonNode> get(std::string_view key) const;  // ... or missing
   Result<std::string> text() const;
-  Result<std::uint64_t> number() const;                              // whole, not negative
-  Result<std::vector<JsonNode>> elements(std::size_t most) const;    // of an array
+  Result<std::uint64_t> number() const;                            // whole, not negative
+  Result<std::vector<JsonNode>> elements(std::size_t most) const;  // of an array
 
   // Members of an object in one step.
   Result<std::string> text_or(std::string_view key, std::string_view otherwise) const;
@@ -43,7 +44,8 @@ class JsonNode {
   Result<std::vector<JsonNode>> list_of(std::string_view key, std::size_t most) const;
 
  private:
-  JsonNode(std::shared_ptr<nlohmann::json const> root, nlohmann::json const* value, std::string where)
+  JsonNode(std::shared_ptr<nlohmann::json const> root, nlohmann::json const* value,
+           std::string where)
       : root_(std::move(root)), value_(value), where_(std::move(where)) {}
   [[nodiscard]] Error wrong(std::string_view expected) const;
 

@@ -44,7 +44,8 @@ struct LayerReceiver::Impl {
     if (blob.size == 0 && !bytes.empty()) LCFS_TRY(recognize(bytes));
     blob.size += bytes.bytes.size();
     if (probe.size() < kBlobProbe) {
-      auto const part = bytes.bytes.first(std::min<std::size_t>(bytes.bytes.size(), kBlobProbe - probe.size()));
+      auto const part =
+          bytes.bytes.first(std::min<std::size_t>(bytes.bytes.size(), kBlobProbe - probe.size()));
       probe.insert(probe.end(), part.begin(), part.end());
     }
     if (!decoder) return deliver(std::move(bytes));
@@ -56,7 +57,8 @@ struct LayerReceiver::Impl {
   Status recognize(Slice const& head) {
     Compression const compression = sniff(head.bytes);
     if (compression == Compression::kNone) return {};
-    blob.compression = compression == Compression::kGzip ? BlobCompression::kGzip : BlobCompression::kZstd;
+    blob.compression =
+        compression == Compression::kGzip ? BlobCompression::kGzip : BlobCompression::kZstd;
     auto made = make_decoder(compression);
     if (!made) return fail(std::move(made).error());
     decoder = *std::move(made);
@@ -88,19 +90,24 @@ struct LayerReceiver::Impl {
     if (common.stopped()) return fail(interrupted());
     plain_bytes += bytes.bytes.size();
     if (plain_bytes > common.max_plain) {
-      return fail({Errc::kUnsupported, fmt::format("layer is larger than {} bytes", common.max_plain)});
+      return fail(
+          {Errc::kUnsupported, fmt::format("layer is larger than {} bytes", common.max_plain)});
     }
     // No threads for a layer that is one chunk: ten thousand tiny ones cost little.
     bool const here = plain_bytes <= kChunkBytes || common.cores_taken();
-    // The blob goes along as far as it has bytes: two streams at once take little more time than one.
+    // The blob goes along as far as it has bytes: two streams at once take little more time than
+    // one.
     auto const n = std::min(bytes.bytes.size(), compressed_left().bytes.size());
     HashItem item{bytes, compressed_left().part(0, n)};
     hashed += n;
-    if (!hashing.push(std::move(item), here) || !parsing.push(std::move(bytes), here)) return failure();
+    if (!hashing.push(std::move(item), here) || !parsing.push(std::move(bytes), here))
+      return failure();
     return {};
   }
 
-  [[nodiscard]] Slice compressed_left() const { return compressed.part(hashed, compressed.bytes.size() - hashed); }
+  [[nodiscard]] Slice compressed_left() const {
+    return compressed.part(hashed, compressed.bytes.size() - hashed);
+  }
 
   // What did not go along with plain bytes.
   Status hash_compressed() {
@@ -113,7 +120,8 @@ struct LayerReceiver::Impl {
 
   Status end() {
     blob.probe_checksum = crc32c(probe);
-    auto const head = std::string_view(reinterpret_cast<char const*>(probe.data()), probe.size()).substr(0, kBlobHead);
+    auto const head = std::string_view(reinterpret_cast<char const*>(probe.data()), probe.size())
+                          .substr(0, kBlobHead);
     blob.head = head;
     std::vector<std::byte>().swap(probe);
     if (decoder) {
@@ -186,15 +194,15 @@ struct LayerReceiver::Impl {
   TarReader reader;
 
   // The pushing thread's own.
-  std::unique_ptr<Decoder> decoder{};   // null: the blob is plain
-  std::shared_ptr<std::byte> chunk{};   // being filled
-  std::span<std::byte> room{};          // rest of it
-  Slice compressed{};                   // what was pushed last
-  std::size_t hashed = 0;               // bytes of it
+  std::unique_ptr<Decoder> decoder{};  // null: the blob is plain
+  std::shared_ptr<std::byte> chunk{};  // being filled
+  std::span<std::byte> room{};         // rest of it
+  Slice compressed{};                  // what was pushed last
+  std::size_t hashed = 0;              // bytes of it
   BlobInfo blob{};
-  std::vector<std::byte> probe{};       // the blob's first bytes
+  std::vector<std::byte> probe{};  // the blob's first bytes
   std::uint64_t plain_bytes = 0;
-  bool counted = true;                  // in common.receiving
+  bool counted = true;  // in common.receiving
 
   Mutex mu;
   std::optional<Error> first_error LCFS_GUARDED_BY(mu);

@@ -3,8 +3,9 @@
 //
 //   push() -> [decode] -> { hash | parse tar -> Ingest }
 //
-// Decoding is done by whoever pushes; hashing (of the blob as it came and of the plain tar, both at once) and parsing are a thread each, behind
-// bounded queues, when fewer layers are decoded than there are cores, and else done by whoever pushes too (importer/stage.h).
+// Decoding is done by whoever pushes; hashing (of the blob as it came and of the plain tar, both at
+// once) and parsing are a thread each, behind bounded queues, when fewer layers are decoded than
+// there are cores, and else done by whoever pushes too (importer/stage.h).
 #pragma once
 
 #include <atomic>
@@ -22,22 +23,28 @@ namespace lcfs::importer {
 
 // More than that in one layer is taken for a bomb.
 inline constexpr std::uint64_t kMaxPlainLayer = std::uint64_t{1} << 40;
-// Names and attributes of a layer wait in memory.  LayerSink counts what they need in the store, at least.
+// Names and attributes of a layer wait in memory.  LayerSink counts what they need in the store, at
+// least.
 inline constexpr std::uint64_t kMaxLayerMetadata = std::uint64_t{1} << 30;
 
 // What all parts of an import share.
 struct Common {
   ChunkPool pool{};
-  std::atomic<bool> const* stop = nullptr;          // null: never
-  int input = 0;                                    // what "-" means
-  std::uint64_t max_plain = kMaxPlainLayer;         // tests make it small
-  std::uint64_t free_bytes = ~std::uint64_t{0};     // of the store: what needs more is not even collected
+  std::atomic<bool> const* stop = nullptr;   // null: never
+  int input = 0;                             // what "-" means
+  std::uint64_t max_plain = kMaxPlainLayer;  // tests make it small
+  std::uint64_t free_bytes =
+      ~std::uint64_t{0};  // of the store: what needs more is not even collected
   unsigned cores = std::thread::hardware_concurrency();
-  std::atomic<unsigned> receiving{0};               // layers
+  std::atomic<unsigned> receiving{0};  // layers
 
-  [[nodiscard]] bool cores_taken() const { return receiving.load(std::memory_order_relaxed) >= cores; }
+  [[nodiscard]] bool cores_taken() const {
+    return receiving.load(std::memory_order_relaxed) >= cores;
+  }
 
-  [[nodiscard]] bool stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
+  [[nodiscard]] bool stopped() const {
+    return stop != nullptr && stop->load(std::memory_order_relaxed);
+  }
 };
 
 [[nodiscard]] inline Error interrupted() { return Error{Errc::kInterrupted, "interrupted"}; }
@@ -57,7 +64,8 @@ class LayerReceiver {
   LayerReceiver(LayerReceiver const&) = delete;
   LayerReceiver& operator=(LayerReceiver const&) = delete;
 
-  // The next bytes of the blob.  The first push tells the compression: 6 bytes or more, unless that is all.
+  // The next bytes of the blob.  The first push tells the compression: 6 bytes or more, unless that
+  // is all.
   Status push(Slice bytes);
   // That was all.
   Status end();

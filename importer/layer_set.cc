@@ -14,7 +14,8 @@ Status LayerSet::add(PlannedImage const& image) {
   for (auto const& layer : image.layers) {
     auto const size = archive_.size(layer.member);
     if (!size || !layer.blob_size || *size == *layer.blob_size) continue;
-    return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
+    return in_member({Errc::kCorrupt,
+                      fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
                      archive_.name(), layer.member);
   }
   // From the top down to what is known: a layer that the store has brings all below it.
@@ -61,12 +62,13 @@ Status LayerSet::check_present(PlannedLayer const& layer) const {
 
 Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) const {
   if (layer.blob_digest && *layer.blob_digest != got.blob.digest) {
-    return Error{Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob.digest),
-                                             digest_text(*layer.blob_digest))};
+    return Error{Errc::kCorrupt,
+                 fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob.digest),
+                             digest_text(*layer.blob_digest))};
   }
   if (layer.diff_id != got.diff_id) {
-    return Error{Errc::kCorrupt, fmt::format("its tar has digest {}, the config's diff_id is {}", digest_text(got.diff_id),
-                                             digest_text(layer.diff_id))};
+    return Error{Errc::kCorrupt, fmt::format("its tar has digest {}, the config's diff_id is {}",
+                                             digest_text(got.diff_id), digest_text(layer.diff_id))};
   }
   return {};
 }
@@ -74,7 +76,8 @@ Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) con
 Status LayerSet::received(std::size_t index, ReceivedLayer layer) {
   Lock const lock(mu_);
   Node& first = nodes_[index];
-  if (auto ok = verify(*first.layer, layer); !ok) return in_member(std::move(ok).error(), archive_.name(), first.layer->member);
+  if (auto ok = verify(*first.layer, layer); !ok)
+    return in_member(std::move(ok).error(), archive_.name(), first.layer->member);
   first.received = std::move(layer);
   first.ready = true;
   if (first.parent != kNone && nodes_[first.parent].id == 0) return {};
@@ -112,7 +115,9 @@ Result<LayerSet::Known> LayerSet::known(Digest const& chain_id) const {
     return Known{node.id, transaction_.layer_name(node.id), node.received.plain_bytes, true};
   }
   auto const id = store_.find_chain(chain_id);
-  if (!id) return Error{Errc::kNotFound, fmt::format("layer {} was removed meanwhile", digest_text(chain_id))};
+  if (!id)
+    return Error{Errc::kNotFound,
+                 fmt::format("layer {} was removed meanwhile", digest_text(chain_id))};
   LCFS_TRY_ASSIGN(auto const info, store_.layer_info(*id));
   return Known{*id, info.name, info.diff_bytes, false};
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers that an import wants, as the tree their chain ids make: which the store has already, which must be received, and
-// stacking each as soon as it and all below it are there.
+// The layers that an import wants, as the tree their chain ids make: which the store has already,
+// which must be received, and stacking each as soon as it and all below it are there.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,9 @@ class LayerSet {
   LayerSet(Store& store, ImportTransaction& transaction, Archive const& archive)
       : store_(store), transaction_(transaction), archive_(archive) {}
 
-  // A blob that is in the archive must be as long as its descriptor says, whether the store has its layer or not: the same archive
-  // is refused everywhere.  One that the store has may be missing in the archive.
+  // A blob that is in the archive must be as long as its descriptor says, whether the store has its
+  // layer or not: the same archive is refused everywhere.  One that the store has may be missing in
+  // the archive.
   Status add(PlannedImage const& image);
 
   // What must be received, every layer behind its parent.
@@ -51,12 +52,12 @@ class LayerSet {
  private:
   struct Node {
     PlannedLayer const* layer = nullptr;
-    std::size_t parent = 0;               // index of a node, or kNone: `base` is the parent
-    LayerId base = 0;                     // in the store
+    std::size_t parent = 0;  // index of a node, or kNone: `base` is the parent
+    LayerId base = 0;        // in the store
     std::vector<std::size_t> children{};
     ReceivedLayer received{};
-    bool ready = false;                   // received, not yet stacked
-    LayerId id = 0;                       // stacked
+    bool ready = false;  // received, not yet stacked
+    LayerId id = 0;      // stacked
   };
   static constexpr std::size_t kNone = ~std::size_t{0};
 
@@ -67,8 +68,8 @@ class LayerSet {
   ImportTransaction& transaction_;
   Archive const& archive_;
   std::map<Digest, std::size_t> by_chain_{};  // add() only writes it
-  mutable Mutex mu_;                           // one thread stacks at a time
-  std::vector<Node> nodes_{};                  // their received, ready and id under mu_; the rest add() only
+  mutable Mutex mu_;                          // one thread stacks at a time
+  std::vector<Node> nodes_{};  // their received, ready and id under mu_; the rest add() only
 };
 
 }  // namespace lcfs::importer

@@ -16,15 +16,18 @@ namespace lcfs::importer {
 namespace {
 
 // A name needs a directory entry and a way back, each with its slot in a leaf.
-constexpr std::uint64_t kLeastPerName = 2 * sizeof(LeafSlot) + sizeof(DirentRecord) + sizeof(ParentRecord) + 1;
+constexpr std::uint64_t kLeastPerName =
+    2 * sizeof(LeafSlot) + sizeof(DirentRecord) + sizeof(ParentRecord) + 1;
 
 Status check_xattrs(TarEntry const& entry) {
   for (auto const& [name, value] : entry.xattrs) {
     if (name.empty() || name.size() > kMaxName || name.find('\0') != std::string::npos) {
-      return Error{Errc::kInvalid, fmt::format("xattr name \"{}\" is empty, too long or has a NUL", printable(name))};
+      return Error{Errc::kInvalid, fmt::format("xattr name \"{}\" is empty, too long or has a NUL",
+                                               printable(name))};
     }
     if (value.size() > kMaxXattr) {
-      return Error{Errc::kInvalid, fmt::format("xattr {} has {} bytes, {} are allowed", printable(name), value.size(), kMaxXattr)};
+      return Error{Errc::kInvalid, fmt::format("xattr {} has {} bytes, {} are allowed",
+                                               printable(name), value.size(), kMaxXattr)};
     }
   }
   return {};
@@ -45,7 +48,8 @@ EntryMeta meta_of(TarEntry& entry) {
 }  // namespace
 
 Error LayerSink::blame(TarEntry const& entry, Error error) const {
-  if (error.code == Errc::kIo || error.code == Errc::kNoSpace || error.code == Errc::kInterrupted) return error;
+  if (error.code == Errc::kIo || error.code == Errc::kNoSpace || error.code == Errc::kInterrupted)
+    return error;
   error.message = fmt::format("entry \"{}\": {}", printable(entry.path), error.message);
   error.path.clear();  // the same entry, or the other end of a hard link that the message tells
   if (error.offset == kNoOffset) error.offset = entry.offset;
@@ -58,10 +62,13 @@ Status LayerSink::check_room(TarEntry const& entry, Whiteout const& whiteout) {
   for (auto const& [name, value] : entry.xattrs) stored_ += name.size() + value.size();
   std::uint64_t const least = ingest_.delta().entries() * kLeastPerName + stored_;
   if (least + kept_ > kMaxLayerMetadata) {
-    return Error{Errc::kUnsupported, fmt::format("names and attributes of the layer have more than {} bytes", kMaxLayerMetadata)};
+    return Error{Errc::kUnsupported,
+                 fmt::format("names and attributes of the layer have more than {} bytes",
+                             kMaxLayerMetadata)};
   }
   if (least <= free_bytes_) return {};
-  return Error{Errc::kNoSpace, "names and attributes of the layer need more space than is free", ENOSPC};
+  return Error{Errc::kNoSpace, "names and attributes of the layer need more space than is free",
+               ENOSPC};
 }
 
 Status LayerSink::entry(TarEntry&& entry) {
@@ -107,7 +114,8 @@ Status LayerSink::add(TarEntry& entry) {
 
 Status LayerSink::data(std::span<std::byte const> bytes) {
   if (!receiving_) return ingest_.tar_literal(bytes);
-  if (parts_.empty() || parts_.back().offset + parts_.back().length != position_) parts_.push_back({position_, 0});
+  if (parts_.empty() || parts_.back().offset + parts_.back().length != position_)
+    parts_.push_back({position_, 0});
   parts_.back().length += bytes.size();
   position_ += bytes.size();
   return ingest_.append(bytes);

@@ -17,7 +17,8 @@ namespace {
 constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
 constexpr std::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
 constexpr std::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
-constexpr std::string_view kDockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
+constexpr std::string_view kDockerList =
+    "application/vnd.docker.distribution.manifest.list.v2+json";
 constexpr std::size_t kMaxTags = 10000;  // of one image
 
 Error unsupported(std::string message) { return Error{Errc::kUnsupported, std::move(message)}; }
@@ -27,10 +28,11 @@ Result<Digest> digest_of(JsonNode const& node) {
   if (text.starts_with("sha256:")) {
     if (auto digest = parse_digest_text(text)) return *digest;
   } else if (auto const colon = text.find(':'); colon != std::string::npos && colon > 0) {
-    return unsupported(fmt::format("{}: digest algorithm {} is not supported (only sha256)", node.where(),
-                                   printable(text.substr(0, colon))));
+    return unsupported(fmt::format("{}: digest algorithm {} is not supported (only sha256)",
+                                   node.where(), printable(text.substr(0, colon))));
   }
-  return Error{Errc::kCorrupt, fmt::format("{}: \"{}\" is not a digest", node.where(), printable(text))};
+  return Error{Errc::kCorrupt,
+               fmt::format("{}: \"{}\" is not a digest", node.where(), printable(text))};
 }
 
 Result<std::optional<Platform>> platform_of(JsonNode const& descriptor) {
@@ -70,7 +72,8 @@ Result<Descriptor> descriptor_of(JsonNode const& node) {
   LCFS_TRY_ASSIGN(auto const artifact, node.text_or("artifactType", ""));
   d.artifact = !artifact.empty();
   LCFS_TRY(read_annotations(node, d));
-  if (d.platform && d.platform->os == "unknown" && d.platform->architecture == "unknown") d.attestation = true;
+  if (d.platform && d.platform->os == "unknown" && d.platform->architecture == "unknown")
+    d.attestation = true;
   return d;
 }
 
@@ -84,7 +87,9 @@ Result<std::vector<std::string>> texts_of(std::vector<JsonNode> const& nodes) {
   return texts;
 }
 
-Error schema1() { return unsupported("image manifest schema 1 is not supported: convert it with `skopeo copy`"); }
+Error schema1() {
+  return unsupported("image manifest schema 1 is not supported: convert it with `skopeo copy`");
+}
 
 }  // namespace
 
@@ -127,7 +132,9 @@ Result<ImageConfig> parse_config(std::string_view text) {
   LCFS_TRY_ASSIGN(config.platform.variant, root.text_or("variant", ""));
   LCFS_TRY_ASSIGN(auto const rootfs, root.get("rootfs"));
   LCFS_TRY_ASSIGN(auto const type, rootfs.text_or("type", "layers"));
-  if (type != "layers") return unsupported(fmt::format("{}.type is \"{}\", not \"layers\"", rootfs.where(), printable(type)));
+  if (type != "layers")
+    return unsupported(
+        fmt::format("{}.type is \"{}\", not \"layers\"", rootfs.where(), printable(type)));
   LCFS_TRY_ASSIGN(auto const ids, rootfs.list_of("diff_ids", kMaxLayers));
   config.diff_ids.reserve(ids.size());
   for (auto const& id : ids) {
@@ -140,7 +147,9 @@ Result<ImageConfig> parse_config(std::string_view text) {
 Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text) {
   LCFS_TRY_ASSIGN(auto const root, JsonNode::parse(text));
   if (root.is_object()) {
-    return unsupported("manifest.json of a registry image, not of a docker archive (skopeo's dir: layout is not supported)");
+    return unsupported(
+        "manifest.json of a registry image, not of a docker archive (skopeo's dir: layout is not "
+        "supported)");
   }
   LCFS_TRY_ASSIGN(auto const entries, root.elements(kMaxManifests));
   std::vector<DockerImage> images;
@@ -160,7 +169,8 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text) {
 Status check_oci_layout(std::string_view text) {
   LCFS_TRY_ASSIGN(auto const root, JsonNode::parse(text));
   LCFS_TRY_ASSIGN(auto const version, root.text_of("imageLayoutVersion"));
-  if (!version.starts_with("1.")) return unsupported(fmt::format("OCI layout version \"{}\"", printable(version)));
+  if (!version.starts_with("1."))
+    return unsupported(fmt::format("OCI layout version \"{}\"", printable(version)));
   return {};
 }
 
@@ -169,7 +179,8 @@ Result<DocumentKind> document_kind(std::string_view media_type, std::string_view
   if (media_type == kOciIndex || media_type == kDockerList) return DocumentKind::kIndex;
   if (media_type.starts_with("application/vnd.docker.distribution.manifest.v1+")) return schema1();
   if (!media_type.empty()) {
-    return unsupported(fmt::format("media type \"{}\" is not an image manifest or index", printable(media_type)));
+    return unsupported(
+        fmt::format("media type \"{}\" is not an image manifest or index", printable(media_type)));
   }
   LCFS_TRY_ASSIGN(auto const root, JsonNode::parse(text));
   LCFS_TRY_ASSIGN(auto const legacy, root.find("fsLayers"));
@@ -180,7 +191,8 @@ Result<DocumentKind> document_kind(std::string_view media_type, std::string_view
 
 Status check_layer_type(std::string_view media_type) {
   if (media_type.ends_with("+encrypted")) {
-    return unsupported(fmt::format("encrypted layer ({}): decrypt the image first", printable(media_type)));
+    return unsupported(
+        fmt::format("encrypted layer ({}): decrypt the image first", printable(media_type)));
   }
   static constexpr std::array<std::string_view, 12> kKnown{
       "application/vnd.oci.image.layer.v1.tar",
@@ -197,7 +209,8 @@ Status check_layer_type(std::string_view media_type) {
       "",  // left out: its content will tell
   };
   if (std::find(kKnown.begin(), kKnown.end(), media_type) != kKnown.end()) return {};
-  return unsupported(fmt::format("layer media type \"{}\" is not supported", printable(media_type)));
+  return unsupported(
+      fmt::format("layer media type \"{}\" is not supported", printable(media_type)));
 }
 
 Status check_config_type(std::string_view media_type) {
@@ -205,7 +218,8 @@ Status check_config_type(std::string_view media_type) {
       media_type == "application/vnd.docker.container.image.v1+json") {
     return {};
   }
-  return unsupported(fmt::format("not an image but an artifact (its config is \"{}\")", printable(media_type)));
+  return unsupported(
+      fmt::format("not an image but an artifact (its config is \"{}\")", printable(media_type)));
 }
 
 }  // namespace lcfs::importer

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The JSON documents of image archives, read once into types that mean "checked".
-// Specification: OCI image-spec 1.1 (image-layout.md, image-index.md, manifest.md, config.md, descriptor.md);
-// Docker image manifest v2 schema 2; docker-archive manifest.json of moby's image/spec/v1.2.md.
+// Specification: OCI image-spec 1.1 (image-layout.md, image-index.md, manifest.md, config.md,
+// descriptor.md); Docker image manifest v2 schema 2; docker-archive manifest.json of moby's
+// image/spec/v1.2.md.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,9 @@ struct Descriptor {
   Digest digest{};
   std::uint64_t size = 0;
   std::optional<Platform> platform{};
-  std::vector<std::string> names{};   // from annotations, the fullest first
-  bool attestation = false;           // about another manifest, not an image
-  bool artifact = false;              // has an artifactType
+  std::vector<std::string> names{};  // from annotations, the fullest first
+  bool attestation = false;          // about another manifest, not an image
+  bool artifact = false;             // has an artifactType
 };
 
 enum class DocumentKind : std::uint8_t { kManifest, kIndex };

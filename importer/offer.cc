@@ -48,11 +48,13 @@ class Stream::Files final : public TarHandler {
   Status entry(TarEntry&& entry) override {
     bool const wanted = healer_.begin_file(entry.path);
     inner_.reset();
-    if (!wanted && depth_ == 0 && entry.type == TarType::kFile) inner_ = std::make_unique<Stream>(healer_, depth_ + 1);
+    if (!wanted && depth_ == 0 && entry.type == TarType::kFile)
+      inner_ = std::make_unique<Stream>(healer_, depth_ + 1);
     return {};
   }
   Status data(std::span<std::byte const> bytes) override {
-    if (auto done = inner_ ? inner_->feed(bytes) : healer_.data(bytes); !done) return keep(std::move(done).error());
+    if (auto done = inner_ ? inner_->feed(bytes) : healer_.data(bytes); !done)
+      return keep(std::move(done).error());
     return {};
   }
   Status hole(std::uint64_t length) override {
@@ -79,7 +81,8 @@ class Stream::Files final : public TarHandler {
   std::optional<Error> error_{};
 };
 
-Stream::Stream(fsck::Healer& healer, int depth) : files_(std::make_unique<Files>(healer, depth)), tar_(*files_) {}
+Stream::Stream(fsck::Healer& healer, int depth)
+    : files_(std::make_unique<Files>(healer, depth)), tar_(*files_) {}
 
 Status Stream::parse(std::span<std::byte const> bytes) {
   if (over_ || tar_.feed(bytes)) return {};
@@ -142,7 +145,8 @@ Status offer_archive(fsck::Healer& healer, std::string const& archive, int input
   std::error_code failure;
   if (!std::filesystem::is_directory(archive, failure)) return offer_file(healer, archive);
   std::vector<std::string> files;
-  for (std::filesystem::recursive_directory_iterator it(archive, failure), end; !failure && it != end; it.increment(failure))
+  for (std::filesystem::recursive_directory_iterator it(archive, failure), end;
+       !failure && it != end; it.increment(failure))
     if (it->is_regular_file(failure)) files.push_back(it->path().string());
   if (failure) return Error{Errc::kIo, "can't be read", failure.value(), archive, kNoOffset};
   std::sort(files.begin(), files.end());

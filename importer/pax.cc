@@ -18,7 +18,8 @@ constexpr std::uint64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no id"
 Error bad(std::string message) { return Error{Errc::kCorrupt, std::move(message)}; }
 
 Status set_xattr(PaxFields& fields, std::string name, std::string value) {
-  auto const it = std::find_if(fields.xattrs.begin(), fields.xattrs.end(), [&](auto const& x) { return x.first == name; });
+  auto const it = std::find_if(fields.xattrs.begin(), fields.xattrs.end(),
+                               [&](auto const& x) { return x.first == name; });
   if (it != fields.xattrs.end()) {
     it->second = std::move(value);
   } else if (fields.xattrs.size() < kMaxXattrs) {
@@ -68,7 +69,8 @@ std::string gnu_xattr_name(std::string_view s) {
 }
 
 Result<std::string> base64_decode(std::string_view s) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   while (!s.empty() && (s.back() == '=' || s.back() == '\n')) s.remove_suffix(1);
   std::string out;
   std::uint32_t bits = 0;
@@ -139,7 +141,8 @@ Status set_sparse(PaxFields& fields, std::string_view key, std::string_view valu
     return set_number(fields.sparse_size, value, kMaxFileSize);
   } else if (key == "major" || key == "minor") {
     LCFS_TRY_ASSIGN(auto const number, parse_decimal(value, 0xffff));
-    (key == "major" ? fields.sparse_major : fields.sparse_minor) = static_cast<std::uint32_t>(number);
+    (key == "major" ? fields.sparse_major : fields.sparse_minor) =
+        static_cast<std::uint32_t>(number);
   } else if (key == "map") {
     return set_map(fields, value);
   } else if (key == "numblocks") {
@@ -197,9 +200,11 @@ Result<std::uint64_t> parse_decimal(std::string_view text, std::uint64_t most) {
   if (text.empty()) return bad("a number is missing");
   std::uint64_t value = 0;
   for (char const c : text) {
-    if (c < '0' || c > '9') return bad(fmt::format("\"{}\" is not a number that is allowed here", printable(text)));
+    if (c < '0' || c > '9')
+      return bad(fmt::format("\"{}\" is not a number that is allowed here", printable(text)));
     auto const digit = static_cast<std::uint64_t>(c - '0');
-    if (digit > most || value > (most - digit) / 10) return bad(fmt::format("\"{}\" is too large", printable(text)));
+    if (digit > most || value > (most - digit) / 10)
+      return bad(fmt::format("\"{}\" is too large", printable(text)));
     value = value * 10 + digit;
   }
   return value;
@@ -232,12 +237,15 @@ Result<Timestamp> parse_pax_time(std::string_view text) {
 
 Status parse_pax(std::string_view body, PaxFields& fields) {
   std::size_t at = 0;
-  auto fail = [&](std::string message) { return Error{Errc::kCorrupt, std::move(message), 0, {}, at}; };
+  auto fail = [&](std::string message) {
+    return Error{Errc::kCorrupt, std::move(message), 0, {}, at};
+  };
   while (at < body.size()) {
     std::string_view const rest = body.substr(at);
     auto const blank = rest.find(' ');
     auto const length = parse_decimal(rest.substr(0, std::min(blank, rest.size())), rest.size());
-    if (blank == std::string_view::npos || blank == 0 || blank > 20 || !length || *length <= blank + 1) {
+    if (blank == std::string_view::npos || blank == 0 || blank > 20 || !length ||
+        *length <= blank + 1) {
       return fail("damaged pax record (its length)");
     }
     std::string_view const record = rest.substr(blank + 1, *length - blank - 1);
@@ -247,7 +255,8 @@ Status parse_pax(std::string_view body, PaxFields& fields) {
     }
     std::string_view const key = record.substr(0, equals);
     auto applied = apply(fields, key, record.substr(equals + 1, record.size() - equals - 2));
-    if (!applied) return fail(fmt::format("pax record {}: {}", printable(key), applied.error().message));
+    if (!applied)
+      return fail(fmt::format("pax record {}: {}", printable(key), applied.error().message));
     at += *length;
   }
   return {};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // pax extended headers: the records of one 'x' or 'g' header, read into fields.
-// Specification: POSIX.1-2017 pax(1), "pax Extended Header"; GNU tar manual, "Storing Sparse Files"; star(5) for
-// SCHILY.xattr and SCHILY.acl; libarchive's tar(5) for LIBARCHIVE.xattr.  hdrcharset is ignored: names are bytes.
+// Specification: POSIX.1-2017 pax(1), "pax Extended Header"; GNU tar manual, "Storing Sparse
+// Files"; star(5) for SCHILY.xattr and SCHILY.acl; libarchive's tar(5) for LIBARCHIVE.xattr.
+// hdrcharset is ignored: names are bytes.
 #pragma once
 
 #include <cstdint>
@@ -18,31 +19,34 @@
 
 namespace lcfs::importer {
 
-inline constexpr std::uint64_t kMaxPaxHeader = 1u << 20;         // bytes of one extended header
+inline constexpr std::uint64_t kMaxPaxHeader = 1u << 20;  // bytes of one extended header
 inline constexpr std::size_t kMaxSparseParts = std::size_t{1} << 20;
 
-// What the records in force say.  A record without a value takes the field back, as POSIX says; but an xattr without a
-// value is an xattr without a value.
+// What the records in force say.  A record without a value takes the field back, as POSIX says; but
+// an xattr without a value is an xattr without a value.
 struct PaxFields {
   std::optional<std::string> path{}, link{};
   std::optional<std::uint64_t> size{};
   std::optional<std::uint32_t> uid{}, gid{};
   std::optional<Timestamp> mtime{};
-  std::vector<std::pair<std::string, std::string>> xattrs{};     // unique names
-  std::optional<std::string> acl_access{}, acl_default{};        // text
+  std::vector<std::pair<std::string, std::string>> xattrs{};  // unique names
+  std::optional<std::string> acl_access{}, acl_default{};     // text
 
   // GNU sparse files 0.0, 0.1 and 1.0
   std::uint32_t sparse_major = 0, sparse_minor = 0;
   std::optional<std::string> sparse_name{};
   std::optional<std::uint64_t> sparse_size{};
   std::vector<SparsePart> sparse_parts{};
-  bool sparse_has_map = false;    // 0.0 and 0.1: parts are here
-  std::optional<std::uint64_t> sparse_offset{};                  // 0.0: waits for its numbytes
+  bool sparse_has_map = false;                   // 0.0 and 0.1: parts are here
+  std::optional<std::uint64_t> sparse_offset{};  // 0.0: waits for its numbytes
 
-  [[nodiscard]] bool sparse_1_0() const { return sparse_major == 1 && sparse_minor == 0 && sparse_size.has_value(); }
+  [[nodiscard]] bool sparse_1_0() const {
+    return sparse_major == 1 && sparse_minor == 0 && sparse_size.has_value();
+  }
 };
 
-// Applies the records of `body` to `fields`, one after the other.  Errors are kCorrupt, with the offset in `body`.
+// Applies the records of `body` to `fields`, one after the other.  Errors are kCorrupt, with the
+// offset in `body`.
 Status parse_pax(std::string_view body, PaxFields& fields);
 
 // "123", "-1.5", "1700000000.123456789": seconds since 1970, cut to nanoseconds towards the past.

@@ -17,24 +17,29 @@
 namespace lcfs::importer {
 namespace {
 
-constexpr std::uint64_t kMaxKeptDocuments = std::uint64_t{64} << 20;  // all raw documents of all images
+constexpr std::uint64_t kMaxKeptDocuments = std::uint64_t{64}
+                                            << 20;  // all raw documents of all images
 
 // "docker.io/library/x:latest" for "x"; what has a registry or a digest stays.
 std::string full_name(std::string_view name) {
   std::string out(name);
   auto const slash = out.find('/');
   std::string_view const first = std::string_view(out).substr(0, slash);
-  bool const registry = slash != std::string::npos &&
-                        (first.find_first_of(".:") != std::string_view::npos || first == "localhost");
-  if (!registry) out = fmt::format("docker.io/{}{}", slash == std::string::npos ? "library/" : "", out);
+  bool const registry =
+      slash != std::string::npos &&
+      (first.find_first_of(".:") != std::string_view::npos || first == "localhost");
+  if (!registry)
+    out = fmt::format("docker.io/{}{}", slash == std::string::npos ? "library/" : "", out);
   auto const last = out.rfind('/');
-  if (out.find('@') == std::string::npos && out.find(':', last) == std::string::npos) out += ":latest";
+  if (out.find('@') == std::string::npos && out.find(':', last) == std::string::npos)
+    out += ":latest";
   return out;
 }
 
 bool names_match(std::vector<std::string> const& names, std::vector<std::string> const& wanted) {
   return std::any_of(wanted.begin(), wanted.end(), [&](std::string const& want) {
-    return std::any_of(names.begin(), names.end(), [&](std::string const& n) { return same_image_name(n, want); });
+    return std::any_of(names.begin(), names.end(),
+                       [&](std::string const& n) { return same_image_name(n, want); });
   });
 }
 
@@ -55,7 +60,8 @@ std::optional<Digest> digest_in_name(std::string_view member) {
   return *digest;
 }
 
-Result<std::vector<DockerImage>> docker_images(Archive& archive, std::shared_ptr<std::string const>& raw) {
+Result<std::vector<DockerImage>> docker_images(Archive& archive,
+                                               std::shared_ptr<std::string const>& raw) {
   LCFS_TRY_ASSIGN(auto text, archive.document("manifest.json"));
   auto images = parse_docker_manifest(text);
   if (!images) return in_member(std::move(images).error(), archive.name(), "manifest.json");
@@ -67,8 +73,10 @@ Result<PlannedImage> build_docker(Archive& archive, DockerImage const& from) {
   PlannedImage image;
   LCFS_TRY_ASSIGN(image.config, archive.document(from.config));
   image.config_digest = sha256(image.config);
-  if (auto const promised = digest_in_name(from.config); promised && *promised != image.config_digest) {
-    return in_member({Errc::kCorrupt, fmt::format("digest is {}, its name says otherwise", digest_text(image.config_digest))},
+  if (auto const promised = digest_in_name(from.config);
+      promised && *promised != image.config_digest) {
+    return in_member({Errc::kCorrupt, fmt::format("digest is {}, its name says otherwise",
+                                                  digest_text(image.config_digest))},
                      archive.name(), from.config);
   }
   auto config = parse_config(image.config);
@@ -95,7 +103,8 @@ Result<std::vector<PlannedImage>> plan_docker(Archive& archive, PlanOptions cons
   std::map<Digest, std::size_t> by_config;
   std::set<std::string> other_platforms;
   for (auto const& entry : entries) {
-    if (!options.names.empty() && !entry.tags.empty() && !names_match(entry.tags, options.names)) continue;
+    if (!options.names.empty() && !entry.tags.empty() && !names_match(entry.tags, options.names))
+      continue;
     LCFS_TRY_ASSIGN(auto image, build_docker(archive, entry));
     if (options.platform && platform_rank(*options.platform, image.platform) < 0) {
       other_platforms.insert(platform_text(image.platform));
@@ -111,10 +120,11 @@ Result<std::vector<PlannedImage>> plan_docker(Archive& archive, PlanOptions cons
     }
   }
   if (images.empty() && !other_platforms.empty()) {
-    return in_member({Errc::kNotFound, fmt::format("no image for platform {}; there {}: {}", platform_text(*options.platform),
-                                                   other_platforms.size() == 1 ? "is" : "are",
-                                                   fmt::join(other_platforms, ", "))},
-                     archive.name(), "");
+    return in_member(
+        {Errc::kNotFound,
+         fmt::format("no image for platform {}; there {}: {}", platform_text(*options.platform),
+                     other_platforms.size() == 1 ? "is" : "are", fmt::join(other_platforms, ", "))},
+        archive.name(), "");
   }
   return images;
 }
@@ -138,7 +148,8 @@ Result<std::vector<PlannedImage>> plan_all(Archive& archive, PlanOptions const& 
   bool const docker = archive.size("manifest.json").has_value();
   if (archive.size("oci-layout")) {
     LCFS_TRY_ASSIGN(auto const text, archive.document("oci-layout"));
-    if (auto ok = check_oci_layout(text); !ok) return in_member(std::move(ok).error(), archive.name(), "oci-layout");
+    if (auto ok = check_oci_layout(text); !ok)
+      return in_member(std::move(ok).error(), archive.name(), "oci-layout");
   }
   if (oci && docker) return plan_both(archive, options);
   if (oci) {
@@ -147,40 +158,52 @@ Result<std::vector<PlannedImage>> plan_all(Archive& archive, PlanOptions const& 
     });
   }
   if (docker) return plan_docker(archive, options);
-  char const* const why = archive.size("repositories") ? "it is of a docker older than 1.10, without manifest.json"
-                                                       : "it has neither index.json nor manifest.json";
-  return in_member({Errc::kInvalid, fmt::format("not a docker or OCI archive: {}", why)}, archive.name(), "");
+  char const* const why = archive.size("repositories")
+                              ? "it is of a docker older than 1.10, without manifest.json"
+                              : "it has neither index.json nor manifest.json";
+  return in_member({Errc::kInvalid, fmt::format("not a docker or OCI archive: {}", why)},
+                   archive.name(), "");
 }
 
 Status check_kept(Archive const& archive, std::vector<PlannedImage> const& images) {
   std::uint64_t sum = 0;
-  for (auto const& i : images) sum += i.config.size() + i.manifest->size() + (i.index ? i.index->size() : 0);
+  for (auto const& i : images)
+    sum += i.config.size() + i.manifest->size() + (i.index ? i.index->size() : 0);
   if (sum <= kMaxKeptDocuments) return {};
-  return in_member({Errc::kUnsupported, fmt::format("{} images with {} bytes of documents in one archive", images.size(), sum)},
-                   archive.name(), "");
+  return in_member(
+      {Errc::kUnsupported,
+       fmt::format("{} images with {} bytes of documents in one archive", images.size(), sum)},
+      archive.name(), "");
 }
 
-Status check_names(Archive const& archive, std::vector<PlannedImage> const& images, std::vector<std::string> const& wanted,
-                   std::set<std::string> const& seen) {
+Status check_names(Archive const& archive, std::vector<PlannedImage> const& images,
+                   std::vector<std::string> const& wanted, std::set<std::string> const& seen) {
   for (auto const& name : wanted) {
-    bool const found =
-        std::any_of(images.begin(), images.end(), [&](PlannedImage const& i) { return names_match(i.names, {name}); });
+    bool const found = std::any_of(images.begin(), images.end(), [&](PlannedImage const& i) {
+      return names_match(i.names, {name});
+    });
     if (found) continue;
-    std::string const has = seen.empty() ? "none has a name" : fmt::format("there {}: {}", seen.size() == 1 ? "is" : "are",
-                                                                           printable(fmt::format("{}", fmt::join(seen, ", "))));
-    return in_member({Errc::kNotFound, fmt::format("no image \"{}\"; {}", printable(name), has)}, archive.name(), "");
+    std::string const has = seen.empty()
+                                ? "none has a name"
+                                : fmt::format("there {}: {}", seen.size() == 1 ? "is" : "are",
+                                              printable(fmt::format("{}", fmt::join(seen, ", "))));
+    return in_member({Errc::kNotFound, fmt::format("no image \"{}\"; {}", printable(name), has)},
+                     archive.name(), "");
   }
   return {};
 }
 
 }  // namespace
 
-bool same_image_name(std::string_view a, std::string_view b) { return a == b || full_name(a) == full_name(b); }
+bool same_image_name(std::string_view a, std::string_view b) {
+  return a == b || full_name(a) == full_name(b);
+}
 
 Result<std::vector<PlannedImage>> plan_images(Archive& archive, PlanOptions const& options) {
   LCFS_TRY_ASSIGN(auto images, plan_all(archive, options));
   if (!options.names.empty()) {
-    std::erase_if(images, [&](PlannedImage const& i) { return !names_match(i.names, options.names); });
+    std::erase_if(images,
+                  [&](PlannedImage const& i) { return !names_match(i.names, options.names); });
     if (images.empty()) {
       // Say what there is, which needs a look at all of it.
       std::set<std::string> seen;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the documents of an archive to the images it holds: which there are, which are wanted, and for each the chain of layers
-// with all digests they must have.  Reads documents only, no layer.
-// Forms: OCI image layout (directory or tar), docker-archive of podman, skopeo and every docker since 1.10, and archives that
-// are both (docker 25 and later): the OCI side is used then, and the tags of the other side are added.
+// From the documents of an archive to the images it holds: which there are, which are wanted, and
+// for each the chain of layers with all digests they must have.  Reads documents only, no layer.
+// Forms: OCI image layout (directory or tar), docker-archive of podman, skopeo and every docker
+// since 1.10, and archives that are both (docker 25 and later): the OCI side is used then, and the
+// tags of the other side are added.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +20,13 @@
 namespace lcfs::importer {
 
 struct PlanOptions {
-  std::vector<std::string> names{};     // images wanted, by a name of theirs; empty: all
-  std::optional<Platform> platform{};   // empty: the host's, where there is a choice
+  std::vector<std::string> names{};    // images wanted, by a name of theirs; empty: all
+  std::optional<Platform> platform{};  // empty: the host's, where there is a choice
 };
 
 struct PlannedLayer {
-  std::string member{};                    // of the archive
-  std::optional<Digest> blob_digest{};     // what the bytes must hash to, if the archive says so
+  std::string member{};                 // of the archive
+  std::optional<Digest> blob_digest{};  // what the bytes must hash to, if the archive says so
   std::optional<std::uint64_t> blob_size{};
   Digest diff_id{}, chain_id{};
 };
@@ -39,8 +40,8 @@ struct PlannedImage {
   std::vector<PlannedLayer> layers{};                      // base first
 };
 
-// Every image named once, in the archive's order.  Errors name archive and member; kNotFound for names and platforms that aren't
-// there, with those that are.
+// Every image named once, in the archive's order.  Errors name archive and member; kNotFound for
+// names and platforms that aren't there, with those that are.
 Result<std::vector<PlannedImage>> plan_images(Archive& archive, PlanOptions const& options);
 
 // Do both mean the same image?  "x", "x:latest", "library/x", "docker.io/library/x:latest" do.

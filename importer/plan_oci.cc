@@ -28,7 +28,8 @@ class OciPlanner {
  public:
   OciPlanner(Archive& archive, PlanOptions const& options) : archive_(archive), options_(options) {}
 
-  Result<std::vector<PlannedImage>> plan(std::function<bool(std::vector<std::string> const&)> const& wanted) {
+  Result<std::vector<PlannedImage>> plan(
+      std::function<bool(std::vector<std::string> const&)> const& wanted) {
     LCFS_TRY_ASSIGN(auto text, archive_.document("index.json"));
     auto const index = std::make_shared<std::string const>(std::move(text));
     auto roots = parse_index(*index);
@@ -53,9 +54,11 @@ class OciPlanner {
     for (auto const& root : roots) {
       if (root.attestation) continue;
       auto const same = [&root](Group const& g) {
-        return g.names == root.names && g.members[0].platform && *g.members[0].platform != *root.platform;
+        return g.names == root.names && g.members[0].platform &&
+               *g.members[0].platform != *root.platform;
       };
-      auto const it = root.platform ? std::find_if(groups.begin(), groups.end(), same) : groups.end();
+      auto const it =
+          root.platform ? std::find_if(groups.begin(), groups.end(), same) : groups.end();
       if (it != groups.end()) {
         it->members.push_back(root);
       } else {
@@ -88,7 +91,8 @@ class OciPlanner {
                  std::vector<Candidate>& into) {
     if (d.attestation) return {};
     std::string const member = blob_path(d.digest);
-    if (++seen_ > kMaxManifests) return in_member({Errc::kUnsupported, "too many manifests"}, archive_.name(), "index.json");
+    if (++seen_ > kMaxManifests)
+      return in_member({Errc::kUnsupported, "too many manifests"}, archive_.name(), "index.json");
     auto kind = document_kind(d.media_type, "{}");
     if (!kind && !d.artifact) return in_member(std::move(kind).error(), archive_.name(), member);
     std::optional<std::string> text;
@@ -102,8 +106,9 @@ class OciPlanner {
       return {};
     }
     if (depth >= kMaxIndexDepth) {
-      return in_member({Errc::kUnsupported, fmt::format("indexes nested more than {} deep", kMaxIndexDepth)},
-                       archive_.name(), member);
+      return in_member(
+          {Errc::kUnsupported, fmt::format("indexes nested more than {} deep", kMaxIndexDepth)},
+          archive_.name(), member);
     }
     if (!text) {
       LCFS_TRY_ASSIGN(text, verified_document(archive_, member, d));
@@ -123,12 +128,14 @@ class OciPlanner {
   }
 
   Result<std::optional<Candidate>> choose(std::vector<Candidate> candidates) {
-    if (candidates.size() == 1 && !options_.platform) return std::optional(std::move(candidates[0]));
+    if (candidates.size() == 1 && !options_.platform)
+      return std::optional(std::move(candidates[0]));
     // Archives may name manifests of other platforms that they don't hold.
     std::vector<Candidate> here;
-    std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(here), [this](Candidate const& c) {
-      return archive_.size(blob_path(c.descriptor.digest)).has_value();
-    });
+    std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(here),
+                 [this](Candidate const& c) {
+                   return archive_.size(blob_path(c.descriptor.digest)).has_value();
+                 });
     if (here.empty()) here = std::move(candidates);
     if (here.size() == 1 && !options_.platform) return std::optional(std::move(here[0]));
     Platform const wanted = options_.platform ? *options_.platform : host_platform();
@@ -144,8 +151,9 @@ class OciPlanner {
       best_rank = rank;
     }
     if (best) return best;
-    Error missing{Errc::kNotFound, fmt::format("no image for platform {}; there {}: {}", platform_text(wanted),
-                                               offered.size() == 1 ? "is" : "are", fmt::join(offered, ", "))};
+    Error missing{Errc::kNotFound,
+                  fmt::format("no image for platform {}; there {}: {}", platform_text(wanted),
+                              offered.size() == 1 ? "is" : "are", fmt::join(offered, ", "))};
     missing = in_member(std::move(missing), archive_.name(), "");
     if (!refusal_) refusal_ = std::move(missing);
     return std::optional<Candidate>{};
@@ -175,7 +183,8 @@ class OciPlanner {
     layers.reserve(manifest->layers.size());
     for (auto const& layer : manifest->layers) {
       std::string path = blob_path(layer.digest);
-      if (auto ok = check_layer_type(layer.media_type); !ok) return in_member(std::move(ok).error(), archive_.name(), path);
+      if (auto ok = check_layer_type(layer.media_type); !ok)
+        return in_member(std::move(ok).error(), archive_.name(), path);
       layers.push_back({std::move(path), layer.digest, layer.size, {}, {}});
     }
     if (auto ok = set_layers(image, *config, std::move(layers)); !ok) {
@@ -187,7 +196,8 @@ class OciPlanner {
   // The same image under one more name is one image.
   Status add(PlannedImage image) {
     auto const same = [&image](PlannedImage const& other) {
-      return other.config_digest == image.config_digest && other.manifest_digest == image.manifest_digest;
+      return other.config_digest == image.config_digest &&
+             other.manifest_digest == image.manifest_digest;
     };
     auto const it = std::find_if(images_.begin(), images_.end(), same);
     if (it == images_.end()) {
@@ -195,7 +205,8 @@ class OciPlanner {
       return {};
     }
     for (auto& name : image.names) {
-      if (std::find(it->names.begin(), it->names.end(), name) == it->names.end()) it->names.push_back(std::move(name));
+      if (std::find(it->names.begin(), it->names.end(), name) == it->names.end())
+        it->names.push_back(std::move(name));
     }
     return {};
   }
@@ -205,31 +216,36 @@ class OciPlanner {
   std::vector<PlannedImage> images_{};
   std::optional<Error> refusal_{};  // what to say if nothing is left
   std::size_t seen_ = 0;
-  bool artifact_ = false;           // why build() refused
+  bool artifact_ = false;  // why build() refused
 };
 
 }  // namespace
 
 std::string blob_path(Digest const& digest) { return "blobs/sha256/" + digest_hex(digest); }
 
-Result<std::string> verified_document(Archive& archive, std::string_view member, Descriptor const& descriptor) {
+Result<std::string> verified_document(Archive& archive, std::string_view member,
+                                      Descriptor const& descriptor) {
   LCFS_TRY_ASSIGN(auto text, archive.document(member));
   if (text.size() != descriptor.size) {
-    return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}", text.size(), descriptor.size)},
+    return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}",
+                                                  text.size(), descriptor.size)},
                      archive.name(), member);
   }
   if (auto const digest = sha256(text); digest != descriptor.digest) {
-    return in_member({Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(digest),
-                                                  digest_text(descriptor.digest))},
-                     archive.name(), member);
+    return in_member(
+        {Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(digest),
+                                     digest_text(descriptor.digest))},
+        archive.name(), member);
   }
   return text;
 }
 
-Status set_layers(PlannedImage& image, ImageConfig const& config, std::vector<PlannedLayer> layers) {
+Status set_layers(PlannedImage& image, ImageConfig const& config,
+                  std::vector<PlannedLayer> layers) {
   if (layers.size() != config.diff_ids.size()) {
-    return Error{Errc::kCorrupt, fmt::format("names {} layers, but its config {} has {} diff_ids", layers.size(),
-                                             digest_text(image.config_digest), config.diff_ids.size())};
+    return Error{Errc::kCorrupt,
+                 fmt::format("names {} layers, but its config {} has {} diff_ids", layers.size(),
+                             digest_text(image.config_digest), config.diff_ids.size())};
   }
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i].diff_id = config.diff_ids[i];
@@ -239,8 +255,9 @@ Status set_layers(PlannedImage& image, ImageConfig const& config, std::vector<Pl
   return {};
 }
 
-Result<std::vector<PlannedImage>> plan_oci(Archive& archive, PlanOptions const& options,
-                                           std::function<bool(std::vector<std::string> const&)> const& wanted) {
+Result<std::vector<PlannedImage>> plan_oci(
+    Archive& archive, PlanOptions const& options,
+    std::function<bool(std::vector<std::string> const&)> const& wanted) {
   return OciPlanner(archive, options).plan(wanted);
 }
 

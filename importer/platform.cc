@@ -42,30 +42,34 @@ Result<Platform> parse_platform(std::string_view text) {
     rest.remove_prefix(slash + 1);
   }
   if (n >= 2) return p;
-  return Error{Errc::kInvalid, fmt::format("platform \"{}\" is not OS/ARCHITECTURE[/VARIANT]", printable(text))};
+  return Error{Errc::kInvalid,
+               fmt::format("platform \"{}\" is not OS/ARCHITECTURE[/VARIANT]", printable(text))};
 }
 
 std::string platform_text(Platform const& p) {
-  std::string text = fmt::format("{}/{}", p.os.empty() ? "?" : p.os, p.architecture.empty() ? "?" : p.architecture);
+  std::string text = fmt::format("{}/{}", p.os.empty() ? "?" : p.os,
+                                 p.architecture.empty() ? "?" : p.architecture);
   if (!p.variant.empty()) text += "/" + p.variant;
   return printable(text);
 }
 
 Platform host_platform() {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kNames{{{"x86_64", "amd64"},
-                                                                                         {"aarch64", "arm64"},
-                                                                                         {"i386", "386"},
-                                                                                         {"i686", "386"},
-                                                                                         {"armv7l", "arm"},
-                                                                                         {"armv6l", "arm"},
-                                                                                         {"ppc64le", "ppc64le"},
-                                                                                         {"s390x", "s390x"},
-                                                                                         {"riscv64", "riscv64"},
-                                                                                         {"loongarch64", "loong64"}}};
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kNames{
+      {{"x86_64", "amd64"},
+       {"aarch64", "arm64"},
+       {"i386", "386"},
+       {"i686", "386"},
+       {"armv7l", "arm"},
+       {"armv6l", "arm"},
+       {"ppc64le", "ppc64le"},
+       {"s390x", "s390x"},
+       {"riscv64", "riscv64"},
+       {"loongarch64", "loong64"}}};
   utsname host{};
   std::string_view const machine = uname(&host) == 0 ? host.machine : "";
   Platform p{"linux", std::string(machine), machine == "armv6l" ? "v6" : ""};
-  auto const it = std::find_if(kNames.begin(), kNames.end(), [&](auto const& n) { return n.first == machine; });
+  auto const it =
+      std::find_if(kNames.begin(), kNames.end(), [&](auto const& n) { return n.first == machine; });
   if (it != kNames.end()) p.architecture = it->second;
   return p;
 }

@@ -17,7 +17,8 @@ Result<Platform> parse_platform(std::string_view text);
 // What this machine runs best.
 [[nodiscard]] Platform host_platform();
 
-// How well `offered` serves who wants `wanted`: 0 is perfect, more is worse, negative is not at all.
+// How well `offered` serves who wants `wanted`: 0 is perfect, more is worse, negative is not at
+// all.
 [[nodiscard]] int platform_rank(Platform const& wanted, Platform const& offered);
 
 }  // namespace lcfs::importer

@@ -17,7 +17,14 @@
 namespace lcfs::importer {
 namespace {
 
-enum Tag : std::uint16_t { kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32 };
+enum Tag : std::uint16_t {
+  kUserObj = 1,
+  kUser = 2,
+  kGroupObj = 4,
+  kGroup = 8,
+  kMask = 16,
+  kOther = 32
+};
 constexpr std::uint32_t kNoId = 0xffffffff;
 constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kEntrySize = 8;
@@ -35,7 +42,8 @@ Error bad(std::string_view entry) {
 
 std::string_view trim(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
-  while (!s.empty() && (s.back() == ' ' || s.back() == '\t' || s.back() == '\r')) s.remove_suffix(1);
+  while (!s.empty() && (s.back() == ' ' || s.back() == '\t' || s.back() == '\r'))
+    s.remove_suffix(1);
   return s;
 }
 
@@ -61,10 +69,14 @@ std::uint16_t tag_of(std::string_view type, bool named) {
 Result<std::uint16_t> permissions_of(std::string_view text, std::string_view entry) {
   std::uint16_t bits = 0;
   for (char const c : text) {
-    if (c == 'r') bits |= 4;
-    else if (c == 'w') bits |= 2;
-    else if (c == 'x') bits |= 1;
-    else if (c != '-') return bad(entry);
+    if (c == 'r')
+      bits |= 4;
+    else if (c == 'w')
+      bits |= 2;
+    else if (c == 'x')
+      bits |= 1;
+    else if (c != '-')
+      return bad(entry);
   }
   return bits;
 }
@@ -84,7 +96,9 @@ Result<Entry> parse_entry(std::string_view text) {
   auto const id = parse_decimal(has_id ? fields[3] : name, kNoId - 1);
   if (!id && has_id) return bad(text);
   if (!id) {
-    return Error{Errc::kUnsupported, fmt::format("ACL entry \"{}\" names somebody without a numeric id", printable(text))};
+    return Error{
+        Errc::kUnsupported,
+        fmt::format("ACL entry \"{}\" names somebody without a numeric id", printable(text))};
   }
   entry.id = static_cast<std::uint32_t>(*id);
   return entry;
@@ -99,10 +113,13 @@ Status check(std::vector<Entry>& entries) {
     if (e.tag == kUser || e.tag == kGroup) ++named;
     if (e.tag == kUser || e.tag == kGroup || e.tag == kGroupObj) group_class |= e.permissions;
   }
-  bool const whole = count[kUserObj] == 1 && count[kGroupObj] == 1 && count[kOther] == 1 && count[kMask] <= 1;
+  bool const whole =
+      count[kUserObj] == 1 && count[kGroupObj] == 1 && count[kOther] == 1 && count[kMask] <= 1;
   if (!whole) return Error{Errc::kCorrupt, "ACL needs one entry each for owner, group and others"};
   if (named > 0 && count[kMask] == 0) entries.push_back({kMask, group_class, kNoId});
-  auto const order = [](Entry const& a, Entry const& b) { return std::tie(a.tag, a.id) < std::tie(b.tag, b.id); };
+  auto const order = [](Entry const& a, Entry const& b) {
+    return std::tie(a.tag, a.id) < std::tie(b.tag, b.id);
+  };
   std::stable_sort(entries.begin(), entries.end(), order);
   auto const same = [](Entry const& a, Entry const& b) { return a.tag == b.tag && a.id == b.id; };
   if (std::adjacent_find(entries.begin(), entries.end(), same) != entries.end()) {

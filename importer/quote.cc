@@ -11,11 +11,17 @@ namespace {
 
 constexpr std::size_t kMaxShown = 300;
 
-// Length of the UTF-8 sequence at the start of `s`, 0 if it is none (or overlong, a surrogate, too big).
+// Length of the UTF-8 sequence at the start of `s`, 0 if it is none (or overlong, a surrogate, too
+// big).
 std::size_t utf8_length(std::string_view s) {
   auto at = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   unsigned const first = at(0);
-  std::size_t const n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  std::size_t const n = first < 0x80   ? 1
+                        : first < 0xc2 ? 0
+                        : first < 0xe0 ? 2
+                        : first < 0xf0 ? 3
+                        : first < 0xf5 ? 4
+                                       : 0;
   if (n == 0 || s.size() < n) return 0;
   for (std::size_t i = 1; i < n; ++i) {
     if ((at(i) & 0xc0u) != 0x80) return 0;
@@ -49,8 +55,10 @@ std::string printable(std::string_view name) {
 }
 
 Error in_member(Error error, std::string_view archive, std::string_view member) {
-  if (!error.path.empty()) error.message = fmt::format("{}: {}", printable(error.path), error.message);
-  error.path = member.empty() ? std::string(archive) : fmt::format("{}: {}", archive, printable(member));
+  if (!error.path.empty())
+    error.message = fmt::format("{}: {}", printable(error.path), error.message);
+  error.path =
+      member.empty() ? std::string(archive) : fmt::format("{}: {}", archive, printable(member));
   return error;
 }
 

@@ -12,7 +12,8 @@ namespace lcfs::importer {
 // `name` with control characters, backslashes and invalid UTF-8 as \xNN; cut after 300 bytes.
 [[nodiscard]] std::string printable(std::string_view name);
 
-// `error` as seen in `member` of `archive`: path "ARCHIVE: MEMBER"; a path that it had goes to the front of the message.
+// `error` as seen in `member` of `archive`: path "ARCHIVE: MEMBER"; a path that it had goes to the
+// front of the message.
 [[nodiscard]] Error in_member(Error error, std::string_view archive, std::string_view member);
 
 }  // namespace lcfs::importer

@@ -16,14 +16,17 @@ void Sha256::Free::operator()(evp_md_ctx_st* ctx) const { EVP_MD_CTX_free(ctx); 
 
 namespace {
 constexpr std::size_t kBlock = 64;
-constexpr std::array<std::uint32_t, 8> kStart{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+constexpr std::array<std::uint32_t, 8> kStart{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                              0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 void put_big_endian(std::uint64_t value, std::size_t bytes, std::byte* to) {
-  for (std::size_t i = 0; i < bytes; ++i) to[i] = static_cast<std::byte>(value >> 8 * (bytes - 1 - i) & 0xff);
+  for (std::size_t i = 0; i < bytes; ++i)
+    to[i] = static_cast<std::byte>(value >> 8 * (bytes - 1 - i) & 0xff);
 }
 }  // namespace
 
-// OpenSSL fails here only when memory is out or SHA-256 is switched off by policy: nothing can be done either way.
+// OpenSSL fails here only when memory is out or SHA-256 is switched off by policy: nothing can be
+// done either way.
 Sha256::Sha256(By by) {
   if (by == By::kBest && has_sha_instructions()) {
     state_ = kStart;
@@ -56,7 +59,8 @@ void Sha256::update(std::span<std::byte const> data) {
   std::copy(rest.begin(), rest.end(), block_.begin());
 }
 
-void Sha256::update(Sha256& a, std::span<std::byte const> for_a, Sha256& b, std::span<std::byte const> for_b) {
+void Sha256::update(Sha256& a, std::span<std::byte const> for_a, Sha256& b,
+                    std::span<std::byte const> for_b) {
   if (!a.ctx_ && !b.ctx_) {
     a.fill_block(for_a);
     b.fill_block(for_b);
@@ -81,13 +85,16 @@ Digest Sha256::finish() {
   }
   // FIPS 180-4, 5.1.1: a one bit, zeroes, and the length in bits at the end of a block.
   std::array<std::byte, 2 * kBlock> last{};
-  std::size_t const have = size_ % kBlock, blocks = have + 1 + sizeof(std::uint64_t) <= kBlock ? 1 : 2;
+  std::size_t const have = size_ % kBlock,
+                    blocks = have + 1 + sizeof(std::uint64_t) <= kBlock ? 1 : 2;
   std::copy_n(block_.begin(), have, last.begin());
   last[have] = std::byte{0x80};
-  put_big_endian(size_ * 8, sizeof(std::uint64_t), last.data() + blocks * kBlock - sizeof(std::uint64_t));
+  put_big_endian(size_ * 8, sizeof(std::uint64_t),
+                 last.data() + blocks * kBlock - sizeof(std::uint64_t));
   sha256_blocks(state_.data(), last.data(), blocks);
   for (std::size_t i = 0; i < state_.size(); ++i) {
-    put_big_endian(state_[i], sizeof(std::uint32_t), reinterpret_cast<std::byte*>(digest.data()) + i * sizeof(std::uint32_t));
+    put_big_endian(state_[i], sizeof(std::uint32_t),
+                   reinterpret_cast<std::byte*>(digest.data()) + i * sizeof(std::uint32_t));
   }
   return digest;
 }

@@ -15,15 +15,16 @@ struct evp_md_ctx_st;
 
 namespace lcfs::importer {
 
-// Done by OpenSSL, or, where the processor has instructions for it, by ourselves: two streams at once take little more time than one, and
-// OpenSSL has no way to do that.
+// Done by OpenSSL, or, where the processor has instructions for it, by ourselves: two streams at
+// once take little more time than one, and OpenSSL has no way to do that.
 class Sha256 {
  public:
   enum class By : std::uint8_t { kBest, kOpenssl };
   explicit Sha256(By by = By::kBest);
   void update(std::span<std::byte const> data);
   // Both at once, best if they have as many bytes; `a` and `b` are not the same.
-  static void update(Sha256& a, std::span<std::byte const> for_a, Sha256& b, std::span<std::byte const> for_b);
+  static void update(Sha256& a, std::span<std::byte const> for_a, Sha256& b,
+                     std::span<std::byte const> for_b);
   // The digest of everything so far; the object is done with.
   [[nodiscard]] Digest finish();
 
@@ -36,13 +37,14 @@ class Sha256 {
 
   std::unique_ptr<evp_md_ctx_st, Free> ctx_;  // null: the rest is used
   std::array<std::uint32_t, 8> state_{};
-  std::array<std::byte, 64> block_{};         // size_ % 64 bytes of it are not in state_ yet
-  std::uint64_t size_ = 0;                    // bytes so far
+  std::array<std::byte, 64> block_{};  // size_ % 64 bytes of it are not in state_ yet
+  std::uint64_t size_ = 0;             // bytes so far
 };
 
 [[nodiscard]] Digest sha256(std::string_view data);
 
-// OCI image-spec config.md, "Layer ChainID": of a layer on the chain `parent` (null: the first layer).
+// OCI image-spec config.md, "Layer ChainID": of a layer on the chain `parent` (null: the first
+// layer).
 [[nodiscard]] Digest chain_id(Digest const* parent, Digest const& diff_id);
 
 }  // namespace lcfs::importer

@@ -22,9 +22,9 @@
 namespace lcfs::importer {
 namespace {
 
-constexpr int kPollMs = 100;             // how soon a stop is seen while nothing comes
-constexpr int kPipeBytes = 1 << 20;      // fewer wake-ups than the 64 KiB a pipe has by default
-constexpr std::size_t kAhead = 8;        // chunks read ahead
+constexpr int kPollMs = 100;         // how soon a stop is seen while nothing comes
+constexpr int kPipeBytes = 1 << 20;  // fewer wake-ups than the 64 KiB a pipe has by default
+constexpr std::size_t kAhead = 8;    // chunks read ahead
 constexpr std::size_t kHead = kTarBlock;
 
 // A file descriptor that can only be read forwards.
@@ -71,15 +71,20 @@ class FdSource final : public ByteSource {
 // Another source, decompressed.
 class DecodingSource final : public ByteSource {
  public:
-  DecodingSource(std::unique_ptr<ByteSource> from, Slice first, std::unique_ptr<Decoder> decoder, std::string name,
-                 Common& common)
-      : from_(std::move(from)), in_(std::move(first)), decoder_(std::move(decoder)), name_(std::move(name)), common_(common) {}
+  DecodingSource(std::unique_ptr<ByteSource> from, Slice first, std::unique_ptr<Decoder> decoder,
+                 std::string name, Common& common)
+      : from_(std::move(from)),
+        in_(std::move(first)),
+        decoder_(std::move(decoder)),
+        name_(std::move(name)),
+        common_(common) {}
 
   Result<Slice> next() override {
     auto chunk = common_.pool.get();
     std::span<std::byte> room(chunk.get(), kChunkBytes);
     while (!room.empty() && !at_end_) {
-      if (auto ok = decoder_->run(in_.bytes, room); !ok) return in_member(std::move(ok).error(), name_, "");
+      if (auto ok = decoder_->run(in_.bytes, room); !ok)
+        return in_member(std::move(ok).error(), name_, "");
       if (room.empty()) break;
       LCFS_TRY_ASSIGN(in_, from_->next());
       at_end_ = in_.empty();
@@ -101,7 +106,8 @@ class DecodingSource final : public ByteSource {
 // Another source, read by a thread of its own.
 class AheadSource final : public ByteSource {
  public:
-  explicit AheadSource(std::unique_ptr<ByteSource> from) : from_(std::move(from)), thread_([this] { read_all(); }) {}
+  explicit AheadSource(std::unique_ptr<ByteSource> from)
+      : from_(std::move(from)), thread_([this] { read_all(); }) {}
   ~AheadSource() override {
     queue_.cancel();
     thread_.join();
@@ -135,7 +141,8 @@ class AheadSource final : public ByteSource {
 // A source with some bytes put back in front.
 class PrefixedSource final : public ByteSource {
  public:
-  PrefixedSource(Slice first, std::unique_ptr<ByteSource> rest) : first_(std::move(first)), rest_(std::move(rest)) {}
+  PrefixedSource(Slice first, std::unique_ptr<ByteSource> rest)
+      : first_(std::move(first)), rest_(std::move(rest)) {}
   Result<Slice> next() override {
     if (!first_.empty()) return std::exchange(first_, {});
     return rest_->next();
@@ -153,22 +160,26 @@ Error not_an_archive(std::string_view name, std::string_view why) {
 // Does an uncompressed archive that starts with `head` look like a tar?
 Status check_tar(std::string_view name, std::span<std::byte const> head) {
   if (head.empty()) return in_member({Errc::kInvalid, "is empty"}, name, "");
-  if (head.size() < kTarBlock) return not_an_archive(name, fmt::format("it has only {} bytes", head.size()));
+  if (head.size() < kTarBlock)
+    return not_an_archive(name, fmt::format("it has only {} bytes", head.size()));
   auto const block = head.first<kTarBlock>();
-  if (std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; })) return {};
+  if (std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; }))
+    return {};
   if (TarHeader::parse(block)) return {};
   return not_an_archive(name, "it is no tar file");
 }
 
 Result<std::unique_ptr<ByteSource>> make_stream(Fd fd, std::string const& name, Common& common,
                                                 std::function<void(std::uint64_t)> on_read) {
-  std::unique_ptr<ByteSource> source = std::make_unique<FdSource>(std::move(fd), name, common, std::move(on_read));
+  std::unique_ptr<ByteSource> source =
+      std::make_unique<FdSource>(std::move(fd), name, common, std::move(on_read));
   LCFS_TRY_ASSIGN(auto first, source->next());
   auto const compression = sniff(first.bytes);
   if (compression != Compression::kNone) {
     auto decoder = make_decoder(compression);
     if (!decoder) return not_an_archive(name, decoder.error().message);
-    source = std::make_unique<DecodingSource>(std::move(source), std::move(first), *std::move(decoder), name, common);
+    source = std::make_unique<DecodingSource>(std::move(source), std::move(first),
+                                              *std::move(decoder), name, common);
     LCFS_TRY_ASSIGN(first, source->next());
   }
   LCFS_TRY(check_tar(name, first.bytes));
@@ -184,25 +195,32 @@ Result<OpenedArchive> open_file(Fd fd, OpenedArchive opened, Common& common,
   if (got < 0) return in_member({Errc::kIo, "cannot read", errno}, opened.name, "");
   auto const start = std::span(head).first(static_cast<std::size_t>(got));
   if (sniff(start) != Compression::kNone) {
-    LCFS_TRY_ASSIGN(opened.stream, make_stream(std::move(fd), opened.name, common, std::move(on_read)));
+    LCFS_TRY_ASSIGN(opened.stream,
+                    make_stream(std::move(fd), opened.name, common, std::move(on_read)));
     return opened;
   }
   LCFS_TRY(check_tar(opened.name, start));
   (void)posix_fadvise(fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  LCFS_TRY_ASSIGN(opened.seekable, open_tar_archive(std::move(fd), opened.size, opened.name, common.stop));
+  LCFS_TRY_ASSIGN(opened.seekable,
+                  open_tar_archive(std::move(fd), opened.size, opened.name, common.stop));
   return opened;
 }
 
 }  // namespace
 
-Result<OpenedArchive> open_archive(std::string const& path, Common& common, std::function<void(std::uint64_t)> on_read) {
+Result<OpenedArchive> open_archive(std::string const& path, Common& common,
+                                   std::function<void(std::uint64_t)> on_read) {
   OpenedArchive opened;
   bool const standard_input = path == "-";
   opened.name = standard_input ? "standard input" : path;
-  Fd fd(standard_input ? fcntl(common.input, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (fd.get() < 0) return in_member({errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno}, opened.name, "");
+  Fd fd(standard_input ? fcntl(common.input, F_DUPFD_CLOEXEC, 3)
+                       : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (fd.get() < 0)
+    return in_member({errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno},
+                     opened.name, "");
   struct stat st {};
-  if (fstat(fd.get(), &st) != 0) return in_member({Errc::kIo, "cannot stat", errno}, opened.name, "");
+  if (fstat(fd.get(), &st) != 0)
+    return in_member({Errc::kIo, "cannot stat", errno}, opened.name, "");
   if (S_ISDIR(st.st_mode)) {
     LCFS_TRY_ASSIGN(opened.seekable, open_directory_archive(std::move(fd), opened.name));
     return opened;
@@ -213,7 +231,8 @@ Result<OpenedArchive> open_archive(std::string const& path, Common& common, std:
     opened.size = static_cast<std::uint64_t>(st.st_size);
     return open_file(std::move(fd), std::move(opened), common, std::move(on_read));
   }
-  LCFS_TRY_ASSIGN(opened.stream, make_stream(std::move(fd), opened.name, common, std::move(on_read)));
+  LCFS_TRY_ASSIGN(opened.stream,
+                  make_stream(std::move(fd), opened.name, common, std::move(on_read)));
   return opened;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stage of the import pipeline that runs on a thread of its own when there is a core for it, and else right where its items come from: what one
-// core wrote is dear for another to read (1.2 GB/s of SHA-256 beside 1.8, measured on an AMD EPYC), so a thread only pays where it would have
-// an idle core.
+// A stage of the import pipeline that runs on a thread of its own when there is a core for it, and
+// else right where its items come from: what one core wrote is dear for another to read (1.2 GB/s
+// of SHA-256 beside 1.8, measured on an AMD EPYC), so a thread only pays where it would have an
+// idle core.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,8 @@
 
 namespace lcfs::importer {
 
-// Items are worked on one after the other, in the order in which they were pushed.  One thread pushes, closes and waits; cancel() may be
-// called by any.
+// Items are worked on one after the other, in the order in which they were pushed.  One thread
+// pushes, closes and waits; cancel() may be called by any.
 template <class T>
 class Stage {
  public:
@@ -28,9 +29,11 @@ class Stage {
   Stage(Stage const&) = delete;
   Stage& operator=(Stage const&) = delete;
 
-  // here: on this thread, unless the other still has some.  False: cancelled, or no more are wanted.
+  // here: on this thread, unless the other still has some.  False: cancelled, or no more are
+  // wanted.
   bool push(T item, bool here) {
-    if (here && in_flight_.load(std::memory_order_acquire) == 0) return !ended_.load(std::memory_order_relaxed) && run(std::move(item));
+    if (here && in_flight_.load(std::memory_order_acquire) == 0)
+      return !ended_.load(std::memory_order_relaxed) && run(std::move(item));
     if (!thread_.joinable()) thread_ = std::thread([this] { run_all(); });
     in_flight_.fetch_add(1, std::memory_order_relaxed);
     return queue_.push(std::move(item));

@@ -16,29 +16,33 @@ namespace lcfs::importer {
 namespace {
 
 constexpr std::size_t kMaxDocuments = std::size_t{32} << 20;  // bytes of all documents together
-constexpr std::size_t kMaxFinishing = 2;                      // layers that have all their bytes and still work
-constexpr std::size_t kKeepLayer = std::size_t{64} << 10;     // raw bytes of layers so small are kept, ...
-constexpr std::size_t kKeepLayers = std::size_t{4} << 20;     // ... up to so much in all
+constexpr std::size_t kMaxFinishing = 2;  // layers that have all their bytes and still work
+constexpr std::size_t kKeepLayer = std::size_t{64}
+                                   << 10;  // raw bytes of layers so small are kept, ...
+constexpr std::size_t kKeepLayers = std::size_t{4} << 20;  // ... up to so much in all
 
 // What became of one member.
 struct Item {
   std::string name{};
   std::optional<std::string> document{};
   std::optional<ReceivedLayer> layer{};
-  std::optional<Error> error{};   // why it is neither, or why the layer is damaged
-  std::string raw{};              // of a small layer
+  std::optional<Error> error{};  // why it is neither, or why the layer is damaged
+  std::string raw{};             // of a small layer
   bool taken = false;
 };
 
 enum class Content : std::uint8_t { kDocument, kLayer, kOther };
 
-bool fatal(Errc code) { return code == Errc::kNoSpace || code == Errc::kIo || code == Errc::kInterrupted; }
+bool fatal(Errc code) {
+  return code == Errc::kNoSpace || code == Errc::kIo || code == Errc::kInterrupted;
+}
 
 Content judge(std::span<std::byte const> head) {
   if (sniff(head) != Compression::kNone) return Content::kLayer;
   if (head.size() >= kTarBlock) {
     auto const block = head.first<kTarBlock>();
-    bool const zero = std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; });
+    bool const zero =
+        std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; });
     if (zero || TarHeader::parse(block)) return Content::kLayer;
   }
   for (std::byte const b : head) {
@@ -53,7 +57,10 @@ Content judge(std::span<std::byte const> head) {
 
 struct StreamArchive::Impl final : TarHandler {
   Impl(std::string archive, Common& shared, BeginLayer begin_layer, OnLayer layer_callback)
-      : name(std::move(archive)), common(shared), begin(std::move(begin_layer)), on_layer(std::move(layer_callback)) {}
+      : name(std::move(archive)),
+        common(shared),
+        begin(std::move(begin_layer)),
+        on_layer(std::move(layer_callback)) {}
 
   Status read(ByteSource& source) {
     TarReader reader(*this);
@@ -65,7 +72,8 @@ struct StreamArchive::Impl final : TarHandler {
         return in_member(std::move(ok).error(), name, inside ? items.back().name : "");
       }
     }
-    if (auto ok = reader.finish(); !ok) return in_member(std::move(ok).error(), name, inside ? items.back().name : "");
+    if (auto ok = reader.finish(); !ok)
+      return in_member(std::move(ok).error(), name, inside ? items.back().name : "");
     while (!finishing.empty()) LCFS_TRY(finish_oldest());
     return {};
   }
@@ -108,7 +116,8 @@ struct StreamArchive::Impl final : TarHandler {
   }
 
   Status hole(std::uint64_t /*length*/) override {
-    return Error{Errc::kUnsupported, fmt::format("member {} is a sparse file", printable(items.back().name))};
+    return Error{Errc::kUnsupported,
+                 fmt::format("member {} is a sparse file", printable(items.back().name))};
   }
 
   Status end_entry() override {
@@ -129,7 +138,8 @@ struct StreamArchive::Impl final : TarHandler {
     switch (judge(first)) {
       case Content::kDocument:
         if (size > kMaxDocument || size > kMaxDocuments - documents) {
-          item.error = Error{Errc::kUnsupported, fmt::format("document of {} bytes is too large", size)};
+          item.error =
+              Error{Errc::kUnsupported, fmt::format("document of {} bytes is too large", size)};
         } else {
           documents += static_cast<std::size_t>(size);
           item.document.emplace();
@@ -159,8 +169,10 @@ struct StreamArchive::Impl final : TarHandler {
     if (item.document) {
       item.document->append(reinterpret_cast<char const*>(bytes.bytes.data()), bytes.bytes.size());
     } else if (receiver) {
-      if (keeping) item.raw.append(reinterpret_cast<char const*>(bytes.bytes.data()), bytes.bytes.size());
-      if (auto ok = receiver->push(std::move(bytes)); !ok) return layer_failed(std::move(ok).error());
+      if (keeping)
+        item.raw.append(reinterpret_cast<char const*>(bytes.bytes.data()), bytes.bytes.size());
+      if (auto ok = receiver->push(std::move(bytes)); !ok)
+        return layer_failed(std::move(ok).error());
     }
     return {};
   }
@@ -190,7 +202,8 @@ struct StreamArchive::Impl final : TarHandler {
 
   Result<Item*> find(std::string_view member) {
     auto const* found = table.find(member);
-    if (found == nullptr) return in_member({Errc::kNotFound, "is not in the archive"}, name, member);
+    if (found == nullptr)
+      return in_member({Errc::kNotFound, "is not in the archive"}, name, member);
     return &items[found->offset];
   }
 
@@ -203,8 +216,11 @@ struct StreamArchive::Impl final : TarHandler {
     }
     if (!item->taken) return in_member({Errc::kCorrupt, "is not a layer"}, name, member);
     if (item->raw.empty()) {
-      return in_member({Errc::kUnsupported, "layer is used more than once, which takes an archive that can be read again: "
-                                            "save it to a file first"}, name, member);
+      return in_member(
+          {Errc::kUnsupported,
+           "layer is used more than once, which takes an archive that can be read again: "
+           "save it to a file first"},
+          name, member);
     }
     LCFS_TRY_ASSIGN(auto ingest, begin());
     LayerReceiver again(common, std::move(ingest));
@@ -221,14 +237,14 @@ struct StreamArchive::Impl final : TarHandler {
   BeginLayer begin;
   OnLayer on_layer;
 
-  MemberTable table{};          // Member::offset is an index into items
+  MemberTable table{};  // Member::offset is an index into items
   std::deque<Item> items{};
   std::size_t documents = 0, kept = 0;
 
   // The member that is coming.
   Slice current{};
   std::uint64_t size = 0;
-  std::string head{};           // until judged
+  std::string head{};  // until judged
   bool inside = false, judged = false, keeping = false;
   std::unique_ptr<LayerReceiver> receiver{};
   std::deque<std::pair<std::size_t, std::unique_ptr<LayerReceiver>>> finishing{};
@@ -237,9 +253,11 @@ struct StreamArchive::Impl final : TarHandler {
 StreamArchive::StreamArchive(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 StreamArchive::~StreamArchive() = default;
 
-Result<std::unique_ptr<StreamArchive>> StreamArchive::read(ByteSource& source, std::string name, Common& common,
-                                                           BeginLayer begin, OnLayer on_layer) {
-  auto impl = std::make_unique<Impl>(std::move(name), common, std::move(begin), std::move(on_layer));
+Result<std::unique_ptr<StreamArchive>> StreamArchive::read(ByteSource& source, std::string name,
+                                                           Common& common, BeginLayer begin,
+                                                           OnLayer on_layer) {
+  auto impl =
+      std::make_unique<Impl>(std::move(name), common, std::move(begin), std::move(on_layer));
   LCFS_TRY(impl->read(source));
   return std::make_unique<StreamArchive>(std::move(impl));
 }
@@ -255,10 +273,13 @@ std::optional<std::uint64_t> StreamArchive::size(std::string_view member) const 
 Result<std::string> StreamArchive::document(std::string_view member) {
   LCFS_TRY_ASSIGN(auto* const item, impl_->find(member));
   if (item->error) return in_member(*item->error, impl_->name, member);
-  if (!item->document) return in_member({Errc::kCorrupt, "is a layer, not a document"}, impl_->name, member);
+  if (!item->document)
+    return in_member({Errc::kCorrupt, "is a layer, not a document"}, impl_->name, member);
   return *item->document;
 }
 
-Result<ReceivedLayer> StreamArchive::take_layer(std::string_view member) { return impl_->take_layer(member); }
+Result<ReceivedLayer> StreamArchive::take_layer(std::string_view member) {
+  return impl_->take_layer(member);
+}
 
 }  // namespace lcfs::importer

@@ -51,7 +51,8 @@ Result<std::int64_t> parse_tar_number(std::string_view digits, char const* field
   std::int64_t value = 0;
   for (; i < digits.size() && digits[i] != ' ' && digits[i] != '\0'; ++i) {
     if (digits[i] < '0' || digits[i] > '7') {
-      return bad(fmt::format("{} is not an octal number: \"{}\"", field, printable(until_nul(digits))));
+      return bad(
+          fmt::format("{} is not an octal number: \"{}\"", field, printable(until_nul(digits))));
     }
     value = value * 8 + (digits[i] - '0');  // 12 digits at most: fits
   }
@@ -61,7 +62,8 @@ Result<std::int64_t> parse_tar_number(std::string_view digits, char const* field
 TarHeader::TarHeader(std::string_view text) : text_(text) {
   std::string_view const magic = text.substr(257, 8);
   if (magic.substr(0, 6) == std::string_view("ustar\0", 6)) {
-    dialect_ = text.substr(508, 4) == std::string_view("tar\0", 4) ? TarDialect::kStar : TarDialect::kUstar;
+    dialect_ = text.substr(508, 4) == std::string_view("tar\0", 4) ? TarDialect::kStar
+                                                                   : TarDialect::kUstar;
   } else if (magic == std::string_view("ustar  \0", 8)) {
     dialect_ = TarDialect::kGnu;
   }
@@ -77,7 +79,8 @@ Result<TarHeader> TarHeader::parse(std::span<std::byte const, kTarBlock> block) 
     with_sign += static_cast<signed char>(c);
   }
   auto const stored = parse_tar_number(text.substr(kChecksumAt, kChecksumSize), "checksum");
-  if (!stored || (*stored != plain && *stored != with_sign)) return bad("not a tar header (its checksum is wrong)");
+  if (!stored || (*stored != plain && *stored != with_sign))
+    return bad("not a tar header (its checksum is wrong)");
   return TarHeader(text);
 }
 
@@ -97,13 +100,16 @@ Result<std::int64_t> TarHeader::number(std::size_t at, std::size_t size, char co
 }
 
 Status TarHeader::sparse_parts(std::vector<SparsePart>& into) const {
-  for (std::size_t i = 0; i < 4; ++i) LCFS_TRY(append_part(text_.substr(386 + i * kPartSize, kPartSize), into));
+  for (std::size_t i = 0; i < 4; ++i)
+    LCFS_TRY(append_part(text_.substr(386 + i * kPartSize, kPartSize), into));
   return {};
 }
 
-Result<bool> parse_sparse_extension(std::span<std::byte const, kTarBlock> block, std::vector<SparsePart>& into) {
+Result<bool> parse_sparse_extension(std::span<std::byte const, kTarBlock> block,
+                                    std::vector<SparsePart>& into) {
   std::string_view const text(reinterpret_cast<char const*>(block.data()), block.size());
-  for (std::size_t i = 0; i < 21; ++i) LCFS_TRY(append_part(text.substr(i * kPartSize, kPartSize), into));
+  for (std::size_t i = 0; i < 21; ++i)
+    LCFS_TRY(append_part(text.substr(i * kPartSize, kPartSize), into));
   return text[504] != '\0';
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One 512-byte tar header block: v7, POSIX.1-1988 ustar, GNU and star layouts.
-// Specification: POSIX.1-2017 pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
+// Specification: POSIX.1-2017 pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar
+// Format".
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,8 @@ struct SparsePart {
 
 enum class TarDialect : std::uint8_t { kV7, kUstar, kGnu, kStar };
 
-// A block whose checksum is right.  A view: the block must outlive it.  Errors are kCorrupt and name the field.
+// A block whose checksum is right.  A view: the block must outlive it.  Errors are kCorrupt and
+// name the field.
 class TarHeader {
  public:
   // Errors: the checksum (unsigned or signed sum) is wrong.
@@ -43,7 +45,8 @@ class TarHeader {
   Result<std::int64_t> dev_major() const { return number(329, 8, "devmajor"); }
   Result<std::int64_t> dev_minor() const { return number(337, 8, "devminor"); }
 
-  // Old GNU sparse files (type S): the size with the holes, and the parts this block has room for, appended to `into`.
+  // Old GNU sparse files (type S): the size with the holes, and the parts this block has room for,
+  // appended to `into`.
   Result<std::int64_t> sparse_size() const { return number(483, 12, "realsize"); }
   Status sparse_parts(std::vector<SparsePart>& into) const;
   [[nodiscard]] bool sparse_extended() const { return text_[482] != '\0'; }
@@ -57,10 +60,11 @@ class TarHeader {
 };
 
 // A block that continues the parts of an old GNU sparse file; true if one more such block follows.
-Result<bool> parse_sparse_extension(std::span<std::byte const, kTarBlock> block, std::vector<SparsePart>& into);
+Result<bool> parse_sparse_extension(std::span<std::byte const, kTarBlock> block,
+                                    std::vector<SparsePart>& into);
 
-// A number field: octal digits between blanks or NULs, or base-256 (first bit set, two's complement).
-// `field` is what to call it in the error.
+// A number field: octal digits between blanks or NULs, or base-256 (first bit set, two's
+// complement). `field` is what to call it in the error.
 Result<std::int64_t> parse_tar_number(std::string_view digits, char const* field);
 
 }  // namespace lcfs::importer

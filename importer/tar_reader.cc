@@ -19,7 +19,9 @@ constexpr std::uint64_t kMaxId = 0xfffffffe;
 Error bad(std::string message) { return Error{Errc::kCorrupt, std::move(message)}; }
 
 // Is an error of this kind about the bytes that were read, so that their offset tells something?
-bool about_input(Errc code) { return code == Errc::kCorrupt || code == Errc::kInvalid || code == Errc::kUnsupported; }
+bool about_input(Errc code) {
+  return code == Errc::kCorrupt || code == Errc::kInvalid || code == Errc::kUnsupported;
+}
 
 std::uint64_t padding_of(std::uint64_t size) { return (kTarBlock - size % kTarBlock) % kTarBlock; }
 
@@ -56,7 +58,9 @@ TarType type_of(char type) {
   }
 }
 
-bool is_meta(char type) { return type == 'x' || type == 'X' || type == 'g' || type == 'L' || type == 'K'; }
+bool is_meta(char type) {
+  return type == 'x' || type == 'X' || type == 'g' || type == 'L' || type == 'K';
+}
 
 // Name in a GNU long name body: up to its NUL; more text behind it would be a second name.
 Result<std::string> long_name(std::string_view body) {
@@ -71,11 +75,13 @@ Status check_name(std::string_view name) {
   if (name.find('\0') != std::string_view::npos) {
     return bad(fmt::format("name with a NUL in it: \"{}\"", printable(name)));
   }
-  if (name.size() > kMaxTarPath) return bad(fmt::format("name of {} bytes is too long", name.size()));
+  if (name.size() > kMaxTarPath)
+    return bad(fmt::format("name of {} bytes is too long", name.size()));
   return {};
 }
 
-// Parts in order, apart from each other, inside the file, and exactly as long as the data that is stored.
+// Parts in order, apart from each other, inside the file, and exactly as long as the data that is
+// stored.
 Status check_parts(std::vector<SparsePart> const& parts, std::uint64_t size, std::uint64_t stored) {
   std::uint64_t end = 0, sum = 0;
   for (auto const& part : parts) {
@@ -85,7 +91,8 @@ Status check_parts(std::vector<SparsePart> const& parts, std::uint64_t size, std
     end = part.offset + part.length;
     sum += part.length;
   }
-  if (sum != stored) return bad(fmt::format("sparse map holds {} bytes, the archive {}", sum, stored));
+  if (sum != stored)
+    return bad(fmt::format("sparse map holds {} bytes, the archive {}", sum, stored));
   return {};
 }
 
@@ -123,7 +130,9 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
         if (data == nullptr) return {};
         std::span<std::byte const, kTarBlock> const block(data, kTarBlock);
         LCFS_TRY(handler_.other(block));
-        LCFS_TRY(state_ == State::kHeader ? on_header(block) : state_ == State::kMap ? on_map(block) : on_extension(block));
+        LCFS_TRY(state_ == State::kHeader ? on_header(block)
+                 : state_ == State::kMap  ? on_map(block)
+                                          : on_extension(block));
         break;
       }
       case State::kMeta: LCFS_TRY(on_meta(bytes)); break;
@@ -137,9 +146,7 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
         if (padding_ == 0) state_ = State::kHeader;
         break;
       }
-      case State::kEnded:
-        offset_ += bytes.size();
-        return handler_.other(bytes);
+      case State::kEnded: offset_ += bytes.size(); return handler_.other(bytes);
     }
   }
   return {};
@@ -197,7 +204,8 @@ Status TarReader::on_header(std::span<std::byte const, kTarBlock> block) {
 Status TarReader::on_meta_header(TarHeader const& header) {
   LCFS_TRY_ASSIGN(auto const size, header.size());
   if (size < 0 || static_cast<std::uint64_t>(size) > kMaxPaxHeader) {
-    return bad(fmt::format("extended header of {} bytes (at most {} are allowed)", size, kMaxPaxHeader));
+    return bad(
+        fmt::format("extended header of {} bytes (at most {} are allowed)", size, kMaxPaxHeader));
   }
   meta_type_ = header.type();
   meta_.clear();
@@ -269,9 +277,12 @@ Status TarReader::fill_entry(TarHeader const& header, TarEntry& entry) {
   if (extra.sparse_name) entry.path = *extra.sparse_name;
   LCFS_TRY(check_name(entry.path));
   entry.type = type_of(header.type());
-  if ((header.type() == '0' || header.type() == '\0') && entry.path.ends_with('/')) entry.type = TarType::kDirectory;
+  if ((header.type() == '0' || header.type() == '\0') && entry.path.ends_with('/'))
+    entry.type = TarType::kDirectory;
   if (entry.type == TarType::kHardlink || entry.type == TarType::kSymlink) {
-    entry.link = extra.link ? *extra.link : has_long_link_ ? long_link_ : std::string(header.link());
+    entry.link = extra.link       ? *extra.link
+                 : has_long_link_ ? long_link_
+                                  : std::string(header.link());
     LCFS_TRY(check_name(entry.link));
   }
   LCFS_TRY_ASSIGN(auto const mode, header.mode());
@@ -300,13 +311,16 @@ Status TarReader::fill_entry(TarHeader const& header, TarEntry& entry) {
 }
 
 Status TarReader::fill_acls(TarEntry& entry) const {
-  auto const add = [this, &entry](std::optional<std::string> const& text, char const* name) -> Status {
+  auto const add = [this, &entry](std::optional<std::string> const& text,
+                                  char const* name) -> Status {
     if (!text) return {};
     auto const same = [name](auto const& x) { return x.first == name; };
-    if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), same)) return {};  // the xattr itself is the better witness
+    if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), same))
+      return {};  // the xattr itself is the better witness
     LCFS_TRY_ASSIGN(auto value, acl_xattr(*text));
     if (value.empty()) return {};
-    if (&text == &pax().acl_access) entry.permissions = (entry.permissions & ~0777u) | acl_permissions(value);
+    if (&text == &pax().acl_access)
+      entry.permissions = (entry.permissions & ~0777u) | acl_permissions(value);
     entry.xattrs.emplace_back(name, std::move(value));
     return {};
   };
@@ -317,11 +331,12 @@ Status TarReader::fill_acls(TarEntry& entry) const {
 // How much data follows the header, and whether it has a map of holes.
 Status TarReader::begin_file(TarHeader const& header) {
   PaxFields const& extra = pax();
-  bool const has_data = skip_data_ || entry_.type == TarType::kFile || header.type() == 'D' || header.type() == '0' ||
-                        header.type() == '\0';
+  bool const has_data = skip_data_ || entry_.type == TarType::kFile || header.type() == 'D' ||
+                        header.type() == '0' || header.type() == '\0';
   stored_ = 0;
   if (has_data) {
-    LCFS_TRY_ASSIGN(auto const in_header, extra.size ? Result<std::int64_t>(std::int64_t{0}) : header.size());
+    LCFS_TRY_ASSIGN(auto const in_header,
+                    extra.size ? Result<std::int64_t>(std::int64_t{0}) : header.size());
     stored_ = extra.size ? *extra.size : static_cast<std::uint64_t>(in_header);
     if (in_header < 0 || stored_ > kMaxFileSize) return bad("size is negative or too large");
   }
@@ -336,9 +351,12 @@ Status TarReader::begin_file(TarHeader const& header) {
   }
   entry_.size = stored_;
   if (header.type() == 'S') {
-    LCFS_TRY_ASSIGN(auto const size, extra.sparse_size ? Result<std::int64_t>(static_cast<std::int64_t>(*extra.sparse_size))
-                                                       : header.sparse_size());
-    if (size < 0 || static_cast<std::uint64_t>(size) > kMaxFileSize) return bad("size of a sparse file is out of range");
+    LCFS_TRY_ASSIGN(auto const size,
+                    extra.sparse_size
+                        ? Result<std::int64_t>(static_cast<std::int64_t>(*extra.sparse_size))
+                        : header.sparse_size());
+    if (size < 0 || static_cast<std::uint64_t>(size) > kMaxFileSize)
+      return bad("size of a sparse file is out of range");
     entry_.size = static_cast<std::uint64_t>(size);
     LCFS_TRY(header.sparse_parts(parts_));
     state_ = State::kExtension;
@@ -370,7 +388,8 @@ Status TarReader::on_extension(std::span<std::byte const, kTarBlock> block) {
   return begin_sparse_data();
 }
 
-// pax 1.0: the data starts with decimal numbers, one a line: how many parts, then offset and length of each.
+// pax 1.0: the data starts with decimal numbers, one a line: how many parts, then offset and length
+// of each.
 Status TarReader::on_map(std::span<std::byte const, kTarBlock> block) {
   std::uint64_t const here = offset_ - kTarBlock;
   if (stored_ < kTarBlock) return at(here, bad("sparse map is cut short"));
@@ -384,7 +403,8 @@ Status TarReader::on_map(std::span<std::byte const, kTarBlock> block) {
     }
     auto const number = parse_decimal(map_number_, kMaxFileSize);
     if (!number) return at(here, bad("damaged sparse map"));
-    if (map_.empty() && *number > kMaxSparseParts) return at(here, bad("sparse map has too many parts"));
+    if (map_.empty() && *number > kMaxSparseParts)
+      return at(here, bad("sparse map has too many parts"));
     map_.push_back(*number);
     map_number_.clear();
     if (map_.size() == 1 + 2 * map_[0]) {

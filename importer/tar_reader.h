@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tar parser that is fed: v7, ustar, pax, GNU and star archives, sparse files of all four kinds, read in pieces of any
-// size, file data handed on without a copy.
-// Specification: POSIX.1-2017 pax(1); GNU tar manual; tar(5) of libarchive; star(5).
+// A tar parser that is fed: v7, ustar, pax, GNU and star archives, sparse files of all four kinds,
+// read in pieces of any size, file data handed on without a copy. Specification: POSIX.1-2017
+// pax(1); GNU tar manual; tar(5) of libarchive; star(5).
 //
-// Why not libarchive: it decides about names (character sets), drops what a global pax header says, can't tell a name with a
-// NUL from a short one, and keeps the header bytes to itself, which a bit-identical export needs.
+// Why not libarchive: it decides about names (character sets), drops what a global pax header says,
+// can't tell a name with a NUL from a short one, and keeps the header bytes to itself, which a
+// bit-identical export needs.
 //
 // What it decides where the specifications differ:
-// - Types it doesn't know are regular files, as POSIX says.  Links, devices, directories and FIFOs have no data whatever
-//   their size field says (as GNU tar and Go have it), except 'D' (GNU dump directory), whose data is skipped.
+// - Types it doesn't know are regular files, as POSIX says.  Links, devices, directories and FIFOs
+// have no data whatever
+//   their size field says (as GNU tar and Go have it), except 'D' (GNU dump directory), whose data
+//   is skipped.
 // - A name that ends in a slash makes '0' and NUL entries directories (v7).
-// - Two blocks of zeroes end the archive; what follows is ignored.  One, or none, at the end of input will do.
+// - Two blocks of zeroes end the archive; what follows is ignored.  One, or none, at the end of
+// input will do.
 //   One that something else follows is damage.
-// - The first wins of: GNU.sparse.name, pax path, GNU long name, header.  Per-file pax records over global ones.
+// - The first wins of: GNU.sparse.name, pax path, GNU long name, header.  Per-file pax records over
+// global ones.
 #pragma once
 
 #include <array>
@@ -32,24 +37,32 @@ namespace lcfs::importer {
 
 inline constexpr std::size_t kMaxTarPath = 65536;  // bytes of a path or link target
 
-enum class TarType : std::uint8_t { kFile, kHardlink, kSymlink, kCharDevice, kBlockDevice, kDirectory, kFifo };
+enum class TarType : std::uint8_t {
+  kFile,
+  kHardlink,
+  kSymlink,
+  kCharDevice,
+  kBlockDevice,
+  kDirectory,
+  kFifo
+};
 
 // One entry; names are as they stand in the archive ("./a/" and so on), and hold no NUL.
 struct TarEntry {
   TarType type = TarType::kFile;
   std::string path{};
-  std::string link{};                 // target of a hard link or symlink
-  std::uint32_t permissions = 0;      // 07777
-  std::uint32_t uid = 0, gid = 0;     // at most 2^32-2
+  std::string link{};              // target of a hard link or symlink
+  std::uint32_t permissions = 0;   // 07777
+  std::uint32_t uid = 0, gid = 0;  // at most 2^32-2
   Timestamp mtime{};
   std::uint32_t dev_major = 0, dev_minor = 0;
-  std::uint64_t size = 0;             // of the file, holes included; 0 for what is no file
+  std::uint64_t size = 0;  // of the file, holes included; 0 for what is no file
   std::vector<std::pair<std::string, std::string>> xattrs{};  // unique; ACLs as system.posix_acl_*
-  std::uint64_t offset = 0;           // of its first header in the archive
+  std::uint64_t offset = 0;                                   // of its first header in the archive
 };
 
-// What happens to the entries.  Each: entry(), then data() and hole() in file order summing up to entry.size, then end_entry().
-// An error stops the reader and is handed to whoever feeds it.
+// What happens to the entries.  Each: entry(), then data() and hole() in file order summing up to
+// entry.size, then end_entry(). An error stops the reader and is handed to whoever feeds it.
 class TarHandler {
  public:
   virtual ~TarHandler() = default;
@@ -57,16 +70,17 @@ class TarHandler {
   virtual Status data(std::span<std::byte const> bytes) = 0;  // valid during the call
   virtual Status hole(std::uint64_t length) = 0;
   virtual Status end_entry() = 0;
-  // All bytes of the archive that data() is not told of - headers, maps, padding, data of nobody, what follows the end - each before
-  // what is made of it.  So both together, in order, are the archive.  Valid during the call.
+  // All bytes of the archive that data() is not told of - headers, maps, padding, data of nobody,
+  // what follows the end - each before what is made of it.  So both together, in order, are the
+  // archive.  Valid during the call.
   virtual Status other(std::span<std::byte const> bytes) {
     (void)bytes;
     return {};
   }
 };
 
-// Not thread safe.  After an error it must not be fed again.  Its own errors are kCorrupt or kUnsupported, with the offset in
-// the archive of the header (or the byte) that is wrong.
+// Not thread safe.  After an error it must not be fed again.  Its own errors are kCorrupt or
+// kUnsupported, with the offset in the archive of the header (or the byte) that is wrong.
 class TarReader {
  public:
   explicit TarReader(TarHandler& handler) : handler_(handler) {}
@@ -75,8 +89,8 @@ class TarReader {
   // The input is over: an error if that is inside an entry.
   Status finish();
 
-  // Bytes ahead that are file data and padding of an entry that is not sparse; the feeder may leave out up to that many,
-  // by skip().  data() does not see them.
+  // Bytes ahead that are file data and padding of an entry that is not sparse; the feeder may leave
+  // out up to that many, by skip().  data() does not see them.
   [[nodiscard]] std::uint64_t skippable() const;
   Status skip(std::uint64_t count);
 
@@ -94,7 +108,8 @@ class TarReader {
     kEnded,
   };
 
-  // Takes from the front of `bytes` until one block is together: in place if possible, else in block_.
+  // Takes from the front of `bytes` until one block is together: in place if possible, else in
+  // block_.
   std::byte const* take_block(std::span<std::byte const>& bytes);
 
   Status on_header(std::span<std::byte const, kTarBlock> block);
@@ -120,11 +135,11 @@ class TarReader {
 
   std::array<std::byte, kTarBlock> block_{};
   std::size_t block_fill_ = 0;
-  bool zero_block_ = false;     // the block before was all zeroes
+  bool zero_block_ = false;  // the block before was all zeroes
 
   // What the headers before an entry said.
   std::uint64_t entry_offset_ = 0;
-  bool in_entry_ = false;       // extended headers seen, their entry not yet
+  bool in_entry_ = false;  // extended headers seen, their entry not yet
   PaxFields global_{}, local_{};
   bool has_local_ = false;
   std::string long_name_{}, long_link_{};
@@ -136,9 +151,9 @@ class TarReader {
 
   // The entry whose data is next.
   TarEntry entry_{};
-  bool skip_data_ = false;      // data that belongs to nobody (volume label, dump directory)
-  std::uint64_t stored_ = 0;    // bytes of data still to come
-  std::uint64_t padding_ = 0;   // then this many
+  bool skip_data_ = false;     // data that belongs to nobody (volume label, dump directory)
+  std::uint64_t stored_ = 0;   // bytes of data still to come
+  std::uint64_t padding_ = 0;  // then this many
   bool sparse_ = false;
   std::vector<SparsePart> parts_{};
   std::size_t part_ = 0;        // the part that data goes to

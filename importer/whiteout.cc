@@ -18,7 +18,8 @@ Result<Whiteout> classify_whiteout(std::string_view path) {
   if (path.find(kPrefix) == std::string_view::npos) return Whiteout{};
   while (path.ends_with('/')) path.remove_suffix(1);
   auto const slash = path.rfind('/');
-  std::string_view const directory = slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash + 1);
+  std::string_view const directory =
+      slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash + 1);
   std::string_view const name = path.substr(directory.size());
 
   bool below_whiteout = false;

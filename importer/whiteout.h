@@ -22,8 +22,8 @@ struct Whiteout {
   std::string path{};
 };
 
-// What an entry of that path is, whatever its type.  kInvalid: ".wh." alone, a whiteout of "." or "..", or a path that goes
-// through a whiteout.
+// What an entry of that path is, whatever its type.  kInvalid: ".wh." alone, a whiteout of "." or
+// "..", or a path that goes through a whiteout.
 Result<Whiteout> classify_whiteout(std::string_view path);
 
 }  // namespace lcfs::importer

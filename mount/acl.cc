@@ -10,7 +10,8 @@ namespace lcfs::mount {
 namespace {
 
 constexpr std::uint32_t kVersion = 2;
-constexpr std::uint16_t kUserObj = 0x01, kUser = 0x02, kGroupObj = 0x04, kGroup = 0x08, kMask = 0x10, kOther = 0x20;
+constexpr std::uint16_t kUserObj = 0x01, kUser = 0x02, kGroupObj = 0x04, kGroup = 0x08,
+                        kMask = 0x10, kOther = 0x20;
 constexpr std::uint32_t kNoId = 0xffffffff;
 
 struct RawEntry {
@@ -23,7 +24,8 @@ static_assert(sizeof(RawEntry) == 8);
 
 Result<Acl> Acl::parse(std::string_view bytes) {
   le32 version{};
-  if (bytes.size() < sizeof version || (bytes.size() - sizeof version) % sizeof(RawEntry) != 0) return fs_error(EINVAL);
+  if (bytes.size() < sizeof version || (bytes.size() - sizeof version) % sizeof(RawEntry) != 0)
+    return fs_error(EINVAL);
   std::memcpy(&version, bytes.data(), sizeof version);
   if (version.get() != kVersion) return fs_error(EOPNOTSUPP);
   Acl acl;
@@ -37,10 +39,14 @@ Result<Acl> Acl::parse(std::string_view bytes) {
     Entry entry{raw.tag.get(), raw.permissions.get(), raw.id.get()};
     if (entry.permissions > 7) return fs_error(EINVAL);
     bool const has_id = entry.tag == kUser || entry.tag == kGroup;
-    if (entry.tag < last_tag || (entry.tag == last_tag && (!has_id || entry.id <= last_id))) return fs_error(EINVAL);
+    if (entry.tag < last_tag || (entry.tag == last_tag && (!has_id || entry.id <= last_id)))
+      return fs_error(EINVAL);
     switch (entry.tag) {
-      case kUserObj: case kGroupObj: case kOther: ++single; break;
-      case kUser: case kGroup:
+      case kUserObj:
+      case kGroupObj:
+      case kOther: ++single; break;
+      case kUser:
+      case kGroup:
         if (entry.id == kNoId) return fs_error(EINVAL);
         named = true;
         break;
@@ -79,13 +85,16 @@ Acl::Entry const* Acl::find(std::uint16_t tag) const {
   return nullptr;
 }
 
-Acl::Entry* Acl::find(std::uint16_t tag) { return const_cast<Entry*>(static_cast<Acl const*>(this)->find(tag)); }
+Acl::Entry* Acl::find(std::uint16_t tag) {
+  return const_cast<Entry*>(static_cast<Acl const*>(this)->find(tag));
+}
 
 std::uint32_t Acl::mode() const {
   if (entries_.empty()) return 0;
   auto const* group = find(kMask);
   if (group == nullptr) group = find(kGroupObj);
-  return static_cast<std::uint32_t>(find(kUserObj)->permissions << 6 | group->permissions << 3 | find(kOther)->permissions);
+  return static_cast<std::uint32_t>(find(kUserObj)->permissions << 6 | group->permissions << 3 |
+                                    find(kOther)->permissions);
 }
 
 bool Acl::trivial() const { return entries_.size() <= 3; }
@@ -107,7 +116,8 @@ std::uint32_t Acl::inherit(std::uint32_t mode) {
     entry.permissions = static_cast<std::uint16_t>(entry.permissions & bits & 7);
     return std::uint32_t{entry.permissions};
   };
-  std::uint32_t const user = limit(*find(kUserObj), mode >> 6), shared = limit(*group, mode >> 3), other = limit(*find(kOther), mode);
+  std::uint32_t const user = limit(*find(kUserObj), mode >> 6), shared = limit(*group, mode >> 3),
+                      other = limit(*find(kOther), mode);
   return (mode & ~0777u) | user << 6 | shared << 3 | other;
 }
 

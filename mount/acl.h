@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// POSIX ACLs as xattrs hold them (system.posix_acl_access and _default): what acl(5) says they mean together with modes.
-// The bytes: le32 version 2, then entries {le16 tag, le16 permissions, le32 id}.
+// POSIX ACLs as xattrs hold them (system.posix_acl_access and _default): what acl(5) says they mean
+// together with modes. The bytes: le32 version 2, then entries {le16 tag, le16 permissions, le32
+// id}.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,9 @@ class Acl {
   [[nodiscard]] bool trivial() const;
   // After chmod: owner, mask (or group) and others become what the mode says.
   void set_mode(std::uint32_t mode);
-  // What a new file under this default ACL gets: the permissions of `mode` that the ACL does not grant are taken from the ACL's
-  // entries, and the result is the file's mode.  (acl(5), "object creation and default ACLs".)
+  // What a new file under this default ACL gets: the permissions of `mode` that the ACL does not
+  // grant are taken from the ACL's entries, and the result is the file's mode.  (acl(5), "object
+  // creation and default ACLs".)
   std::uint32_t inherit(std::uint32_t mode);
 
  private:

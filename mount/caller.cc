@@ -14,8 +14,10 @@ namespace lcfs::mount {
 namespace {
 
 bool same_user_namespace(unsigned pid) {
-  struct stat ours {}, theirs {};
-  return stat("/proc/self/ns/user", &ours) == 0 && stat(fmt::format("/proc/{}/ns/user", pid).c_str(), &theirs) == 0 &&
+  struct stat ours {
+  }, theirs{};
+  return stat("/proc/self/ns/user", &ours) == 0 &&
+         stat(fmt::format("/proc/{}/ns/user", pid).c_str(), &theirs) == 0 &&
          ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
@@ -27,8 +29,10 @@ bool status_keeps_privileges(std::string_view status) {
   if (at == std::string_view::npos) return false;
   std::uint64_t effective = 0;
   auto const digits = status.substr(at + kLine.size(), 16);
-  auto const [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), effective, 16);
-  return error == std::errc{} && end == digits.data() + digits.size() && (effective >> CAP_FSETID & 1) != 0;
+  auto const [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), effective, 16);
+  return error == std::errc{} && end == digits.data() + digits.size() &&
+         (effective >> CAP_FSETID & 1) != 0;
 }
 
 bool keeps_privileges(fuse_in_header const& header) {

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket of a mounted store: how every other subcommand works while a server has the store's lock.
+// The control socket of a mounted store: how every other subcommand works while a server has the
+// store's lock.
 //
-// The client sends its whole command line, the part of its environment that counts, its umask, and its descriptors
-// (standard input, output, error, working directory).  The server runs the command on the store it has open, with the
-// client's descriptors, and answers with the exit code.  So there is one message, not one for each verb.
+// The client sends its whole command line, the part of its environment that counts, its umask, and
+// its descriptors (standard input, output, error, working directory).  The server runs the command
+// on the store it has open, with the client's descriptors, and answers with the exit code.  So
+// there is one message, not one for each verb.
 //
 // Bytes, all little-endian:
 //   header   8 bytes "LCFSctl1", u32 version, u32 length of the payload (<= 256 KiB)
-//   request  u32 umask, u32 argc (1..4096), u32 envc (<= 64), then argc strings, then envc times name and value;
+//   request  u32 umask, u32 argc (1..4096), u32 envc (<= 64), then argc strings, then envc times
+//   name and value;
 //            a string is a u32 length and that many bytes, none of them 0.  Nothing behind it.
-//            With its first byte exactly 4 descriptors come by SCM_RIGHTS: 0, 1, 2 and the working directory.
+//            With its first byte exactly 4 descriptors come by SCM_RIGHTS: 0, 1, 2 and the working
+//            directory.
 //   reply    i32 exit code, u32 why (ControlRefusal; 0: the command ran), a string for people
-// One request, one reply, then the server closes.  A client that shuts down its sending side, or goes away, asks the command to
-// stop.  The server takes requests of root and of its own user only.
+// One request, one reply, then the server closes.  A client that shuts down its sending side, or
+// goes away, asks the command to stop.  The server takes requests of root and of its own user only.
 #pragma once
 
 #include <sys/types.h>
@@ -59,7 +63,8 @@ struct ControlCommand {
   mode_t umask = 022;
 };
 
-// A command that a server has received.  It runs on a thread of its own, in the client's working directory and with its umask.
+// A command that a server has received.  It runs on a thread of its own, in the client's working
+// directory and with its umask.
 struct ControlRequest {
   ControlCommand command{};
   Fd in{}, out{}, err{}, cwd{};
@@ -70,7 +75,8 @@ struct ControlRequest {
   [[nodiscard]] std::optional<std::string> variable(std::string_view name) const;
 };
 
-// What tells a store from all others, whatever its path: the file, or the device of a block device node.
+// What tells a store from all others, whatever its path: the file, or the device of a block device
+// node.
 struct StoreIdentity {
   bool block = false;
   std::uint64_t device = 0;  // of a block device: itself
@@ -82,17 +88,18 @@ struct StoreIdentity {
 };
 Result<StoreIdentity> store_identity(std::string const& path);
 
-using Environment = std::function<std::optional<std::string>(char const* name)>;  // empty: nothing is set
+using Environment =
+    std::function<std::optional<std::string>(char const* name)>;  // empty: nothing is set
 
-// Where the server of a store makes its socket: $LCFS_RUNTIME_DIR, else /run/lcfs for root, else $XDG_RUNTIME_DIR/lcfs, else
-// /tmp/lcfs-UID.
+// Where the server of a store makes its socket: $LCFS_RUNTIME_DIR, else /run/lcfs for root, else
+// $XDG_RUNTIME_DIR/lcfs, else /tmp/lcfs-UID.
 std::string control_socket_path(StoreIdentity const& store, Environment const& env);
 // Where a client looks for it: there; where the store's owner would have it; where root would.
 std::vector<std::string> control_socket_paths(StoreIdentity const& store, Environment const& env);
 
 struct ControlServerOptions {
-  std::string socket{};         // its directory is made (0700; /run/lcfs 0755) if it isn't there
-  unsigned connections = 16;    // at once; more are refused
+  std::string socket{};       // its directory is made (0700; /run/lcfs 0755) if it isn't there
+  unsigned connections = 16;  // at once; more are refused
   std::chrono::milliseconds patience{10'000};  // for the whole of a request to come
   std::chrono::milliseconds grace{250};        // the same, when another client wants the place
   std::function<bool(uid_t)> allow{};          // tests; empty: root and our own effective user
@@ -101,16 +108,19 @@ struct ControlServerOptions {
 // Threads: any function from any thread; stop() once.
 class ControlServer {
  public:
-  using Runner = std::function<int(ControlRequest&)>;  // returns the exit code; called by several threads at once
+  using Runner = std::function<int(ControlRequest&)>;  // returns the exit code; called by several
+                                                       // threads at once
 
-  // Listens.  The store's lock must be held: that makes a socket that is left over ours to replace.  Call after the last
-  // fork.  Errors: kBusy if someone else listens there; kInvalid if the directory isn't ours alone.
+  // Listens.  The store's lock must be held: that makes a socket that is left over ours to replace.
+  // Call after the last fork.  Errors: kBusy if someone else listens there; kInvalid if the
+  // directory isn't ours alone.
   static Result<std::unique_ptr<ControlServer>> start(ControlServerOptions options, Runner run);
   ~ControlServer();  // stop()
   ControlServer(ControlServer const&) = delete;
   ControlServer& operator=(ControlServer const&) = delete;
 
-  // Removes the socket, asks running commands to stop and waits for them.  Clients that come meanwhile are told so.
+  // Removes the socket, asks running commands to stop and waits for them.  Clients that come
+  // meanwhile are told so.
   void stop();
 
   struct Counts {
@@ -133,11 +143,14 @@ struct ControlDescriptors {
   int in = 0, out = 1, err = 2;
 };
 
-// Sends the command to the first of `sockets` where a server listens, with the working directory of the caller, and waits for
-// its end: the exit code, or nothing if no server listens.  `owner`: of the store; a server must be root's, ours or, if we
-// are root, theirs.  `stop`: turns true (and a signal ends poll(2)) when the command shall stop; may be null.
-// Errors: kBusy (refused, too many), kInvalid (what we sent), kIo (the server went away).
-Result<std::optional<int>> control_call(std::vector<std::string> const& sockets, uid_t owner, ControlCommand const& command,
-                                        ControlDescriptors const& descriptors, std::atomic<bool> const* stop);
+// Sends the command to the first of `sockets` where a server listens, with the working directory of
+// the caller, and waits for its end: the exit code, or nothing if no server listens.  `owner`: of
+// the store; a server must be root's, ours or, if we are root, theirs.  `stop`: turns true (and a
+// signal ends poll(2)) when the command shall stop; may be null. Errors: kBusy (refused, too many),
+// kInvalid (what we sent), kIo (the server went away).
+Result<std::optional<int>> control_call(std::vector<std::string> const& sockets, uid_t owner,
+                                        ControlCommand const& command,
+                                        ControlDescriptors const& descriptors,
+                                        std::atomic<bool> const* stop);
 
 }  // namespace lcfs::mount

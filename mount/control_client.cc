@@ -55,7 +55,8 @@ class Passed {
     Passed passed;
     passed.all_ = {given.in, given.out, given.err, -1};
     for (int& fd : passed.all_)
-      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) fd = -1;  // before anything is opened that could take its number
+      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0)
+        fd = -1;  // before anything is opened that could take its number
     passed.cwd_ = open_fd(".", O_PATH | O_DIRECTORY);
     if (!passed.cwd_) return io_error(".", kNoOffset, "cannot open the working directory", errno);
     passed.null_ = open_fd("/dev/null", O_RDWR);
@@ -72,8 +73,8 @@ class Passed {
   std::array<int, kControlDescriptors> all_{};
 };
 
-// Until the answer begins to come.  A wish to stop is passed on once; then the server's answer is waited for all the
-// same.
+// Until the answer begins to come.  A wish to stop is passed on once; then the server's answer is
+// waited for all the same.
 void wait_for_answer(int socket, std::atomic<bool> const* stop) {
   bool told = false;
   for (;;) {
@@ -109,7 +110,8 @@ Errc code_of(ControlRefusal refusal) {
 }  // namespace
 
 Result<std::optional<int>> control_call(std::vector<std::string> const& sockets, uid_t owner,
-                                        ControlCommand const& command, ControlDescriptors const& descriptors,
+                                        ControlCommand const& command,
+                                        ControlDescriptors const& descriptors,
                                         std::atomic<bool> const* stop) {
   bool denied = false;
   LCFS_TRY_ASSIGN(auto const passed, Passed::collect(descriptors));
@@ -122,7 +124,8 @@ Result<std::optional<int>> control_call(std::vector<std::string> const& sockets,
     send_all(server.socket.get(), message, passed.all(), ControlClock::now() + kSendPatience);
     wait_for_answer(server.socket.get(), stop);
     LCFS_TRY_ASSIGN(auto const reply, receive_answer(server.socket.get(), path));
-    if (reply.refusal != ControlRefusal::kNone) return Error{code_of(reply.refusal), reply.text, 0, {}, kNoOffset};
+    if (reply.refusal != ControlRefusal::kNone)
+      return Error{code_of(reply.refusal), reply.text, 0, {}, kNoOffset};
     return std::optional<int>{reply.exit_code};
   }
   if (denied)

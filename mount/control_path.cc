@@ -13,7 +13,9 @@
 namespace lcfs::mount {
 namespace {
 
-std::string get(Environment const& env, char const* name) { return env ? env(name).value_or("") : ""; }
+std::string get(Environment const& env, char const* name) {
+  return env ? env(name).value_or("") : "";
+}
 
 std::string file_name(StoreIdentity const& store) {
   if (store.block) return fmt::format("b{}-{}.sock", major(store.device), minor(store.device));
@@ -24,7 +26,8 @@ std::string in_tmp(uid_t uid) { return fmt::format("/tmp/lcfs-{}", uid); }
 
 std::string own_directory(Environment const& env) {
   if (geteuid() == 0) return "/run/lcfs";
-  if (auto const runtime = get(env, "XDG_RUNTIME_DIR"); runtime.starts_with('/')) return runtime + "/lcfs";
+  if (auto const runtime = get(env, "XDG_RUNTIME_DIR"); runtime.starts_with('/'))
+    return runtime + "/lcfs";
   return in_tmp(geteuid());
 }
 
@@ -33,7 +36,8 @@ std::string own_directory(Environment const& env) {
 Result<StoreIdentity> store_identity(std::string const& path) {
   struct stat st {};
   if (stat(path.c_str(), &st) != 0)
-    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot examine", errno, path, kNoOffset};
+    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot examine", errno, path,
+                 kNoOffset};
   if (S_ISBLK(st.st_mode)) return StoreIdentity{true, st.st_rdev, 0, st.st_uid};
   return StoreIdentity{false, st.st_dev, st.st_ino, st.st_uid};
 }
@@ -48,7 +52,8 @@ std::vector<std::string> control_socket_paths(StoreIdentity const& store, Enviro
   if (!get(env, "LCFS_RUNTIME_DIR").empty()) return paths;
   auto const add = [&](std::string const& directory) {
     auto path = directory + "/" + file_name(store);
-    if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(std::move(path));
+    if (std::find(paths.begin(), paths.end(), path) == paths.end())
+      paths.push_back(std::move(path));
   };
   // Where somebody has no XDG_RUNTIME_DIR depends on how they logged in: both places.
   auto const of_user = [&](uid_t uid) {

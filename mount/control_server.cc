@@ -25,23 +25,26 @@
 namespace lcfs::mount {
 namespace {
 
-constexpr auto kAnswerPatience = std::chrono::seconds(5);        // for a client to take its answer
-constexpr auto kNoDescriptors = std::chrono::milliseconds(100);  // before accept(2) is tried again when it can't be had
+constexpr auto kAnswerPatience = std::chrono::seconds(5);  // for a client to take its answer
+constexpr auto kNoDescriptors =
+    std::chrono::milliseconds(100);  // before accept(2) is tried again when it can't be had
 
-// The directory of the socket, made if need be, and nobody else's: who can replace the socket gets our clients'
-// descriptors.
+// The directory of the socket, made if need be, and nobody else's: who can replace the socket gets
+// our clients' descriptors.
 Status prepare_directory(std::string const& socket) {
   auto const directory = socket.substr(0, socket.rfind('/') + 1);
   if (directory.empty()) return Error{Errc::kInvalid, "is no absolute path", 0, socket, kNoOffset};
   mode_t const mode = directory == "/run/lcfs/" ? 0755 : 0700;
   if (::mkdir(directory.c_str(), mode) != 0 && errno != EEXIST)
     return io_error(directory, kNoOffset, "cannot make the directory of the control socket", errno);
-  Fd const opened = open_fd(directory.substr(0, directory.size() - 1), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  Fd const opened =
+      open_fd(directory.substr(0, directory.size() - 1), O_PATH | O_DIRECTORY | O_NOFOLLOW);
   struct stat st {};
   if (!opened || ::fstat(opened.get(), &st) != 0)
     return io_error(directory, kNoOffset, "cannot open the directory of the control socket", errno);
   if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-    return Error{Errc::kInvalid, "is no place for a control socket: others could replace it", 0, directory, kNoOffset};
+    return Error{Errc::kInvalid, "is no place for a control socket: others could replace it", 0,
+                 directory, kNoOffset};
   return Ok{};
 }
 
@@ -50,7 +53,8 @@ Result<Fd> try_bind(std::string const& path) {
   if (!socket) return io_error(path, kNoOffset, "cannot make a socket", errno);
   LCFS_TRY_ASSIGN(auto const address, socket_address(path));
   (void)::fchmod(socket.get(), 0600);  // bind(2) takes the mode over
-  if (::bind(socket.get(), address.get(), sizeof address.address) != 0 || ::listen(socket.get(), 16) != 0)
+  if (::bind(socket.get(), address.get(), sizeof address.address) != 0 ||
+      ::listen(socket.get(), 16) != 0)
     return io_error(path, kNoOffset, "cannot listen", errno);
   return socket;
 }
@@ -59,14 +63,19 @@ bool somebody_listens(std::string const& path) {
   Fd const socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   auto const address = socket_address(path);
   if (!socket || !address) return false;
-  return ::connect(socket.get(), address->get(), sizeof address->address) == 0 || errno == EAGAIN;  // EAGAIN: a queue
+  return ::connect(socket.get(), address->get(), sizeof address->address) == 0 ||
+         errno == EAGAIN;  // EAGAIN: a queue
 }
 
 Result<Fd> listen_at(std::string const& path) {
   LCFS_TRY(prepare_directory(path));
   auto socket = try_bind(path);
   if (socket || socket.error().sys != EADDRINUSE) return socket;
-  if (somebody_listens(path)) return Error{Errc::kBusy, "another server of this store listens there; unmount that first, or mount with control=no", 0, path, kNoOffset};
+  if (somebody_listens(path))
+    return Error{
+        Errc::kBusy,
+        "another server of this store listens there; unmount that first, or mount with control=no",
+        0, path, kNoOffset};
   ::unlink(path.c_str());  // of a server that died: we have the store's lock
   return try_bind(path);
 }
@@ -88,12 +97,15 @@ void answer(int socket, ControlAnswer const& text) {
   send_all(socket, encode_answer(text), {}, ControlClock::now() + kAnswerPatience);
 }
 
-ControlAnswer refusal(ControlRefusal why, std::string text) { return ControlAnswer{1, why, std::move(text)}; }
+ControlAnswer refusal(ControlRefusal why, std::string text) {
+  return ControlAnswer{1, why, std::move(text)};
+}
 
 }  // namespace
 
 struct ControlServer::Impl {
-  Impl(ControlServerOptions wanted, Runner runner) : options(std::move(wanted)), run(std::move(runner)) {}
+  Impl(ControlServerOptions wanted, Runner runner)
+      : options(std::move(wanted)), run(std::move(runner)) {}
 
   // Constant after start().
   ControlServerOptions options;
@@ -105,7 +117,8 @@ struct ControlServer::Impl {
   Fd waiting{};  // accepted, and there was no room yet; the accepting thread's own
 
   mutable Mutex mu;
-  std::list<Connection> connections LCFS_GUARDED_BY(mu);  // the accepting thread alone adds and removes
+  std::list<Connection> connections
+      LCFS_GUARDED_BY(mu);  // the accepting thread alone adds and removes
   Counts counts LCFS_GUARDED_BY(mu);
   bool stopping LCFS_GUARDED_BY(mu) = false;
 
@@ -140,7 +153,8 @@ struct ControlServer::Impl {
     return connections.size();
   }
 
-  // Until a client comes, a command begins or ends, a client goes away, somebody may be sent away, or the server stops.
+  // Until a client comes, a command begins or ends, a client goes away, somebody may be sent away,
+  // or the server stops.
   void wait_for_events() {
     std::vector<pollfd> wanted{{wake.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
     std::vector<Connection*> watched;
@@ -149,7 +163,8 @@ struct ControlServer::Impl {
       Lock const lock(mu);
       if (stopping || waiting) wanted[1].fd = -1;
       if (auto const idle = longest_idle(); waiting && idle != connections.end()) {
-        auto const left = std::chrono::ceil<std::chrono::milliseconds>(idle->since + options.grace - ControlClock::now());
+        auto const left = std::chrono::ceil<std::chrono::milliseconds>(idle->since + options.grace -
+                                                                       ControlClock::now());
         timeout = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
       }
       for (auto& connection : connections) {
@@ -195,7 +210,8 @@ struct ControlServer::Impl {
   }
 
   void refuse_waiting() {
-    if (Fd const socket = std::move(waiting)) refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
+    if (Fd const socket = std::move(waiting))
+      refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
     for (;;) {
       Fd const socket{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
       if (!socket) return;
@@ -211,12 +227,15 @@ struct ControlServer::Impl {
 
   // Connections stand in the order they came in.
   std::list<Connection>::iterator longest_idle() LCFS_REQUIRES(mu) {
-    return std::find_if(connections.begin(), connections.end(), [](Connection const& one) { return one.stage == Connection::Stage::kReceiving; });
+    return std::find_if(connections.begin(), connections.end(), [](Connection const& one) {
+      return one.stage == Connection::Stage::kReceiving;
+    });
   }
 
   enum class Room : std::uint8_t { kNow, kSoon, kNone };
 
-  // Who has commands running stays.  Who was given the time to send a request and did not makes room for others.
+  // Who has commands running stays.  Who was given the time to send a request and did not makes
+  // room for others.
   Room make_room() {
     std::list<Connection> sent_away;
     {
@@ -235,10 +254,13 @@ struct ControlServer::Impl {
 
   void take(Fd socket) {
     auto const peer = peer_of(socket.get());
-    bool const allowed = peer && (options.allow ? options.allow(peer->uid) : root_and_us(peer->uid));
+    bool const allowed =
+        peer && (options.allow ? options.allow(peer->uid) : root_and_us(peer->uid));
     if (!allowed)
-      return refuse(socket.get(), ControlRefusal::kNotAllowed,
-                    fmt::format("the server takes commands of root and of its own user (uid {}) only", geteuid()));
+      return refuse(
+          socket.get(), ControlRefusal::kNotAllowed,
+          fmt::format("the server takes commands of root and of its own user (uid {}) only",
+                      geteuid()));
     auto const room = make_room();
     if (room == Room::kNone && is_stopping())
       return refuse(socket.get(), ControlRefusal::kStopping, "the store is being unmounted");
@@ -247,8 +269,9 @@ struct ControlServer::Impl {
       return;
     }
     if (room == Room::kNone)
-      return refuse(socket.get(), ControlRefusal::kTooMany,
-                    fmt::format("the server has {} commands to run already; try again", options.connections));
+      return refuse(
+          socket.get(), ControlRefusal::kTooMany,
+          fmt::format("the server has {} commands to run already; try again", options.connections));
     std::list<Connection> fresh(1);
     auto& connection = fresh.front();
     connection.socket = std::move(socket);
@@ -256,12 +279,14 @@ struct ControlServer::Impl {
     connection.request.uid = peer->uid;
     Lock const lock(mu);
     if (stopping)
-      return answer(connection.socket.get(), refusal(ControlRefusal::kStopping, "the store is being unmounted"));
+      return answer(connection.socket.get(),
+                    refusal(ControlRefusal::kStopping, "the store is being unmounted"));
     try {
       connection.thread = std::thread([this, &connection] { serve(connection); });
     } catch (std::system_error const&) {
       ++counts.refused;
-      answer(connection.socket.get(), refusal(ControlRefusal::kTooMany, "the server cannot make a thread; try again"));
+      answer(connection.socket.get(),
+             refusal(ControlRefusal::kTooMany, "the server cannot make a thread; try again"));
       return;
     }
     connections.splice(connections.end(), fresh);
@@ -275,10 +300,13 @@ struct ControlServer::Impl {
     if (text && text->refusal == ControlRefusal::kNone) text = run_there(connection.request);
     {
       Lock const lock(mu);  // first: who has an answer finds itself counted
-      ++(!text ? counts.dropped : text->refusal == ControlRefusal::kNone ? counts.commands : counts.refused);
+      ++(!text                                    ? counts.dropped
+         : text->refusal == ControlRefusal::kNone ? counts.commands
+                                                  : counts.refused);
     }
     if (text) answer(connection.socket.get(), *text);
-    ::shutdown(connection.socket.get(), SHUT_RDWR);  // closed by the accepting thread, which may be polling it
+    ::shutdown(connection.socket.get(),
+               SHUT_RDWR);  // closed by the accepting thread, which may be polling it
     connection.done = true;
     notify();
   }
@@ -301,20 +329,24 @@ struct ControlServer::Impl {
     auto& request = connection.request;
     Incoming incoming;
     std::array<std::byte, kControlHeader> head{};
-    if (receive_all(socket, std::span{head}.first(1), incoming, deadline) != Received::kAll) return std::nullopt;
-    bool const on_first_byte = incoming.descriptors.size() == kControlDescriptors && !incoming.too_many;
-    if (receive_all(socket, std::span{head}.subspan(1), incoming, deadline) != Received::kAll) return std::nullopt;
+    if (receive_all(socket, std::span{head}.first(1), incoming, deadline) != Received::kAll)
+      return std::nullopt;
+    bool const on_first_byte =
+        incoming.descriptors.size() == kControlDescriptors && !incoming.too_many;
+    if (receive_all(socket, std::span{head}.subspan(1), incoming, deadline) != Received::kAll)
+      return std::nullopt;
     auto const known = decode_head(head);
     if (!known)
-      return refusal(known.error().code == Errc::kUnsupported ? ControlRefusal::kVersion : ControlRefusal::kMalformed,
+      return refusal(known.error().code == Errc::kUnsupported ? ControlRefusal::kVersion
+                                                              : ControlRefusal::kMalformed,
                      known.error().message);
     std::vector<std::byte> payload(known->length);
     if (receive_all(socket, payload, incoming, deadline) != Received::kAll) return std::nullopt;
     if (!on_first_byte || incoming.descriptors.size() != kControlDescriptors || incoming.too_many)
-      return refusal(
-          ControlRefusal::kMalformed,
-          fmt::format("control message: it brings {}{} descriptors; {} are wanted", incoming.descriptors.size(),
-                      incoming.too_many ? " or more" : "", kControlDescriptors));
+      return refusal(ControlRefusal::kMalformed,
+                     fmt::format("control message: it brings {}{} descriptors; {} are wanted",
+                                 incoming.descriptors.size(), incoming.too_many ? " or more" : "",
+                                 kControlDescriptors));
     auto command = decode_command(payload);
     if (!command) return refusal(ControlRefusal::kMalformed, command.error().message);
     request.command = *std::move(command);
@@ -325,11 +357,13 @@ struct ControlServer::Impl {
     return ControlAnswer{};
   }
 
-  // In the client's working directory and with its umask: this thread's own, and that of threads it makes.
+  // In the client's working directory and with its umask: this thread's own, and that of threads it
+  // makes.
   ControlAnswer run_there(ControlRequest& request) {
     if (::unshare(CLONE_FS) != 0 || ::fchdir(request.cwd.get()) != 0)
       return refusal(ControlRefusal::kMalformed,
-                     fmt::format("control message: cannot work in the client's directory: {}", error_text(errno)));
+                     fmt::format("control message: cannot work in the client's directory: {}",
+                                 error_text(errno)));
     ::umask(request.command.umask);
     ControlAnswer ran{run(request), ControlRefusal::kNone, {}};
     // A reader of the client's output must see its end when the client ends.
@@ -342,7 +376,8 @@ struct ControlServer::Impl {
 
 ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(ControlServerOptions options, Runner run) {
+Result<std::unique_ptr<ControlServer>> ControlServer::start(ControlServerOptions options,
+                                                            Runner run) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(run));
   LCFS_TRY_ASSIGN(impl->listener, listen_at(impl->options.socket));
   impl->wake = Fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -351,7 +386,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(ControlServerOptions
     ::unlink(impl->options.socket.c_str());
     return io_error(impl->options.socket, kNoOffset, "cannot start the control server", errno);
   }
-  // Signals are for the threads that wait for them; SIGPIPE for none: a client's broken pipe is its own.
+  // Signals are for the threads that wait for them; SIGPIPE for none: a client's broken pipe is its
+  // own.
   sigset_t all{}, before{};
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -369,11 +405,13 @@ void ControlServer::stop() {
     impl_->stopping = true;
     struct stat now {};
     auto const& path = impl_->options.socket;
-    if (::lstat(path.c_str(), &now) == 0 && now.st_dev == impl_->bound.st_dev && now.st_ino == impl_->bound.st_ino)
+    if (::lstat(path.c_str(), &now) == 0 && now.st_dev == impl_->bound.st_dev &&
+        now.st_ino == impl_->bound.st_ino)
       ::unlink(path.c_str());
     for (auto& connection : impl_->connections) {
       connection.request.stop = true;
-      ::shutdown(connection.socket.get(), SHUT_RD);  // one that is still to send something will not be heard
+      ::shutdown(connection.socket.get(),
+                 SHUT_RD);  // one that is still to send something will not be heard
     }
   }
   impl_->notify();

@@ -19,7 +19,9 @@ constexpr std::size_t kMostDescriptors = 8;  // that a message is looked through
 // Until `events`, or something that ends all waiting, is there.  False: too late.
 bool wait_for(int socket, short events, ControlClock::time_point deadline) {
   for (;;) {
-    auto const left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - ControlClock::now()).count();
+    auto const left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - ControlClock::now())
+            .count();
     if (left <= 0) return false;
     pollfd wanted{socket, events, 0};
     int const ready = ::poll(&wanted, 1, static_cast<int>(std::min<long long>(left + 1, 60'000)));
@@ -49,7 +51,8 @@ Result<SocketAddress> socket_address(std::string const& path) {
   auto name = path;
   if (name.size() >= sizeof made.address.sun_path) {
     auto const slash = path.rfind('/');
-    made.directory = open_fd(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_PATH | O_DIRECTORY);
+    made.directory =
+        open_fd(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_PATH | O_DIRECTORY);
     if (!made.directory) return io_error(path, kNoOffset, "cannot open its directory", errno);
     name = fmt::format("/proc/self/fd/{}/{}", made.directory.get(), path.substr(slash + 1));
     if (name.size() >= sizeof made.address.sun_path)
@@ -66,7 +69,8 @@ std::optional<ucred> peer_of(int socket) {
   return peer;
 }
 
-bool send_all(int socket, std::string_view bytes, std::span<int const> descriptors, ControlClock::time_point deadline) {
+bool send_all(int socket, std::string_view bytes, std::span<int const> descriptors,
+              ControlClock::time_point deadline) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostDescriptors * sizeof(int))> control{};
   descriptors = descriptors.first(std::min(descriptors.size(), kMostDescriptors));
   while (!bytes.empty()) {
@@ -96,7 +100,8 @@ bool send_all(int socket, std::string_view bytes, std::span<int const> descripto
   return true;
 }
 
-Received receive_all(int socket, std::span<std::byte> into, Incoming& incoming, ControlClock::time_point deadline) {
+Received receive_all(int socket, std::span<std::byte> into, Incoming& incoming,
+                     ControlClock::time_point deadline) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostDescriptors * sizeof(int))> control{};
   while (!into.empty()) {
     if (!wait_for(socket, POLLIN, deadline)) return Received::kTooLate;

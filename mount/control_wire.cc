@@ -19,7 +19,8 @@ class Writer {
  public:
   Writer() : bytes_(kControlMagic) { u32(kControlVersion), u32(0); }
   void u32(std::uint32_t value) {
-    for (unsigned shift = 0; shift < 32; shift += 8) bytes_.push_back(static_cast<char>(value >> shift & 0xff));
+    for (unsigned shift = 0; shift < 32; shift += 8)
+      bytes_.push_back(static_cast<char>(value >> shift & 0xff));
   }
   void string(std::string_view text) {
     u32(static_cast<std::uint32_t>(text.size()));
@@ -36,7 +37,8 @@ class Writer {
   std::string bytes_;
 };
 
-// Reads what is there; a number that isn't is an error, and nothing is allocated before its bytes are known to be.
+// Reads what is there; a number that isn't is an error, and nothing is allocated before its bytes
+// are known to be.
 class Reader {
  public:
   explicit Reader(std::span<std::byte const> bytes) : bytes_(bytes) {}
@@ -58,7 +60,8 @@ class Reader {
     if (length > bytes_.size()) return malformed(fmt::format("cut short in {}", what));
     std::string text(reinterpret_cast<char const*>(bytes_.data()), length);
     bytes_ = bytes_.subspan(length);
-    if (text.find('\0') != std::string::npos) return malformed(fmt::format("{} holds a zero byte", what));
+    if (text.find('\0') != std::string::npos)
+      return malformed(fmt::format("{} holds a zero byte", what));
     return text;
   }
   Status end() const {
@@ -73,7 +76,8 @@ class Reader {
 }  // namespace
 
 Result<std::string> encode_command(ControlCommand const& command) {
-  if (command.args.empty() || command.args.size() > kControlArgs || command.variables.size() > kControlVariables)
+  if (command.args.empty() || command.args.size() > kControlArgs ||
+      command.variables.size() > kControlVariables)
     return malformed("the command line has too many arguments to be sent");
   Writer out;
   out.u32(command.umask & kUmaskBits);
@@ -82,8 +86,9 @@ Result<std::string> encode_command(ControlCommand const& command) {
   for (auto const& arg : command.args) out.string(arg);
   for (auto const& [name, value] : command.variables) out.string(name), out.string(value);
   if (out.payload() > kControlPayload)
-    return malformed(fmt::format("the command line is too long to be sent: {} bytes; {} are the most", out.payload(),
-                                 kControlPayload));
+    return malformed(
+        fmt::format("the command line is too long to be sent: {} bytes; {} are the most",
+                    out.payload(), kControlPayload));
   return out.finish();
 }
 
@@ -96,17 +101,19 @@ std::string encode_answer(ControlAnswer const& answer) {
 }
 
 Result<ControlHead> decode_head(std::span<std::byte const, kControlHeader> bytes) {
-  if (std::memcmp(bytes.data(), kControlMagic.data(), kControlMagic.size()) != 0) return malformed("wrong magic");
+  if (std::memcmp(bytes.data(), kControlMagic.data(), kControlMagic.size()) != 0)
+    return malformed("wrong magic");
   Reader in(bytes.subspan(kControlMagic.size()));
   ControlHead head;
   LCFS_TRY_ASSIGN(head.version, in.u32("version"));
   LCFS_TRY_ASSIGN(head.length, in.u32("length"));
   if (head.version != kControlVersion)
-    return Error{Errc::kUnsupported,
-                 fmt::format("control message of version {}; known: {}", head.version, kControlVersion),
-                 0,
-                 {},
-                 kNoOffset};
+    return Error{
+        Errc::kUnsupported,
+        fmt::format("control message of version {}; known: {}", head.version, kControlVersion),
+        0,
+        {},
+        kNoOffset};
   if (head.length > kControlPayload)
     return malformed(fmt::format("length is {}; the most is {}", head.length, kControlPayload));
   return head;
@@ -137,7 +144,8 @@ Result<ControlAnswer> decode_answer(std::span<std::byte const> payload) {
   LCFS_TRY_ASSIGN(auto const exit_code, in.u32("exit code"));
   answer.exit_code = static_cast<std::int32_t>(exit_code);
   LCFS_TRY_ASSIGN(auto const refusal, in.u32("refusal"));
-  answer.refusal = static_cast<ControlRefusal>(refusal);  // one we don't know is a refusal all the same
+  answer.refusal =
+      static_cast<ControlRefusal>(refusal);  // one we don't know is a refusal all the same
   LCFS_TRY_ASSIGN(answer.text, in.string("text"));
   LCFS_TRY(in.end());
   return answer;

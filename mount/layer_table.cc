@@ -11,7 +11,8 @@ Counters& Served::counters() {
   Counters* now = counters_.load(std::memory_order_acquire);
   if (now != nullptr) return *now;
   auto fresh = std::make_unique<Counters>();
-  if (counters_.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel)) now = fresh.release();
+  if (counters_.compare_exchange_strong(now, fresh.get(), std::memory_order_acq_rel))
+    now = fresh.release();
   return *now;
 }
 
@@ -46,16 +47,20 @@ ServedPtr LayerTable::find(std::uint32_t slot) {
 
 Result<ServedPtr> LayerTable::by_name(std::string_view name) {
   auto const info = store_.find_layer(name);
-  if (!info) return fs_error(info.error().code == Errc::kNotFound ? ENOENT : info.error().to_errno());
+  if (!info)
+    return fs_error(info.error().code == Errc::kNotFound ? ENOENT : info.error().to_errno());
   return serve(*info);
 }
 
 Result<ServedPtr> LayerTable::serve(LayerInfo const& info) {
   std::uint32_t const slot = slot_of(info.serve_id);
-  if (slot == 0) return Error{Errc::kUnsupported, "this layer's number can't be served; commit or clone it", EIO, info.name, kNoOffset};
+  if (slot == 0)
+    return Error{Errc::kUnsupported, "this layer's number can't be served; commit or clone it", EIO,
+                 info.name, kNoOffset};
   auto const right = [&](ServedPtr const& served) -> Result<ServedPtr> {
     if (served->serve_id == info.serve_id) return served;
-    return Error{Errc::kUnsupported, "another layer in use has the same node ids", EIO, info.name, kNoOffset};
+    return Error{Errc::kUnsupported, "another layer in use has the same node ids", EIO, info.name,
+                 kNoOffset};
   };
   if (auto served = find_here(slot)) return right(served);
   LCFS_TRY_ASSIGN(auto layer, store_.layer(info.id));
@@ -97,7 +102,9 @@ void LayerTable::for_each(std::function<void(Served&)> const& take) const {
 
 void LayerTable::end() {
   for_each([](Served& served) {
-    if (!served.layer->frozen()) static_cast<void>(served.layer->hold_unlinked(false));  // what is left over goes at the next use
+    if (!served.layer->frozen())
+      static_cast<void>(
+          served.layer->hold_unlinked(false));  // what is left over goes at the next use
   });
   WriteLock lock(mu_);
   slots_.clear();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The layers that a mount serves, by slot and by name.
 //
-// A layer gets its entry when it is first looked up.  A removed layer loses its name at once; its entry, and with it the layer
-// itself, lives until the kernel has forgotten its last file.
+// A layer gets its entry when it is first looked up.  A removed layer loses its name at once; its
+// entry, and with it the layer itself, lives until the kernel has forgotten its last file.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,10 @@ namespace lcfs::mount {
 // A layer in service.
 struct Served {
   Served(std::uint64_t serve_id_in, std::shared_ptr<Layer> layer_in)
-      : serve_id(serve_id_in), slot(slot_of(serve_id_in)), generation(generation_of(serve_id_in)), layer(std::move(layer_in)),
+      : serve_id(serve_id_in),
+        slot(slot_of(serve_id_in)),
+        generation(generation_of(serve_id_in)),
+        layer(std::move(layer_in)),
         root(layer->root()) {}
   ~Served() { delete counters_.load(); }
   Served(Served const&) = delete;
@@ -35,9 +38,10 @@ struct Served {
   Inode const root;
   std::atomic<std::uint64_t> known{0};  // nodes of it that the kernel knows
   std::atomic<bool> removed{false};
-  std::uint64_t known_before = 0, expired_at = 0;  // Mount::expire_removed()'s: `known` when it last looked, and last did something
+  std::uint64_t known_before = 0, expired_at = 0;  // Mount::expire_removed()'s: `known` when it
+                                                   // last looked, and last did something
 
-  Counters& counters();                 // made when first needed: a layer nobody uses costs nothing
+  Counters& counters();  // made when first needed: a layer nobody uses costs nothing
   [[nodiscard]] bool used() const { return counters_.load(std::memory_order_acquire) != nullptr; }
   [[nodiscard]] std::string name() const;
   void set_name(std::string name);

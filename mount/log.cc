@@ -6,8 +6,8 @@
 
 #include <atomic>
 #include <chrono>
-#include <utility>
 #include <cstdio>
+#include <utility>
 
 #include "engine/sync.h"
 

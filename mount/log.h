@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server has to say: to the journal once it is in the background, to standard error before.
+// What the server has to say: to the journal once it is in the background, to standard error
+// before.
 #pragma once
 
 #include <string_view>

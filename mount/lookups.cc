@@ -75,7 +75,8 @@ std::vector<NodeId> Lookups::in_slot(std::uint32_t slot, std::size_t most) const
   for (auto const& s : shards_) {
     Lock lock(s.mu);
     for (auto const& entry : s.table) {
-      if (entry.node != 0 && slot_in(entry.node) == slot && out.size() < most) out.push_back(entry.node);
+      if (entry.node != 0 && slot_in(entry.node) == slot && out.size() < most)
+        out.push_back(entry.node);
     }
   }
   return out;

@@ -13,12 +13,14 @@
 namespace lcfs::mount {
 namespace {
 
-// Somebody stood still for want of memory for 150 ms of 2 s: windows of whole 2 s are open to ordinary users too.
+// Somebody stood still for want of memory for 150 ms of 2 s: windows of whole 2 s are open to
+// ordinary users too.
 constexpr std::string_view kTrigger = "some 150000 2000000";
 
 }  // namespace
 
-MemoryPressure::MemoryPressure(std::function<void()> on_pressure) : on_pressure_(std::move(on_pressure)) {
+MemoryPressure::MemoryPressure(std::function<void()> on_pressure)
+    : on_pressure_(std::move(on_pressure)) {
   psi_ = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (psi_ < 0) return;
   if (write(psi_, kTrigger.data(), kTrigger.size() + 1) < 0) return;

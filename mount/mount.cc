@@ -14,7 +14,8 @@
 namespace lcfs::mount {
 namespace {
 
-// Dirty data that is worth beginning to write, long before the limit at which a writer would have to wait for it.
+// Dirty data that is worth beginning to write, long before the limit at which a writer would have
+// to wait for it.
 constexpr std::uint64_t kWriteBack = 24ull << 20;
 
 timespec timespec_of(Timestamp const& t) { return {t.sec, static_cast<long>(t.nsec)}; }
@@ -22,7 +23,11 @@ timespec timespec_of(Timestamp const& t) { return {t.sec, static_cast<long>(t.ns
 }  // namespace
 
 Mount::Mount(Store& store_in, MountOptions const& options_in)
-    : store(store_in), options(options_in), layers(store_in), pseudo(*this), root_changed_ns_(now_ns()) {
+    : store(store_in),
+      options(options_in),
+      layers(store_in),
+      pseudo(*this),
+      root_changed_ns_(now_ns()) {
   store.set_events(this);
 }
 
@@ -32,7 +37,8 @@ Mount::~Mount() {
 }
 
 Result<Node> Mount::node(NodeId id) {
-  ServedPtr served = slot_in(id) == 0 ? (id == kRootNode ? only : nullptr) : layers.find(slot_in(id));
+  ServedPtr served =
+      slot_in(id) == 0 ? (id == kRootNode ? only : nullptr) : layers.find(slot_in(id));
   if (!served) return fs_error(is_virtual(id) ? EPERM : ESTALE);
   Inode const inode = id == kRootNode ? served->root : inode_in(id);
   current_request().served = served;
@@ -47,19 +53,21 @@ void Mount::wrote(std::uint64_t bytes) {
 struct stat Mount::stat_of(Served const& served, Attr const& attr) const {
   struct stat st {};
   auto const& info = attr.info;
-  // All layers of a mount are one device to the kernel, and a file has its number in every layer that inherited it: the slot
-  // tells them apart.
+  // All layers of a mount are one device to the kernel, and a file has its number in every layer
+  // that inherited it: the slot tells them apart.
   st.st_ino = only ? attr.inode : make_node(served.slot, attr.inode);
   st.st_mode = info.mode;
   st.st_nlink = info.nlink;
   st.st_uid = info.uid;
   st.st_gid = info.gid;
-  st.st_rdev = makedev(static_cast<unsigned>(info.rdev >> 32), static_cast<unsigned>(info.rdev & 0xffffffff));
+  st.st_rdev = makedev(static_cast<unsigned>(info.rdev >> 32),
+                       static_cast<unsigned>(info.rdev & 0xffffffff));
   st.st_size = static_cast<off_t>(info.size);
   st.st_blksize = kBlockSize;
   st.st_blocks = static_cast<blkcnt_t>(info.blocks * (kBlockSize / 512));
   // What stands in the tree has no blocks; but tar and others take a file without any for one hole.
-  if (S_ISREG(info.mode) && info.blocks == 0 && info.size <= kInlineMax) st.st_blocks = static_cast<blkcnt_t>((info.size + 511) / 512);
+  if (S_ISREG(info.mode) && info.blocks == 0 && info.size <= kInlineMax)
+    st.st_blocks = static_cast<blkcnt_t>((info.size + 511) / 512);
   st.st_atim = timespec_of(info.atime);
   st.st_mtim = timespec_of(info.mtime);
   st.st_ctim = timespec_of(info.ctime);
@@ -95,17 +103,21 @@ void Mount::forget(NodeId id, std::uint64_t count) {
 
 int Mount::errno_of(Error const& error, Served const* served) {
   int const answer = error.to_errno();
-  bool const usual = error.code == Errc::kFs || error.code == Errc::kNoSpace || error.code == Errc::kReadOnly ||
-                     error.code == Errc::kNotFound || error.code == Errc::kExists || error.code == Errc::kInvalid;
+  bool const usual = error.code == Errc::kFs || error.code == Errc::kNoSpace ||
+                     error.code == Errc::kReadOnly || error.code == Errc::kNotFound ||
+                     error.code == Errc::kExists || error.code == Errc::kInvalid;
   if (!usual) {
     errors.fetch_add(1, std::memory_order_relaxed);
-    log(Level::kError, served == nullptr ? error.text() : fmt::format("layer {}: {}", served->name(), error.text()));
+    log(Level::kError, served == nullptr
+                           ? error.text()
+                           : fmt::format("layer {}: {}", served->name(), error.text()));
   }
   return answer;
 }
 
-// The kernel may keep what it knows of the root without end, so it is told when that is no longer true.  Never from a thread that
-// has a request: the kernel may be waiting for that one's answer with the root locked.
+// The kernel may keep what it knows of the root without end, so it is told when that is no longer
+// true.  Never from a thread that has a request: the kernel may be waiting for that one's answer
+// with the root locked.
 void Mount::name_changed(std::string_view name) {
   root_changed_ns_ = now_ns();
   if (session == nullptr || only) return;
@@ -127,7 +139,8 @@ bool Mount::expire_removed() {
   layers.for_each([&](Served& served) {
     auto const known = served.known.load();
     if (!served.removed || known == 0) return;
-    // Most of them are unused, and about to be forgotten: that takes its time.  Those that are left are told once.
+    // Most of them are unused, and about to be forgotten: that takes its time.  Those that are left
+    // are told once.
     if (std::exchange(served.known_before, known) != known) {
       again = true;
     } else if (std::exchange(served.expired_at, known) != known) {
@@ -143,7 +156,8 @@ void Mount::expire(Served& served) {
   for (NodeId const id : lookups.in_slot(served.slot, kMost)) {
     auto const names = served.layer->names_of(inode_in(id));
     if (!names) continue;
-    for (auto const& [directory, name] : *names) session->invalidate_name(id_of(served, directory), name);
+    for (auto const& [directory, name] : *names)
+      session->invalidate_name(id_of(served, directory), name);
   }
 }
 

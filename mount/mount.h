@@ -36,26 +36,33 @@ class Mount final : public LayerEvents {
   Lookups lookups;
   LayerTable layers;
   Pseudo pseudo;
-  Counters totals;                 // of the whole mount
-  ServedPtr only{};                // --layer: its root is the mount's
+  Counters totals;   // of the whole mount
+  ServedPtr only{};  // --layer: its root is the mount's
   std::atomic<std::uint64_t> requests{0};
-  // So much was written.  Now and then this calls `write_back`, which begins to write it out and does not wait for that.
+  // So much was written.  Now and then this calls `write_back`, which begins to write it out and
+  // does not wait for that.
   void wrote(std::uint64_t bytes);
   std::function<void()> write_back{};
-  // Files of removed layers that were open when their layer went: the kernel would keep what it knows of them, and with it the layer and its
-  // space, until memory is short, for nobody ever asks for those names again.  Told that they are old, it lets go of each when it is
-  // closed.  True: to be called again in a moment.  By one thread, which has no request.
+  // Files of removed layers that were open when their layer went: the kernel would keep what it
+  // knows of them, and with it the layer and its space, until memory is short, for nobody ever asks
+  // for those names again.  Told that they are old, it lets go of each when it is closed.  True: to
+  // be called again in a moment.  By one thread, which has no request.
   bool expire_removed();
   std::function<void()> layer_removed{};  // called then: expire_removed() has something to do
-  std::atomic<std::uint64_t> errors{0};  // answers that were nobody's fault but the device's
-  Session* session = nullptr;            // the conversation with the kernel; null before and after
+  std::atomic<std::uint64_t> errors{0};   // answers that were nobody's fault but the device's
+  Session* session = nullptr;             // the conversation with the kernel; null before and after
 
-  // The layer's file behind a node id.  ESTALE if it is none (any more); EPERM for a file of the server itself.
+  // The layer's file behind a node id.  ESTALE if it is none (any more); EPERM for a file of the
+  // server itself.
   Result<Node> node(NodeId id);
-  // True for the files of the server itself: the root that shows the layers, and what is below .lcfs.
-  [[nodiscard]] bool is_virtual(NodeId id) const { return slot_in(id) == 0 && !(only && id == kRootNode); }
+  // True for the files of the server itself: the root that shows the layers, and what is below
+  // .lcfs.
+  [[nodiscard]] bool is_virtual(NodeId id) const {
+    return slot_in(id) == 0 && !(only && id == kRootNode);
+  }
   [[nodiscard]] NodeId id_of(Served const& served, Inode inode) const {
-    return &served == only.get() && inode == served.root ? kRootNode : make_node(served.slot, inode);
+    return &served == only.get() && inode == served.root ? kRootNode
+                                                         : make_node(served.slot, inode);
   }
   // What stat(2) shows.
   [[nodiscard]] struct stat stat_of(Served const& served, Attr const& attr) const;

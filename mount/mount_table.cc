@@ -29,7 +29,8 @@ std::string unescape(std::string_view word) {
   std::string text;
   for (std::size_t i = 0; i < word.size(); ++i) {
     auto const digit = [&](std::size_t at) {
-      return i + at < word.size() && word[i + at] >= '0' && word[i + at] <= '7' ? word[i + at] - '0' : -1;
+      return i + at < word.size() && word[i + at] >= '0' && word[i + at] <= '7' ? word[i + at] - '0'
+                                                                                : -1;
     };
     if (word[i] == '\\' && digit(1) >= 0 && digit(2) >= 0 && digit(3) >= 0) {
       text.push_back(static_cast<char>(digit(1) << 6 | digit(2) << 3 | digit(3)));
@@ -50,8 +51,8 @@ Result<std::string> real_path(std::string const& path) {
 }  // namespace
 
 std::optional<MountEntry> parse_mount_line(std::string_view line) {
-  // 36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw: id, parent, device, root, directory, options, any
-  // number of fields, "-", type, source, options of the file system.
+  // 36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw: id, parent, device, root,
+  // directory, options, any number of fields, "-", type, source, options of the file system.
   MountEntry entry;
   next_word(line);
   next_word(line);
@@ -63,7 +64,8 @@ std::optional<MountEntry> parse_mount_line(std::string_view line) {
   }
   entry.type = next_word(line);
   entry.source = unescape(next_word(line));
-  if (entry.device.find(':') == std::string::npos || !entry.directory.starts_with('/') || entry.type.empty())
+  if (entry.device.find(':') == std::string::npos || !entry.directory.starts_with('/') ||
+      entry.type.empty())
     return std::nullopt;
   entry.flags = vfs_flags_of(options);
   return entry;
@@ -74,7 +76,8 @@ Result<std::vector<MountEntry>> lcfs_mounts() {
   if (!table) return io_error("/proc/self/mountinfo", kNoOffset, "cannot open", errno);
   std::vector<MountEntry> found;
   for (std::string line; std::getline(table, line);)
-    if (auto entry = parse_mount_line(line); entry && entry->type == kFsType) found.push_back(*std::move(entry));
+    if (auto entry = parse_mount_line(line); entry && entry->type == kFsType)
+      found.push_back(*std::move(entry));
   return found;
 }
 
@@ -120,17 +123,26 @@ Status remount(MountOptions const& options) {
   for (auto const& entry : mounts)
     if (entry.directory == directory) there = &entry;  // the last one hides the others
   if (there == nullptr)
-    return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory, kNoOffset};
+    return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory,
+                 kNoOffset};
   MountOptions had;
   auto const said = ask(directory, kOptionsXattr);
   bool const known = said && parse_options(*said, true, had).ok();
   if (auto const word = known ? fixed_change(options, had) : std::string{}; !word.empty())
-    return Error{Errc::kInvalid, fmt::format("mount option {}: a remount can't change it; unmount it, and mount it again", word), 0,
-                 options.directory, kNoOffset};
-  constexpr unsigned long kAtime = MS_NOATIME | MS_RELATIME | MS_STRICTATIME | MS_NODIRATIME;  // kept if none is named, by the kernel
-  unsigned long const flags = options.vfs.over(options.all_flags ? there->flags & kAtime : there->flags);
-  if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0 && ask(directory, kAccessXattr) == "ro")
-    return Error{Errc::kReadOnly, "its server has the store open read-only; unmount it, and mount it again to write", 0, options.directory, kNoOffset};
+    return Error{
+        Errc::kInvalid,
+        fmt::format("mount option {}: a remount can't change it; unmount it, and mount it again",
+                    word),
+        0, options.directory, kNoOffset};
+  constexpr unsigned long kAtime = MS_NOATIME | MS_RELATIME | MS_STRICTATIME |
+                                   MS_NODIRATIME;  // kept if none is named, by the kernel
+  unsigned long const flags =
+      options.vfs.over(options.all_flags ? there->flags & kAtime : there->flags);
+  if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0 &&
+      ask(directory, kAccessXattr) == "ro")
+    return Error{Errc::kReadOnly,
+                 "its server has the store open read-only; unmount it, and mount it again to write",
+                 0, options.directory, kNoOffset};
   if (::mount(there->source.c_str(), directory.c_str(), nullptr, MS_REMOUNT | flags, nullptr) != 0)
     return io_error(options.directory, kNoOffset, "cannot remount", errno);
   return Ok{};

@@ -14,8 +14,10 @@
 namespace lcfs::mount {
 
 inline constexpr std::string_view kFsType{"fuse.lcfs"};
-inline constexpr char const* kAccessXattr = "user.lcfs.access";  // "ro" or "rw": how the server of the mount has its store
-inline constexpr char const* kOptionsXattr = "user.lcfs.options";  // what it was asked for (own_text())
+inline constexpr char const* kAccessXattr =
+    "user.lcfs.access";  // "ro" or "rw": how the server of the mount has its store
+inline constexpr char const* kOptionsXattr =
+    "user.lcfs.options";  // what it was asked for (own_text())
 
 struct MountEntry {
   std::string device{};     // "0:52": the same for all places where one file system is mounted
@@ -33,12 +35,12 @@ Result<std::vector<MountEntry>> lcfs_mounts();
 // Those of one store.
 Result<std::vector<MountEntry>> mounts_of(StoreIdentity const& store);
 
-// The directory as the mount table names it: without symlinks, and found even if the server behind it is dead, so that nothing
-// can be asked of the directory itself.
+// The directory as the mount table names it: without symlinks, and found even if the server behind
+// it is dead, so that nothing can be asked of the directory itself.
 Result<std::string> mount_point_path(std::string const& directory);
 
-// Changes the VFS' flags of the mount at options.directory as options.vfs says; all others stay, or go (all_flags).  kInvalid: something
-// is asked for that only a new mount can have.
+// Changes the VFS' flags of the mount at options.directory as options.vfs says; all others stay, or
+// go (all_flags).  kInvalid: something is asked for that only a new mount can have.
 Status remount(MountOptions const& options);
 
 }  // namespace lcfs::mount

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel calls a file: which layer, which inode.  Nothing but arithmetic, so that the numbers, and the file handles
-// made of them, mean the same to every server of the same store.
+// What the kernel calls a file: which layer, which inode.  Nothing but arithmetic, so that the
+// numbers, and the file handles made of them, mean the same to every server of the same store.
 //
 //   bits 63..40  the layer's serve_id modulo 2^24; 0: files of the server itself
 //   bits 39..0   the inode
-// The generation that goes with a node id is the rest of the serve_id, so the pair is unique for ever.
+// The generation that goes with a node id is the rest of the serve_id, so the pair is unique for
+// ever.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,19 @@ inline constexpr Inode kMaxInode = (Inode{1} << kInodeBits) - 1;
 inline constexpr std::uint32_t kMaxSlot = (1u << 24) - 1;
 
 // The slot of a layer; serve ids whose low bits are all zero have none (one in 2^24).
-[[nodiscard]] constexpr std::uint32_t slot_of(std::uint64_t serve_id) { return static_cast<std::uint32_t>(serve_id) & kMaxSlot; }
-[[nodiscard]] constexpr std::uint64_t generation_of(std::uint64_t serve_id) { return serve_id >> 24; }
+[[nodiscard]] constexpr std::uint32_t slot_of(std::uint64_t serve_id) {
+  return static_cast<std::uint32_t>(serve_id) & kMaxSlot;
+}
+[[nodiscard]] constexpr std::uint64_t generation_of(std::uint64_t serve_id) {
+  return serve_id >> 24;
+}
 
-[[nodiscard]] constexpr NodeId make_node(std::uint32_t slot, Inode inode) { return NodeId{slot} << kInodeBits | inode; }
-[[nodiscard]] constexpr std::uint32_t slot_in(NodeId node) { return static_cast<std::uint32_t>(node >> kInodeBits); }
+[[nodiscard]] constexpr NodeId make_node(std::uint32_t slot, Inode inode) {
+  return NodeId{slot} << kInodeBits | inode;
+}
+[[nodiscard]] constexpr std::uint32_t slot_in(NodeId node) {
+  return static_cast<std::uint32_t>(node >> kInodeBits);
+}
 [[nodiscard]] constexpr Inode inode_in(NodeId node) { return node & kMaxInode; }
 
 }  // namespace lcfs::mount

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of the FUSE protocol that are younger than libfuse 3.14 or the <linux/fuse.h> we build with; the numbers are the kernel's.
+// Parts of the FUSE protocol that are younger than libfuse 3.14 or the <linux/fuse.h> we build
+// with; the numbers are the kernel's.
 #pragma once
 
 #include <cstdint>

@@ -9,15 +9,17 @@ namespace {
 
 void op_init(void* userdata, fuse_conn_info* conn) {
   auto const& mount = *static_cast<Mount const*>(userdata);
-  // Not ASYNC_DIO: pages that somebody reads while such a write is under way are not dropped, and would be believed for ever.
+  // Not ASYNC_DIO: pages that somebody reads while such a write is under way are not dropped, and
+  // would be believed for ever.
   constexpr unsigned kWanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT |   // file handles; lookups of "." and ".."
-      FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |         // umask and default ACLs are ours
+      FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT |  // file handles; lookups of "." and ".."
+      FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |        // umask and default ACLs are ours
       FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
-      FUSE_CAP_EXPLICIT_INVAL_DATA;                     // nobody else changes data: the cache needs no second look
+      FUSE_CAP_EXPLICIT_INVAL_DATA;  // nobody else changes data: the cache needs no second look
   conn->want = conn->capable & kWanted;
-  if (mount.options.writeback.value_or(false)) conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+  if (mount.options.writeback.value_or(false))
+    conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
   conn->max_write = static_cast<unsigned>(kMaxData);
   conn->max_background = 64;
   conn->congestion_threshold = 48;
@@ -31,7 +33,8 @@ void op_release(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(re
 
 }  // namespace
 
-// Locks are the kernel's own (no getlk, setlk, flock here): all clients of a mount are on this machine.
+// Locks are the kernel's own (no getlk, setlk, flock here): all clients of a mount are on this
+// machine.
 fuse_lowlevel_ops make_ops() {
   fuse_lowlevel_ops ops{};
   ops.init = op_init;

@@ -19,15 +19,17 @@
 namespace lcfs::mount {
 namespace {
 
-constexpr std::string_view kOwnPrefix = "user.lcfs.";  // made up when asked for by name, never listed
+constexpr std::string_view kOwnPrefix =
+    "user.lcfs.";  // made up when asked for by name, never listed
 
 bool known_namespace(std::string_view name) {
-  return name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.") || name == kAclAccess ||
-         name == kAclDefault;
+  return name.starts_with("user.") || name.starts_with("trusted.") ||
+         name.starts_with("security.") || name == kAclAccess || name == kAclDefault;
 }
 
-// The layer that brought the file as it is: the lowest one from which on up nothing of its inode changed.  Layers above have the same
-// inode numbers, and a file that an image's layer replaces gets a new one.
+// The layer that brought the file as it is: the lowest one from which on up nothing of its inode
+// changed.  Layers above have the same inode numbers, and a file that an image's layer replaces
+// gets a new one.
 Result<std::string> origin(Mount& mount, Node const& node) {
   LCFS_TRY_ASSIGN(auto const here, node.layer().getattr(node.inode));
   LCFS_TRY_ASSIGN(auto at, mount.store.layer_info(node.layer().id()));
@@ -51,7 +53,8 @@ Result<std::string> own_xattr(Mount& mount, Node const& node, std::string_view n
   std::string text;
   for (auto const& run : runs) {
     auto const owner = mount.store.layer_info(run.owner);
-    text += fmt::format("{} {} {} {}\n", run.file_offset, run.device_offset, run.length, owner ? owner->name : std::to_string(run.owner));
+    text += fmt::format("{} {} {} {}\n", run.file_offset, run.device_offset, run.length,
+                        owner ? owner->name : std::to_string(run.owner));
     if (text.size() > 60000) break;  // an xattr holds 64 KiB
   }
   return text;
@@ -80,7 +83,8 @@ Status chmod_acl(Node const& node, std::uint32_t mode) {
 Status set_access_acl(Node const& node, std::string_view value, bool clear_sgid) {
   LCFS_TRY_ASSIGN(Acl const acl, Acl::parse(value));
   LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
-  std::uint32_t mode = (attr.info.mode & 07000) | (value.size() <= 4 ? attr.info.mode & 0777 : acl.mode());
+  std::uint32_t mode =
+      (attr.info.mode & 07000) | (value.size() <= 4 ? attr.info.mode & 0777 : acl.mode());
   if (clear_sgid) mode &= ~static_cast<std::uint32_t>(S_ISGID);
   if (acl.trivial()) {
     auto const removed = node.layer().removexattr(node.inode, kAclAccess);
@@ -95,17 +99,22 @@ Status set_access_acl(Node const& node, std::string_view value, bool clear_sgid)
   return {};
 }
 
-Status set_xattr(fuse_req_t req, Node const& node, std::string_view name, std::string_view value, int flags) {
+Status set_xattr(fuse_req_t req, Node const& node, std::string_view name, std::string_view value,
+                 int flags) {
   if (!known_namespace(name)) return fs_error(EOPNOTSUPP);
   if (name.starts_with(kOwnPrefix)) return fs_error(EPERM);
-  if (name == kAclAccess) return set_access_acl(node, value, (current_request().setxattr_flags & kSetxattrAclKillSgid) != 0);
+  if (name == kAclAccess)
+    return set_access_acl(node, value,
+                          (current_request().setxattr_flags & kSetxattrAclKillSgid) != 0);
   if (name == kAclDefault) {
     LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
     if (!S_ISDIR(attr.info.mode)) return fs_error(EACCES);
     LCFS_TRY(Acl::parse(value));
   }
   static_cast<void>(req);
-  XattrMode const mode = (flags & XATTR_CREATE) != 0 ? XattrMode::kCreate : (flags & XATTR_REPLACE) != 0 ? XattrMode::kReplace : XattrMode::kAny;
+  XattrMode const mode = (flags & XATTR_CREATE) != 0    ? XattrMode::kCreate
+                         : (flags & XATTR_REPLACE) != 0 ? XattrMode::kReplace
+                                                        : XattrMode::kAny;
   return node.layer().setxattr(node.inode, name, value, mode);
 }
 
@@ -129,9 +138,12 @@ Result<Looked> look(Mount& mount, NodeId id) {
   return out;
 }
 
-Timestamp timestamp_of(timespec const& t) { return {t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec)}; }
+Timestamp timestamp_of(timespec const& t) {
+  return {t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec)};
+}
 
-// Supplementary groups are not in the request: the kernel tells of them in /proc, for processes that we can see.
+// Supplementary groups are not in the request: the kernel tells of them in /proc, for processes
+// that we can see.
 bool in_group(fuse_req_t req, std::uint32_t group) {
   if (fuse_req_ctx(req)->gid == group) return true;
   std::vector<gid_t> groups(64);
@@ -140,10 +152,12 @@ bool in_group(fuse_req_t req, std::uint32_t group) {
     groups.resize(static_cast<std::size_t>(count));
     count = std::min(count, fuse_req_getgroups(req, count, groups.data()));
   }
-  return count > 0 && std::find(groups.begin(), groups.begin() + count, group) != groups.begin() + count;
+  return count > 0 &&
+         std::find(groups.begin(), groups.begin() + count, group) != groups.begin() + count;
 }
 
-// What chown(2) takes away from a file that can be executed: suid, and sgid where the group may execute.
+// What chown(2) takes away from a file that can be executed: suid, and sgid where the group may
+// execute.
 std::uint32_t without_privileges(std::uint32_t mode) {
   if (S_ISDIR(mode)) return mode & 07777;
   mode &= ~static_cast<std::uint32_t>(S_ISUID);
@@ -151,8 +165,8 @@ std::uint32_t without_privileges(std::uint32_t mode) {
   return mode & 07777;
 }
 
-// The engine leaves set-group-ID to files that their group may not execute; strangers to the group lose them that too, as on
-// other file systems (setattr_should_drop_sgid() in the kernel).
+// The engine leaves set-group-ID to files that their group may not execute; strangers to the group
+// lose them that too, as on other file systems (setattr_should_drop_sgid() in the kernel).
 Status drop_privileges(fuse_req_t req, Node const& node) {
   LCFS_TRY(node.layer().clear_privileges(node.inode));
   LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
@@ -195,15 +209,21 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
     if ((to_set & FUSE_SET_ATTR_UID) != 0) set.uid = attr->st_uid;
     if ((to_set & FUSE_SET_ATTR_GID) != 0) set.gid = attr->st_gid;
     if ((to_set & FUSE_SET_ATTR_SIZE) != 0) set.size = static_cast<std::uint64_t>(attr->st_size);
-    if ((to_set & FUSE_SET_ATTR_ATIME_NOW) != 0) set.atime = now_timestamp();
-    else if ((to_set & FUSE_SET_ATTR_ATIME) != 0) set.atime = timestamp_of(attr->st_atim);
-    if ((to_set & FUSE_SET_ATTR_MTIME_NOW) != 0) set.mtime = now_timestamp();
-    else if ((to_set & FUSE_SET_ATTR_MTIME) != 0) set.mtime = timestamp_of(attr->st_mtim);
+    if ((to_set & FUSE_SET_ATTR_ATIME_NOW) != 0)
+      set.atime = now_timestamp();
+    else if ((to_set & FUSE_SET_ATTR_ATIME) != 0)
+      set.atime = timestamp_of(attr->st_atim);
+    if ((to_set & FUSE_SET_ATTR_MTIME_NOW) != 0)
+      set.mtime = now_timestamp();
+    else if ((to_set & FUSE_SET_ATTR_MTIME) != 0)
+      set.mtime = timestamp_of(attr->st_mtim);
     if ((to_set & FUSE_SET_ATTR_CTIME) != 0) set.ctime = timestamp_of(attr->st_ctim);
 
     auto const* const raw = current_request().body<fuse_setattr_in>();
     bool const chowned = set.uid || set.gid;
-    if (set.size) LCFS_TRY(settle_privileges(req, node, raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0));
+    if (set.size)
+      LCFS_TRY(
+          settle_privileges(req, node, raw != nullptr && (raw->valid & kSetattrKillSuidgid) != 0));
     if (chowned && !set.permissions) {
       LCFS_TRY_ASSIGN(Attr const before, layer.getattr(node.inode));
       auto const mode = without_privileges(before.info.mode);
@@ -215,7 +235,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
     LCFS_TRY_ASSIGN(Attr const after, layer.setattr(node.inode, set));
     timeout = attr_timeout(mount, *node.served, after);
     return mount.stat_of(*node.served, after);
-  }();
+  }
+  ();
   if (!changed) return reply_error(req, mount, changed.error());
   fuse_reply_attr(req, &*changed, timeout);
 }
@@ -228,7 +249,9 @@ void op_statx(Mount& mount) {
   auto const looked = look(mount, request.header->nodeid);
   if (looked) {
     auto const& st = looked->st;
-    auto const time_of = [](timespec const& t) { return StatxTime{t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec), 0}; };
+    auto const time_of = [](timespec const& t) {
+      return StatxTime{t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec), 0};
+    };
     body.attr_valid = static_cast<std::uint64_t>(looked->timeout);
     body.mask = STATX_BASIC_STATS;
     body.blksize = kBlockSize;
@@ -273,8 +296,10 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
   struct statvfs out {};
   out.f_bsize = out.f_frsize = kBlockSize;
   out.f_namemax = 255;
-  // What was freed and is held back until the next checkpoints counts, and so does history: a write that needs it waits for them.
-  std::uint64_t const all = space.free + space.pending + space.history, free = all - std::min(space.promised, all);
+  // What was freed and is held back until the next checkpoints counts, and so does history: a write
+  // that needs it waits for them.
+  std::uint64_t const all = space.free + space.pending + space.history,
+                      free = all - std::min(space.promised, all);
   out.f_blocks = space.total;
   out.f_bfree = all;
   out.f_bavail = free;
@@ -285,7 +310,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
       if (of_layer->quota != 0) {
         std::uint64_t const used = of_layer->own + of_layer->promised;
         out.f_blocks = of_layer->quota;
-        out.f_bfree = out.f_bavail = std::min(free, of_layer->quota - std::min(used, of_layer->quota));
+        out.f_bfree = out.f_bavail =
+            std::min(free, of_layer->quota - std::min(used, of_layer->quota));
       }
       out.f_files = of_layer->inodes;
     }
@@ -296,7 +322,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
   fuse_reply_statfs(req, &out);
 }
 
-void op_setxattr(fuse_req_t req, fuse_ino_t ino, char const* name, char const* value, std::size_t size, int flags) {
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, char const* name, char const* value,
+                 std::size_t size, int flags) {
   Mount& mount = mount_of(req);
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
@@ -306,13 +333,17 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, char const* name, char const* v
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, char const* name, std::size_t size) {
   Mount& mount = mount_of(req);
   std::string_view const text = name;
-  if (text == kAccessXattr && mount.options.pseudo) return reply_value(req, mount.options.read_only() ? "ro" : "rw", size);
-  if (text == kOptionsXattr && mount.options.pseudo) return reply_value(req, own_text(mount.options), size);
+  if (text == kAccessXattr && mount.options.pseudo)
+    return reply_value(req, mount.options.read_only() ? "ro" : "rw", size);
+  if (text == kOptionsXattr && mount.options.pseudo)
+    return reply_value(req, own_text(mount.options), size);
   if (mount.is_virtual(ino)) return static_cast<void>(fuse_reply_err(req, ENODATA));
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
   if (!known_namespace(text)) return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
-  auto const value = text.starts_with(kOwnPrefix) && mount.options.pseudo ? own_xattr(mount, *node, text) : node->layer().getxattr(node->inode, text);
+  auto const value = text.starts_with(kOwnPrefix) && mount.options.pseudo
+                         ? own_xattr(mount, *node, text)
+                         : node->layer().getxattr(node->inode, text);
   if (!value) return reply_error(req, mount, value.error());
   reply_value(req, *value, size);
 }
@@ -342,7 +373,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, char const* name) {
   auto removed = node->layer().removexattr(node->inode, name);
   // Removing an ACL that a mode says in full is no error (acl_delete_def_file(3), setfacl -b).
   std::string_view const text = name;
-  if (!removed && removed.error().sys == ENODATA && (text == kAclAccess || text == kAclDefault)) removed = Status{};
+  if (!removed && removed.error().sys == ENODATA && (text == kAclAccess || text == kAclDefault))
+    removed = Status{};
   reply_status(req, mount, removed);
 }
 

@@ -17,11 +17,13 @@ namespace {
 // relatime: the time of access follows if it is older than the last change, or than a day.
 bool stale_atime(InodeInfo const& info, Atime how) {
   if (how == Atime::kAlways) return true;
-  return info.atime <= info.mtime || info.atime <= info.ctime || now_timestamp().sec - info.atime.sec > 86400;
+  return info.atime <= info.mtime || info.atime <= info.ctime ||
+         now_timestamp().sec - info.atime.sec > 86400;
 }
 
 void touch_atime(Mount& mount, Node const& node) {
-  if (mount.options.atime == Atime::kNever || node.layer().frozen() || mount.options.read_only()) return;
+  if (mount.options.atime == Atime::kNever || node.layer().frozen() || mount.options.read_only())
+    return;
   auto const attr = node.layer().getattr(node.inode);
   if (!attr || !stale_atime(attr->info, mount.options.atime)) return;
   SetAttr set;
@@ -32,7 +34,8 @@ void touch_atime(Mount& mount, Node const& node) {
 
 }  // namespace
 
-// ENOSYS: the kernel opens files by itself from now on.  Inodes live until it forgets them (Layer::hold_unlinked).
+// ENOSYS: the kernel opens files by itself from now on.  Inodes live until it forgets them
+// (Layer::hold_unlinked).
 void op_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   static_cast<void>(ino);
   static_cast<void>(fi);
@@ -51,7 +54,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
     own = AlignedBuffer(size);
     into = own.span();
   }
-  auto const n = node->layer().read(node->inode, static_cast<std::uint64_t>(offset), into.first(size));
+  auto const n =
+      node->layer().read(node->inode, static_cast<std::uint64_t>(offset), into.first(size));
   if (!n) return reply_error(req, mount, n.error());
   node->served->counters().add_read(*n);
   mount.totals.add_read(*n);
@@ -59,7 +63,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fus
   fuse_reply_buf(req, reinterpret_cast<char const*>(into.data()), *n);
 }
 
-void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size, off_t offset, fuse_file_info* fi) {
+void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size, off_t offset,
+              fuse_file_info* fi) {
   static_cast<void>(fi);
   Mount& mount = mount_of(req);
   auto const written = [&]() -> Result<std::size_t> {
@@ -67,9 +72,11 @@ void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size
     auto const* const raw = current_request().body<fuse_write_in>();
     // What the kernel writes for nobody in particular (writeback) it has looked at before.
     std::uint32_t const flags = raw == nullptr ? 0 : raw->write_flags;
-    if ((flags & FUSE_WRITE_CACHE) == 0) LCFS_TRY(settle_privileges(req, node, (flags & kWriteKillSuidgid) != 0));
+    if ((flags & FUSE_WRITE_CACHE) == 0)
+      LCFS_TRY(settle_privileges(req, node, (flags & kWriteKillSuidgid) != 0));
     LCFS_TRY_ASSIGN(std::size_t const n,
-                    node.layer().write(node.inode, static_cast<std::uint64_t>(offset), std::as_bytes(std::span{data, size})));
+                    node.layer().write(node.inode, static_cast<std::uint64_t>(offset),
+                                       std::as_bytes(std::span{data, size})));
     node.served->counters().add_written(n);
     mount.totals.add_written(n);
     mount.wrote(n);
@@ -89,7 +96,8 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info* fi)
   reply_status(req, mount, node->layer().fsync(node->inode));
 }
 
-void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, fuse_file_info* fi) {
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  fuse_file_info* fi) {
   static_cast<void>(fi);
   Mount& mount = mount_of(req);
   auto const node = mount.node(ino);
@@ -106,12 +114,16 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
     default: return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   }
   // The kernel asks for a write's loss of privileges (KILLPRIV_V2) with no flag of its own here.
-  if (auto settled = settle_privileges(req, *node, fuse_req_ctx(req)->uid != 0); !settled) return reply_error(req, mount, settled.error());
-  reply_status(req, mount, node->layer().allocate(node->inode, how, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)));
+  if (auto settled = settle_privileges(req, *node, fuse_req_ctx(req)->uid != 0); !settled)
+    return reply_error(req, mount, settled.error());
+  reply_status(req, mount,
+               node->layer().allocate(node->inode, how, static_cast<std::uint64_t>(offset),
+                                      static_cast<std::uint64_t>(length)));
 }
 
-void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info* from_fi, fuse_ino_t to, off_t to_offset,
-                   fuse_file_info* to_fi, std::size_t length, int flags) {
+void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info* from_fi,
+                   fuse_ino_t to, off_t to_offset, fuse_file_info* to_fi, std::size_t length,
+                   int flags) {
   static_cast<void>(from_fi);
   static_cast<void>(to_fi);
   Mount& mount = mount_of(req);
@@ -119,11 +131,14 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
   auto const copied = [&]() -> Result<std::uint64_t> {
     LCFS_TRY_ASSIGN(Node const source, mount.node(from));
     LCFS_TRY_ASSIGN(Node const target, mount.node(to));
-    // As for fallocate: no flag of the request says that this is a write which takes privileges away.
+    // As for fallocate: no flag of the request says that this is a write which takes privileges
+    // away.
     LCFS_TRY(settle_privileges(req, target, fuse_req_ctx(req)->uid != 0));
-    auto const at = static_cast<std::uint64_t>(from_offset), into = static_cast<std::uint64_t>(to_offset);
+    auto const at = static_cast<std::uint64_t>(from_offset),
+               into = static_cast<std::uint64_t>(to_offset);
     std::uint64_t const most = std::min<std::uint64_t>(length, 1u << 30);  // the answer has 32 bits
-    if (source.served == target.served) return target.layer().copy_range(source.inode, at, target.inode, into, most);
+    if (source.served == target.served)
+      return target.layer().copy_range(source.inode, at, target.inode, into, most);
     return target.layer().copy_range(source.layer(), source.inode, at, target.inode, into, most);
   }();
   if (!copied) return reply_error(req, mount, copied.error());
@@ -133,13 +148,17 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* fi) {
   static_cast<void>(fi);
   Mount& mount = mount_of(req);
-  // Data that the kernel has not handed over yet would be holes to us.  It does not ask again, and takes all of a file for data.
-  if (mount.options.writeback.value_or(false)) return static_cast<void>(fuse_reply_err(req, ENOSYS));
-  if (mount.is_virtual(ino) || (whence != SEEK_DATA && whence != SEEK_HOLE)) return static_cast<void>(fuse_reply_err(req, EINVAL));
+  // Data that the kernel has not handed over yet would be holes to us.  It does not ask again, and
+  // takes all of a file for data.
+  if (mount.options.writeback.value_or(false))
+    return static_cast<void>(fuse_reply_err(req, ENOSYS));
+  if (mount.is_virtual(ino) || (whence != SEEK_DATA && whence != SEEK_HOLE))
+    return static_cast<void>(fuse_reply_err(req, EINVAL));
   if (offset < 0) return static_cast<void>(fuse_reply_err(req, ENXIO));
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
-  auto const found = node->layer().seek(node->inode, static_cast<std::uint64_t>(offset), whence == SEEK_DATA ? Whence::kData : Whence::kHole);
+  auto const found = node->layer().seek(node->inode, static_cast<std::uint64_t>(offset),
+                                        whence == SEEK_DATA ? Whence::kData : Whence::kHole);
   if (!found) return reply_error(req, mount, found.error());
   fuse_reply_lseek(req, static_cast<off_t>(*found));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Directories.
 //
-// Offsets: 1 stands behind ".", 2 behind "..", the rest are the engine's cookies (never below 3), which stay right whatever
-// changes around them.
+// Offsets: 1 stands behind ".", 2 behind "..", the rest are the engine's cookies (never below 3),
+// which stay right whatever changes around them.
 #include <algorithm>
 #include <cerrno>
 
@@ -25,7 +25,8 @@ class Entries {
   }
   [[nodiscard]] bool fits(char const* name) const {
     fuse_entry_param const none{};
-    std::size_t const need = plus_ ? fuse_add_direntry_plus(req_, nullptr, 0, name, &none, 0) : fuse_add_direntry(req_, nullptr, 0, name, &none.attr, 0);
+    std::size_t const need = plus_ ? fuse_add_direntry_plus(req_, nullptr, 0, name, &none, 0)
+                                   : fuse_add_direntry(req_, nullptr, 0, name, &none.attr, 0);
     return need <= buffer_.size() - used_;
   }
   void add(char const* name, fuse_entry_param const& entry, std::uint64_t next) {
@@ -52,9 +53,12 @@ fuse_entry_param dot(ino_t ino) {
   return entry;
 }
 
-Status fill(Mount& mount, Node const& node, std::uint64_t offset, Entries& entries, bool plus, std::vector<NodeId>& told) {
+Status fill(Mount& mount, Node const& node, std::uint64_t offset, Entries& entries, bool plus,
+            std::vector<NodeId>& told) {
   Layer& layer = node.layer();
-  auto const number = [&](Inode inode) { return mount.only ? inode : make_node(node.served->slot, inode); };
+  auto const number = [&](Inode inode) {
+    return mount.only ? inode : make_node(node.served->slot, inode);
+  };
   if (offset < 1) {
     if (!entries.fits(".")) return {};
     entries.add(".", dot(number(node.inode)), 1);
@@ -65,7 +69,8 @@ Status fill(Mount& mount, Node const& node, std::uint64_t offset, Entries& entri
     if (node.inode != node.served->root) {
       LCFS_TRY_ASSIGN(parent, layer.parent_of(node.inode));
     }
-    entries.add("..", dot(node.inode == node.served->root && !mount.only ? kRootNode : number(parent)), 2);
+    entries.add(
+        "..", dot(node.inode == node.served->root && !mount.only ? kRootNode : number(parent)), 2);
   }
   std::uint64_t const cookie = offset < 3 ? 0 : offset;
   if (!plus) {
@@ -92,7 +97,8 @@ void read_directory(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offs
   Mount& mount = mount_of(req);
   if (offset < 0) return static_cast<void>(fuse_reply_err(req, EINVAL));
   size = std::min<std::size_t>(size, 1u << 20);
-  if (mount.is_virtual(ino)) return mount.pseudo.readdir(req, ino, size, static_cast<std::uint64_t>(offset), plus);
+  if (mount.is_virtual(ino))
+    return mount.pseudo.readdir(req, ino, size, static_cast<std::uint64_t>(offset), plus);
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
   Entries entries(req, size, plus);
@@ -114,12 +120,14 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   fuse_reply_err(req, ENOSYS);
 }
 
-void op_readdir(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fuse_file_info* fi) {
+void op_readdir(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
+                fuse_file_info* fi) {
   static_cast<void>(fi);
   read_directory(req, ino, size, offset, false);
 }
 
-void op_readdirplus(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset, fuse_file_info* fi) {
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
+                    fuse_file_info* fi) {
   static_cast<void>(fi);
   read_directory(req, ino, size, offset, true);
 }

@@ -27,7 +27,8 @@ void make(fuse_req_t req, fuse_ino_t parent, NewFile file) {
   reply_entry(req, mount, *directory->served, *made);
 }
 
-void remove(fuse_req_t req, fuse_ino_t parent, char const* name, Status (Layer::*how)(Inode, std::string_view)) {
+void remove(fuse_req_t req, fuse_ino_t parent, char const* name,
+            Status (Layer::*how)(Inode, std::string_view)) {
   Mount& mount = mount_of(req);
   auto const directory = mount.node(parent);
   if (!directory) return reply_error(req, mount, directory.error());
@@ -74,7 +75,8 @@ fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& 
 void reply_entry(fuse_req_t req, Mount& mount, Served& served, Attr const& attr) {
   auto const entry = entry_of(mount, served, attr);
   mount.remember(served, entry.ino);
-  if (fuse_reply_entry(req, &entry) != 0) mount.forget(entry.ino, 1);  // nobody waits for it any more
+  if (fuse_reply_entry(req, &entry) != 0)
+    mount.forget(entry.ino, 1);  // nobody waits for it any more
 }
 
 Result<Attr> make_file(Node const& directory, NewFile const& file) {
@@ -111,10 +113,12 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, char const* name) {
   auto const directory = mount.node(parent);
   if (!directory) return reply_error(req, mount, directory.error());
   Layer& layer = directory->layer();
-  // "." of any file, and ".." of a directory, are asked for when a file handle is opened (name_to_handle_at(2), NFS).
+  // "." of any file, and ".." of a directory, are asked for when a file handle is opened
+  // (name_to_handle_at(2), NFS).
   bool const dot = std::strcmp(name, ".") == 0;
   auto const attr = dot ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
-  // The kernel asks as nobody has the file open; if it has no name either, it is gone, though FORGET has yet to come.
+  // The kernel asks as nobody has the file open; if it has no name either, it is gone, though
+  // FORGET has yet to come.
   if (attr && dot && attr->info.nlink == 0) return static_cast<void>(fuse_reply_err(req, ESTALE));
   if (attr) return reply_entry(req, mount, *directory->served, *attr);
   if (attr.error().sys != ENOENT) return reply_error(req, mount, attr.error());
@@ -134,7 +138,8 @@ void op_forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forget
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, char const* name, mode_t mode, dev_t rdev) {
-  make(req, parent, {.name = name, .mode = mode, .rdev = std::uint64_t{major(rdev)} << 32 | minor(rdev)});
+  make(req, parent,
+       {.name = name, .mode = mode, .rdev = std::uint64_t{major(rdev)} << 32 | minor(rdev)});
 }
 
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, char const* name, mode_t mode) {
@@ -145,12 +150,17 @@ void op_symlink(fuse_req_t req, char const* target, fuse_ino_t parent, char cons
   make(req, parent, {.name = name, .mode = S_IFLNK | 0777, .target = target});
 }
 
-void op_create(fuse_req_t req, fuse_ino_t parent, char const* name, mode_t mode, fuse_file_info* fi) {
+void op_create(fuse_req_t req, fuse_ino_t parent, char const* name, mode_t mode,
+               fuse_file_info* fi) {
   Mount& mount = mount_of(req);
   auto const directory = mount.node(parent);
   if (!directory) return reply_error(req, mount, directory.error());
   fuse_ctx const* const ctx = fuse_req_ctx(req);
-  auto const made = make_file(*directory, {.name = name, .mode = (mode & 07777) | S_IFREG, .umask = ctx->umask, .uid = ctx->uid, .gid = ctx->gid});
+  auto const made = make_file(*directory, {.name = name,
+                                           .mode = (mode & 07777) | S_IFREG,
+                                           .umask = ctx->umask,
+                                           .uid = ctx->uid,
+                                           .gid = ctx->gid});
   if (!made) return reply_error(req, mount, made.error());
   auto const entry = entry_of(mount, *directory->served, *made);
   fi->keep_cache = 1;
@@ -171,10 +181,15 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, char const* name
   reply_entry(req, mount, *file->served, *linked);
 }
 
-void op_unlink(fuse_req_t req, fuse_ino_t parent, char const* name) { remove(req, parent, name, &Layer::unlink); }
-void op_rmdir(fuse_req_t req, fuse_ino_t parent, char const* name) { remove(req, parent, name, &Layer::rmdir); }
+void op_unlink(fuse_req_t req, fuse_ino_t parent, char const* name) {
+  remove(req, parent, name, &Layer::unlink);
+}
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, char const* name) {
+  remove(req, parent, name, &Layer::rmdir);
+}
 
-void op_rename(fuse_req_t req, fuse_ino_t from, char const* name, fuse_ino_t to, char const* new_name, unsigned flags) {
+void op_rename(fuse_req_t req, fuse_ino_t from, char const* name, fuse_ino_t to,
+               char const* new_name, unsigned flags) {
   Mount& mount = mount_of(req);
   auto const source = mount.node(from);
   if (!source) return reply_error(req, mount, source.error());
@@ -196,7 +211,8 @@ void op_rename(fuse_req_t req, fuse_ino_t from, char const* name, fuse_ino_t to,
     default: return static_cast<void>(fuse_reply_err(req, EINVAL));
   }
   Owner const whiteout{fuse_req_ctx(req)->uid, fuse_req_ctx(req)->gid};
-  reply_status(req, mount, source->layer().rename(source->inode, name, target->inode, new_name, how, whiteout));
+  reply_status(req, mount,
+               source->layer().rename(source->inode, name, target->inode, new_name, how, whiteout));
 }
 
 void op_tmpfile(Mount& mount) {
@@ -212,8 +228,10 @@ void op_tmpfile(Mount& mount) {
   if (in != nullptr) {
     auto const made = [&]() -> Result<NodeId> {
       LCFS_TRY_ASSIGN(Node const directory, mount.node(request.header->nodeid));
-      LCFS_TRY_ASSIGN(Attr const attr, make_file(directory, {.mode = (in->mode & 07777) | S_IFREG, .umask = in->umask,
-                                                             .uid = request.header->uid, .gid = request.header->gid}));
+      LCFS_TRY_ASSIGN(Attr const attr, make_file(directory, {.mode = (in->mode & 07777) | S_IFREG,
+                                                             .umask = in->umask,
+                                                             .uid = request.header->uid,
+                                                             .gid = request.header->gid}));
       auto const entry = entry_of(mount, *directory.served, attr);
       auto const& st = entry.attr;
       auto& e = body.entry;

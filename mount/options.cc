@@ -12,7 +12,9 @@
 namespace lcfs::mount {
 namespace {
 
-Error invalid(std::string message) { return Error{Errc::kInvalid, std::move(message), 0, {}, kNoOffset}; }
+Error invalid(std::string message) {
+  return Error{Errc::kInvalid, std::move(message), 0, {}, kNoOffset};
+}
 
 // Words for one flag of mount(2): one sets it, the other clears it.
 struct VfsWord {
@@ -57,8 +59,8 @@ bool atime_word(std::string_view word, MountOptions& options) {
   return true;
 }
 
-// What mount(8) and fstab(5) keep for themselves, and what FUSE shows of a mount that is there (a remount gives it
-// back).
+// What mount(8) and fstab(5) keep for themselves, and what FUSE shows of a mount that is there (a
+// remount gives it back).
 bool ignored(std::string_view key) {
   if (key.starts_with("x-") || key.starts_with("X-")) return true;
   for (char const* word : {"defaults",
@@ -110,7 +112,8 @@ Result<unsigned> number_of(Item const& item, unsigned most) {
   auto const* const end = item.value.data() + item.value.size();
   auto const [at, error] = std::from_chars(item.value.data(), end, number);
   if (error != std::errc{} || at != end || number < 1 || number > most)
-    return invalid(fmt::format("mount option {}: \"{}\" is no number from 1 to {}", item.key, item.value, most));
+    return invalid(fmt::format("mount option {}: \"{}\" is no number from 1 to {}", item.key,
+                               item.value, most));
   return number;
 }
 
@@ -119,7 +122,8 @@ Status set_at(Item const& item, MountOptions& options) {
   auto const* const end = item.value.data() + item.value.size();
   auto const [at, error] = std::from_chars(item.value.data(), end, options.at);
   if (error != std::errc{} || at != end || options.at == 0)
-    return invalid(fmt::format("mount option at: \"{}\" is no generation of a checkpoint", item.value));
+    return invalid(
+        fmt::format("mount option at: \"{}\" is no generation of a checkpoint", item.value));
   options.vfs.set |= MS_RDONLY;
   return Ok{};
 }
@@ -132,7 +136,8 @@ Status set_transport(Item const& item, MountOptions& options) {
   else if (item.value == "uring")
     options.transport = TransportKind::kUring;
   else
-    return invalid(fmt::format("mount option transport: \"{}\" is none of auto, dev, uring", item.value));
+    return invalid(
+        fmt::format("mount option transport: \"{}\" is none of auto, dev, uring", item.value));
   return Ok{};
 }
 
@@ -190,7 +195,8 @@ bool set_flag(std::string_view word, MountOptions& options) {
 
 Status parse_item(std::string_view text, bool sloppy, MountOptions& options) {
   auto const equals = text.find('=');
-  Item const item{text.substr(0, equals), equals == std::string_view::npos ? "" : text.substr(equals + 1),
+  Item const item{text.substr(0, equals),
+                  equals == std::string_view::npos ? "" : text.substr(equals + 1),
                   equals != std::string_view::npos};
   if (ignored(item.key)) return Ok{};
   LCFS_TRY_ASSIGN(bool const known_value, set_value(item, options));
@@ -224,7 +230,8 @@ std::string own_text(MountOptions const& options) {
   auto const say = [&](std::string const& word) { text += (text.empty() ? "" : ",") + word; };
   if (!options.layer.empty()) say("layer=" + options.layer);
   if (options.at != 0) say(fmt::format("at={}", options.at));
-  if (options.transport != TransportKind::kAuto) say(options.transport == TransportKind::kDev ? "transport=dev" : "transport=uring");
+  if (options.transport != TransportKind::kAuto)
+    say(options.transport == TransportKind::kDev ? "transport=dev" : "transport=uring");
   if (options.threads != 0) say(fmt::format("threads={}", options.threads));
   if (options.clone_fd) say(*options.clone_fd ? "clone_fd" : "no_clone_fd");
   if (options.writeback) say(*options.writeback ? "writeback" : "no_writeback");
@@ -235,16 +242,20 @@ std::string own_text(MountOptions const& options) {
   if (!options.verify_data) say("no_verify");
   if (!options.killpriv_v2) say("no_killpriv_v2");
   if (!options.control) say("control=no");
-  if (options.atime != Atime::kNever) say(options.atime == Atime::kRelative ? "relatime" : "strictatime");
+  if (options.atime != Atime::kNever)
+    say(options.atime == Atime::kRelative ? "relatime" : "strictatime");
   return text;
 }
 
 std::string fixed_change(MountOptions const& asked, MountOptions const& had) {
   auto const other = [](auto const& wanted, auto const& is) { return wanted && wanted != is; };
-  auto const flag = [](std::optional<bool> wanted, std::optional<bool> is) { return wanted && *wanted != is.value_or(false); };
+  auto const flag = [](std::optional<bool> wanted, std::optional<bool> is) {
+    return wanted && *wanted != is.value_or(false);
+  };
   if (!asked.layer.empty() && asked.layer != had.layer) return "layer";
   if (asked.at != 0 && asked.at != had.at) return "at";
-  if (asked.transport != TransportKind::kAuto && asked.transport != had.transport) return "transport";
+  if (asked.transport != TransportKind::kAuto && asked.transport != had.transport)
+    return "transport";
   if (asked.threads != 0 && asked.threads != had.threads) return "threads";
   if (flag(asked.clone_fd, had.clone_fd)) return "clone_fd";
   if (flag(asked.writeback, had.writeback)) return "writeback";
@@ -257,7 +268,8 @@ std::string fixed_change(MountOptions const& asked, MountOptions const& had) {
   if (!asked.control && had.control) return "control";
   // mount(8) gives back what the kernel shows of every mount.
   if (asked.all_flags || asked.atime == had.atime) return {};
-  if (asked.atime != Atime::kNever) return asked.atime == Atime::kRelative ? "relatime" : "strictatime";
+  if (asked.atime != Atime::kNever)
+    return asked.atime == Atime::kRelative ? "relatime" : "strictatime";
   if (asked.vfs.has(MS_NOATIME)) return "noatime";
   return {};
 }
@@ -269,7 +281,8 @@ std::string vfs_text(MountOptions const& options) {
   // libfuse 3.14 does not know nodiratime; nobody moves directories' times of access anyway.
   constexpr unsigned long kSaidOrNot = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NODIRATIME;
   for (auto const& word : kVfsWords)
-    if ((word.flag & kSaidOrNot) == 0 && options.vfs.has(word.flag)) text += fmt::format(",{}", word.sets);
+    if ((word.flag & kSaidOrNot) == 0 && options.vfs.has(word.flag))
+      text += fmt::format(",{}", word.sets);
   return text;
 }
 
@@ -279,7 +292,8 @@ unsigned long vfs_flags_of(std::string_view shown) {
     auto const comma = shown.find(',');
     auto const word = shown.substr(0, comma);
     shown.remove_prefix(comma == std::string_view::npos ? shown.size() : comma + 1);
-    if (word == "relatime")  // what mountinfo says where neither noatime nor strictatime was asked for
+    if (word ==
+        "relatime")  // what mountinfo says where neither noatime nor strictatime was asked for
       flags.set |= MS_RELATIME;
     else
       vfs_word(word, flags);

@@ -21,10 +21,14 @@ struct Name {
   Report report;
   bool of_mount_only;
 };
-constexpr std::array kNames = {Name{"stats.prom", Report::kStatsPrometheus, false}, Name{"stats.json", Report::kStatsJson, false},
-                               Name{"space.json", Report::kSpace, false}, Name{"layers.json", Report::kLayers, true}};
+constexpr std::array kNames = {Name{"stats.prom", Report::kStatsPrometheus, false},
+                               Name{"stats.json", Report::kStatsJson, false},
+                               Name{"space.json", Report::kSpace, false},
+                               Name{"layers.json", Report::kLayers, true}};
 
-void reply_nothing(fuse_req_t req) { fuse_reply_err(req, ENOENT); }  // not remembered by the kernel: it may come to be
+void reply_nothing(fuse_req_t req) {
+  fuse_reply_err(req, ENOENT);
+}  // not remembered by the kernel: it may come to be
 
 }  // namespace
 
@@ -48,7 +52,8 @@ struct stat Pseudo::stat_of(NodeId id, File const& file) const {
   st.st_nlink = file.directory ? 2 : 1;
   st.st_size = static_cast<off_t>(file.text.size());
   st.st_blocks = static_cast<blkcnt_t>((file.text.size() + 511) / 512);
-  st.st_atim = st.st_mtim = st.st_ctim = {file.made_ns / 1'000'000'000, file.made_ns % 1'000'000'000};
+  st.st_atim = st.st_mtim =
+      st.st_ctim = {file.made_ns / 1'000'000'000, file.made_ns % 1'000'000'000};
   return st;
 }
 
@@ -75,7 +80,8 @@ void Pseudo::lookup(fuse_req_t req, NodeId parent, char const* name) {
       fuse_reply_entry(req, &entry);
       return;
     }
-    if (std::strcmp(name, kName) == 0 && mount_.options.pseudo) return reply_new(req, {.directory = true});
+    if (std::strcmp(name, kName) == 0 && mount_.options.pseudo)
+      return reply_new(req, {.directory = true});
     auto const served = mount_.layers.by_name(name);
     if (!served) {
       if (served.error().to_errno() != ENOENT) return reply_error(req, mount_, served.error());
@@ -129,18 +135,22 @@ void Pseudo::readdir(fuse_req_t req, NodeId id, std::size_t size, std::uint64_t 
   std::string buffer(size, '\0');
   std::size_t used = 0;
   auto const add = [&](std::string const& name, ino_t ino, std::uint64_t next) {
-    // Plus: node id 0 tells the kernel that there is no more to know here; it asks when somebody wants to.
+    // Plus: node id 0 tells the kernel that there is no more to know here; it asks when somebody
+    // wants to.
     fuse_entry_param entry{};
     entry.attr.st_ino = ino;
     entry.attr.st_mode = S_IFDIR;
     auto const left = std::span{buffer}.subspan(used);
-    std::size_t const need = plus ? fuse_add_direntry_plus(req, nullptr, 0, name.c_str(), &entry, 0)
-                                  : fuse_add_direntry(req, nullptr, 0, name.c_str(), &entry.attr, 0);
+    std::size_t const need = plus
+                                 ? fuse_add_direntry_plus(req, nullptr, 0, name.c_str(), &entry, 0)
+                                 : fuse_add_direntry(req, nullptr, 0, name.c_str(), &entry.attr, 0);
     if (need > left.size()) return false;
     if (plus) {
-      fuse_add_direntry_plus(req, left.data(), left.size(), name.c_str(), &entry, static_cast<off_t>(next));
+      fuse_add_direntry_plus(req, left.data(), left.size(), name.c_str(), &entry,
+                             static_cast<off_t>(next));
     } else {
-      fuse_add_direntry(req, left.data(), left.size(), name.c_str(), &entry.attr, static_cast<off_t>(next));
+      fuse_add_direntry(req, left.data(), left.size(), name.c_str(), &entry.attr,
+                        static_cast<off_t>(next));
     }
     used += need;
     return true;
@@ -152,7 +162,8 @@ void Pseudo::readdir(fuse_req_t req, NodeId id, std::size_t size, std::uint64_t 
     auto const walked = mount_.store.for_each_layer(
         [&](LayerInfo const& layer) {
           if (layer.anonymous) return true;
-          return add(layer.name, make_node(slot_of(layer.serve_id), layer.root_inode), layer.id + 2);
+          return add(layer.name, make_node(slot_of(layer.serve_id), layer.root_inode),
+                     layer.id + 2);
         },
         from);
     if (!walked) return reply_error(req, mount_, walked.error());

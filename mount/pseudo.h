@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that no layer holds: the root of a mount of all layers, and what the server tells of itself below `.lcfs`:
+// The files that no layer holds: the root of a mount of all layers, and what the server tells of
+// itself below `.lcfs`:
 //   .lcfs/{stats.prom,stats.json,layers.json,space.json}   in the root of the mount
 //   NAME/.lcfs/{stats.prom,stats.json,space.json}          of one layer
-// `.lcfs` is found by name only: no listing shows it, and a layer's own file of that name comes first.
+// `.lcfs` is found by name only: no listing shows it, and a layer's own file of that name comes
+// first.
 //
-// A report is written when it is looked up, and is a file of its own that lives until the kernel forgets it: so whoever reads it
-// reads one consistent text, and the kernel's caches need no care.
+// A report is written when it is looked up, and is a file of its own that lives until the kernel
+// forgets it: so whoever reads it reads one consistent text, and the kernel's caches need no care.
 #pragma once
 
 #include <fuse3/fuse_lowlevel.h>

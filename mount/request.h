@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The request that a thread is working on.  One request belongs to one thread from its arrival to its reply: handlers answer
-// before they return.  What libfuse does not pass on (flags younger than it, the place where a reply can be built) is here.
+// The request that a thread is working on.  One request belongs to one thread from its arrival to
+// its reply: handlers answer before they return.  What libfuse does not pass on (flags younger than
+// it, the place where a reply can be built) is here.
 #pragma once
 
 #include <linux/fuse.h>
@@ -26,12 +27,13 @@ class Route {
 struct Request {
   Route* route = nullptr;
   fuse_in_header const* header = nullptr;
-  std::span<std::byte> message{};         // header included
-  std::uint32_t setxattr_flags = 0;       // of a SETXATTR, whose request was cut to what libfuse knows
-  // A reply's body can be built here without a copy, once nothing of the request is needed any more.
-  bool failed = false;                    // the reply told an error
+  std::span<std::byte> message{};    // header included
+  std::uint32_t setxattr_flags = 0;  // of a SETXATTR, whose request was cut to what libfuse knows
+  // A reply's body can be built here without a copy, once nothing of the request is needed any
+  // more.
+  bool failed = false;  // the reply told an error
   std::span<std::byte> room{};
-  std::shared_ptr<Served> served{};       // the layer it was for, once known: its statistics get it
+  std::shared_ptr<Served> served{};  // the layer it was for, once known: its statistics get it
 
   template <class Body>
   [[nodiscard]] Body const* body() const {

@@ -37,23 +37,26 @@ constexpr unsigned kCheckpointSeconds = 5;
 constexpr auto kIdle = std::chrono::seconds(60);
 constexpr auto kExpireEvery = std::chrono::milliseconds(100);
 constexpr auto kDetachPatience = std::chrono::seconds(10);
-constexpr auto kLockPatience = std::chrono::seconds(10);  // umount(8) returns before the last server has flushed
+constexpr auto kLockPatience =
+    std::chrono::seconds(10);  // umount(8) returns before the last server has flushed
 
 // The lock may still be held by a server that is on its way out.
 Result<std::unique_ptr<Device>> wait_for_device(std::string const& path, Access access) {
   auto const until = std::chrono::steady_clock::now() + kLockPatience;
   for (;;) {
     auto device = open_device(path, access);
-    if (device || device.error().code != Errc::kBusy || std::chrono::steady_clock::now() > until) return device;
+    if (device || device.error().code != Errc::kBusy || std::chrono::steady_clock::now() > until)
+      return device;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }
 
-// A checkpoint every few seconds, so that a crash costs no more than those; memory given back when nobody asks anything; and what is left
-// to do for removed layers.
+// A checkpoint every few seconds, so that a crash costs no more than those; memory given back when
+// nobody asks anything; and what is left to do for removed layers.
 class Housekeeping {
  public:
-  Housekeeping(Mount& mount, unsigned seconds) : mount_(mount), store_(mount.store), every_(seconds), thread_([this] { run(); }) {}
+  Housekeeping(Mount& mount, unsigned seconds)
+      : mount_(mount), store_(mount.store), every_(seconds), thread_([this] { run(); }) {}
   ~Housekeeping() {
     {
       std::lock_guard lock(mu_);
@@ -176,12 +179,14 @@ sigset_t ending_signals() {
   return set;
 }
 
-// SIGINT, SIGTERM and SIGHUP end the mount: it leaves the tree of files at once, and the server ends when the last file of it is
-// closed.  With patience at its end, or at a second signal, it ends all the same: what was written is made durable, and whoever
-// still has files open gets errors.  The signals are blocked in all threads; one of ours takes them.
+// SIGINT, SIGTERM and SIGHUP end the mount: it leaves the tree of files at once, and the server
+// ends when the last file of it is closed.  With patience at its end, or at a second signal, it
+// ends all the same: what was written is made durable, and whoever still has files open gets
+// errors.  The signals are blocked in all threads; one of ours takes them.
 class SignalWatch {
  public:
-  SignalWatch(Session& session, Store& store) : session_(session), store_(store), thread_([this] { run(); }) {}
+  SignalWatch(Session& session, Store& store)
+      : session_(session), store_(store), thread_([this] { run(); }) {}
   ~SignalWatch() {
     stop_ = true;
     pthread_kill(thread_.native_handle(), SIGTERM);  // wakes it
@@ -202,7 +207,8 @@ class SignalWatch {
     }
     if (stop_) return;
     auto const done = store_.checkpoint();
-    log(done ? Level::kWarning : Level::kError, done ? "files are still open; they are cut off, nothing is lost" : done.error().text());
+    log(done ? Level::kWarning : Level::kError,
+        done ? "files are still open; they are cut off, nothing is lost" : done.error().text());
     _exit(done ? 0 : 1);
   }
   Session& session_;
@@ -211,16 +217,19 @@ class SignalWatch {
   std::thread thread_;
 };
 
-Result<std::string> stats_text(Mount& mount, StatsFormat format, std::optional<LayerId> layer, bool clear) {
-  Report const report = format == StatsFormat::kText ? Report::kStatsText : format == StatsFormat::kJson ? Report::kStatsJson : Report::kStatsPrometheus;
+Result<std::string> stats_text(Mount& mount, StatsFormat format, std::optional<LayerId> layer,
+                               bool clear) {
+  Report const report = format == StatsFormat::kText   ? Report::kStatsText
+                        : format == StatsFormat::kJson ? Report::kStatsJson
+                                                       : Report::kStatsPrometheus;
   if (!layer) return make_report(mount, report, nullptr, clear);
   LCFS_TRY_ASSIGN(auto const info, mount.store.layer_info(*layer));
   LCFS_TRY_ASSIGN(auto const served, mount.layers.serve(info));
   return make_report(mount, report, served.get(), clear);
 }
 
-// The kernel reads 128 KiB ahead of a program that reads a file in order, if nobody says more; our requests may be 1 MiB.  Only
-// root may say so; without it such reads are slower.
+// The kernel reads 128 KiB ahead of a program that reads a file in order, if nobody says more; our
+// requests may be 1 MiB.  Only root may say so; without it such reads are slower.
 void raise_kernel_read_ahead(MountOptions const& options) {
   auto const directory = mount_point_path(options.directory);
   auto const mounts = lcfs_mounts();
@@ -238,7 +247,9 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every thread to come
   signal(SIGPIPE, SIG_IGN);
 
-  LCFS_TRY_ASSIGN(auto device, wait_for_device(options.store, options.read_only() ? Access::kReadOnly : Access::kReadWrite));
+  LCFS_TRY_ASSIGN(
+      auto device,
+      wait_for_device(options.store, options.read_only() ? Access::kReadOnly : Access::kReadWrite));
   OpenOptions open;
   open.read_only = options.read_only();
   open.at = options.at;
@@ -259,28 +270,36 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
       LCFS_TRY_ASSIGN(mount.only, mount.layers.serve(*only));
     }
     LCFS_TRY_ASSIGN(auto session, Session::make(mount));
-    Serving const serving{*store, options.store, [&mount](StatsFormat format, std::optional<LayerId> layer, bool clear) {
+    Serving const serving{*store, options.store,
+                          [&mount](StatsFormat format, std::optional<LayerId> layer, bool clear) {
                             return stats_text(mount, format, layer, clear);
                           }};
-    std::optional<Housekeeping> housekeeping(std::in_place, mount, options.checkpoint.value_or(kCheckpointSeconds));
+    std::optional<Housekeeping> housekeeping(std::in_place, mount,
+                                             options.checkpoint.value_or(kCheckpointSeconds));
     mount.write_back = [&housekeeping] { housekeeping->hurry(); };
     mount.layer_removed = [&housekeeping] { housekeeping->layer_removed(); };
     std::unique_ptr<ControlServer> control;
     if (options.control && !options.control_socket.empty()) {
       ControlServerOptions wanted;
       wanted.socket = options.control_socket;
-      auto const start = [&] { return ControlServer::start(wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); }); };
+      auto const start = [&] {
+        return ControlServer::start(
+            wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); });
+      };
       auto started = start();
       // As with the lock, which those that only read share: it may be a server on its way out.
       for (auto const until = std::chrono::steady_clock::now() + kLockPatience;
-           !started && started.error().code == Errc::kBusy && std::chrono::steady_clock::now() < until; started = start())
+           !started && started.error().code == Errc::kBusy &&
+           std::chrono::steady_clock::now() < until;
+           started = start())
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       if (!started) return std::move(started).error();
       control = *std::move(started);
     }
     LCFS_TRY(session->start());
     raise_kernel_read_ahead(options);
-    std::string const line = fmt::format("{} on {} over {}", options.store, options.directory, session->transport());
+    std::string const line =
+        fmt::format("{} on {} over {}", options.store, options.directory, session->transport());
     if (options.verbose) fmt::print(stderr, "lcfs: {}\n", line);
     parent.ready();
     log(Level::kInfo, "serving " + line);
@@ -298,12 +317,14 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
   return 0;
 }
 
-// The kernel learns that it need not ask for open and opendir when it first does; until then it would also tell of every close of
-// a file it has made.  By the process that does not serve: a server must not wait for itself.
+// The kernel learns that it need not ask for open and opendir when it first does; until then it
+// would also tell of every close of a file it has made.  By the process that does not serve: a
+// server must not wait for itself.
 void teach_kernel(MountOptions const& options) {
   int const directory = open(options.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
-  if (int const file = openat(directory, ".lcfs/space.json", O_RDONLY | O_CLOEXEC); file >= 0) close(file);
+  if (int const file = openat(directory, ".lcfs/space.json", O_RDONLY | O_CLOEXEC); file >= 0)
+    close(file);
   close(directory);
 }
 
@@ -319,7 +340,8 @@ Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
     return run_server(options, hooks, nobody);
   }
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return Error{Errc::kIo, "cannot make a pipe", errno, {}, kNoOffset};
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    return Error{Errc::kIo, "cannot make a pipe", errno, {}, kNoOffset};
   pid_t const child = fork();
   if (child < 0) return Error{Errc::kIo, "cannot start the server", errno, {}, kNoOffset};
   if (child == 0) {
@@ -346,7 +368,8 @@ Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
     return 0;
   }
   if (answer.starts_with('E')) return Error{Errc::kIo, answer.substr(1), 0, {}, kNoOffset};
-  return Error{Errc::kIo, "the server ended before it served anything", 0, options.store, kNoOffset};
+  return Error{Errc::kIo, "the server ended before it served anything", 0, options.store,
+               kNoOffset};
 }
 
 }  // namespace lcfs::mount

@@ -24,13 +24,15 @@ struct Serving {
 };
 
 struct ServeHooks {
-  // Runs a client's command line; called from the control server's threads, several at a time.  Returns its exit code.
+  // Runs a client's command line; called from the control server's threads, several at a time.
+  // Returns its exit code.
   std::function<int(ControlRequest& request, Serving const& serving)> run_command{};
 };
 
-// Opens the store, mounts, serves.  In the background (options.foreground false) the caller's process returns 0 as soon as
-// requests are served; with options.foreground it returns when the mount has ended and everything is durable.
-// Errors come before anything is mounted; the process that calls has one thread.
+// Opens the store, mounts, serves.  In the background (options.foreground false) the caller's
+// process returns 0 as soon as requests are served; with options.foreground it returns when the
+// mount has ended and everything is durable. Errors come before anything is mounted; the process
+// that calls has one thread.
 Result<int> serve(MountOptions const& options, ServeHooks const& hooks);
 
 }  // namespace lcfs::mount

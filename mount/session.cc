@@ -42,7 +42,8 @@ std::string escaped(std::string_view text) {
 Result<std::unique_ptr<Session>> Session::make(Mount& mount) {
   auto session = std::unique_ptr<Session>(new Session(mount));
   auto const& options = mount.options;
-  std::string list = fmt::format("fsname={},subtype=lcfs,default_permissions", escaped(options.store));
+  std::string list =
+      fmt::format("fsname={},subtype=lcfs,default_permissions", escaped(options.store));
   if (geteuid() == 0 || options.allow_other) list += ",allow_other";
   list += ',' + vfs_text(options);
   std::string name = "lcfs", flag = "-o";
@@ -51,7 +52,9 @@ Result<std::unique_ptr<Session>> Session::make(Mount& mount) {
   auto const ops = make_ops();
   session->fuse_ = fuse_session_new(&args, &ops, sizeof ops, &mount);
   fuse_opt_free_args(&args);
-  if (session->fuse_ == nullptr) return Error{Errc::kInvalid, "libfuse refuses these options: " + list, 0, options.directory, kNoOffset};
+  if (session->fuse_ == nullptr)
+    return Error{Errc::kInvalid, "libfuse refuses these options: " + list, 0, options.directory,
+                 kNoOffset};
   return session;
 }
 
@@ -61,7 +64,8 @@ Session::~Session() {
   join();
   transport_.reset();
   if (fuse_ == nullptr) return;
-  // It frees what libfuse keeps of the mount; of one that has ended it unmounts nothing, for the descriptor says so (POLLERR).
+  // It frees what libfuse keeps of the mount; of one that has ended it unmounts nothing, for the
+  // descriptor says so (POLLERR).
   fuse_session_unmount(fuse_);
   fuse_session_destroy(fuse_);
 }
@@ -69,19 +73,23 @@ Session::~Session() {
 Status Session::start() {
   auto const& options = mount_.options;
   if (fuse_session_mount(fuse_, options.directory.c_str()) != 0) {
-    return Error{Errc::kIo, "cannot mount; the message above tells why", 0, options.directory, kNoOffset};
+    return Error{Errc::kIo, "cannot mount; the message above tells why", 0, options.directory,
+                 kNoOffset};
   }
   mounted_ = true;
   // From here on every byte to and from the kernel goes through us.
   fd_ = fuse_session_fd(fuse_);
-  static constexpr fuse_custom_io kIo = {.writev = on_write, .read = on_read, .splice_receive = nullptr, .splice_send = nullptr};
+  static constexpr fuse_custom_io kIo = {
+      .writev = on_write, .read = on_read, .splice_receive = nullptr, .splice_send = nullptr};
   if (int const result = fuse_session_custom_io(fuse_, &kIo, fd_); result != 0) {
     return Error{Errc::kIo, "libfuse refuses our transport", -result, options.directory, kNoOffset};
   }
   AlignedBuffer buffer(kRequestRoom);
   pollfd wait{fd_, POLLIN, 0};
   while (!initialized_) {  // the first request is INIT
-    if (poll(&wait, 1, 10'000) == 0) return Error{Errc::kIo, "the kernel does not begin the session", ETIMEDOUT, options.directory, kNoOffset};
+    if (poll(&wait, 1, 10'000) == 0)
+      return Error{Errc::kIo, "the kernel does not begin the session", ETIMEDOUT, options.directory,
+                   kNoOffset};
     if (serve_from_dev(fd_, buffer.span(), {}, [this] { handle(); }) == Answer::kEnded) {
       return Error{Errc::kIo, "the session ended before it began", 0, options.directory, kNoOffset};
     }
@@ -98,7 +106,9 @@ std::string Session::transport() const { return transport_ ? transport_->name() 
 
 void Session::detach() {
   auto const& directory = mount_.options.directory;
-  if (umount2(directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT) return;
+  if (umount2(directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno == EINVAL ||
+      errno == ENOENT)
+    return;
   std::string program = "fusermount3", unmount = "-u", lazy = "-z", quiet = "-q", where = directory;
   char* argv[] = {program.data(), unmount.data(), lazy.data(), quiet.data(), where.data(), nullptr};
   pid_t child = 0;
@@ -110,7 +120,8 @@ void Session::detach() {
 void Session::invalidate_name(NodeId directory, std::string_view name) {
   if (!initialized_) return;
   std::string const text(name);
-  fuse_lowlevel_notify_inval_entry(fuse_, directory, text.c_str(), text.size());  // ENOENT: the kernel did not know it
+  fuse_lowlevel_notify_inval_entry(fuse_, directory, text.c_str(),
+                                   text.size());  // ENOENT: the kernel did not know it
 }
 
 void Session::invalidate_node(NodeId node) {
@@ -121,17 +132,22 @@ void Session::invalidate_node(NodeId node) {
 void Session::choose_transport() {
   auto const& options = mount_.options;
   auto const* const in = current_request().body<InitIn>();
-  bool const offered = in != nullptr && (in->flags & kInitExt) != 0 && (in->flags2 & kInitOverIoUring) != 0;
+  bool const offered =
+      in != nullptr && (in->flags & kInitExt) != 0 && (in->flags2 & kInitOverIoUring) != 0;
   TransportOptions wanted{.threads = options.threads, .clone_fd = options.clone_fd.value_or(false)};
-  // Not by default: one reader of /dev/fuse that stays awake was measured faster (doc/performance.md).
+  // Not by default: one reader of /dev/fuse that stays awake was measured faster
+  // (doc/performance.md).
   if (options.transport == TransportKind::kUring && offered) {
     transport_ = make_uring_transport(fd_, wanted);
     auto const ready = transport_->prepare();
     if (ready) return;
-    log(Level::kWarning, "FUSE over io_uring: " + ready.error().text() + "; going on with /dev/fuse");
+    log(Level::kWarning,
+        "FUSE over io_uring: " + ready.error().text() + "; going on with /dev/fuse");
   } else if (options.transport == TransportKind::kUring) {
-    log(Level::kWarning, "the kernel does not offer FUSE over io_uring (it wants Y in /sys/module/fuse/parameters/enable_uring); "
-                         "going on with /dev/fuse");
+    log(Level::kWarning,
+        "the kernel does not offer FUSE over io_uring (it wants Y in "
+        "/sys/module/fuse/parameters/enable_uring); "
+        "going on with /dev/fuse");
   }
   transport_ = make_dev_transport(fd_, wanted);
   static_cast<void>(transport_->prepare());  // has nothing that fails
@@ -171,7 +187,8 @@ ssize_t Session::answer_init(iovec* iov, int count) {
     std::uint32_t flags = 0, flags2 = 0;
     std::memcpy(&flags, body + 12, sizeof flags);
     std::memcpy(&flags2, body + 32, sizeof flags2);
-    flags |= in->flags & (mount_.options.killpriv_v2 ? kInitKillprivV2 | kInitSetxattrExt : kInitSetxattrExt);
+    flags |= in->flags &
+             (mount_.options.killpriv_v2 ? kInitKillprivV2 | kInitSetxattrExt : kInitSetxattrExt);
     if ((in->flags & kInitExt) != 0) {
       flags |= kInitExt;
       if (transport_->over_io_uring()) flags2 |= kInitOverIoUring;
@@ -202,16 +219,16 @@ void Session::handle() {
 void Session::dispatch() {
   Request& request = current_request();
   switch (request.header->opcode) {
-    case kOpcodeTmpfile:
-      return op_tmpfile(mount_);
-    case kOpcodeStatx:
-      return op_statx(mount_);
+    case kOpcodeTmpfile: return op_tmpfile(mount_);
+    case kOpcodeStatx: return op_statx(mount_);
     case FUSE_SETXATTR:
-      // Asked for with SETXATTR_EXT, it has a longer head than libfuse knows: the flags are kept, the head is cut.
+      // Asked for with SETXATTR_EXT, it has a longer head than libfuse knows: the flags are kept,
+      // the head is cut.
       if (auto const* const in = request.body<fuse_setxattr_in>()) {
         request.setxattr_flags = in->setxattr_flags;
         constexpr std::size_t kCut = sizeof(fuse_setxattr_in) - FUSE_COMPAT_SETXATTR_IN_SIZE;
-        std::memmove(request.message.data() + kCut, request.message.data(), sizeof(fuse_in_header) + FUSE_COMPAT_SETXATTR_IN_SIZE);
+        std::memmove(request.message.data() + kCut, request.message.data(),
+                     sizeof(fuse_in_header) + FUSE_COMPAT_SETXATTR_IN_SIZE);
         request.message = request.message.subspan(kCut);
         auto* const header = reinterpret_cast<fuse_in_header*>(request.message.data());
         header->len -= static_cast<std::uint32_t>(kCut);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The conversation with the kernel: libfuse speaks the protocol, a Transport carries it, and this joins the two.
+// The conversation with the kernel: libfuse speaks the protocol, a Transport carries it, and this
+// joins the two.
 #pragma once
 
 #include <functional>
@@ -26,12 +27,13 @@ class Session {
   Status start();
   // Until the kernel has ended the session.
   void join();
-  // Takes the mount out of the tree of files; the session ends when nothing of it is in use any more.  Any thread.
+  // Takes the mount out of the tree of files; the session ends when nothing of it is in use any
+  // more.  Any thread.
   void detach();
   [[nodiscard]] std::string transport() const;  // its name
 
-  // Tell the kernel that what it knows is no longer so.  Any thread that has no request: the kernel may have locked the node while it
-  // waits for the answer to one.
+  // Tell the kernel that what it knows is no longer so.  Any thread that has no request: the kernel
+  // may have locked the node while it waits for the answer to one.
   void invalidate_name(NodeId directory, std::string_view name);
   void invalidate_node(NodeId node);
 

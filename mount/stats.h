@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was asked of a layer, or of the whole mount: operations by type, how long they took, bytes.  Relaxed atomics: a request
-// costs two clock readings and four additions.
+// What was asked of a layer, or of the whole mount: operations by type, how long they took, bytes.
+// Relaxed atomics: a request costs two clock readings and four additions.
 #pragma once
 
 #include <array>
@@ -13,23 +13,51 @@
 namespace lcfs::mount {
 
 enum class Op : std::uint8_t {
-  kLookup, kGetattr, kSetattr, kReadlink, kCreate, kMkdir, kMknod, kSymlink, kLink, kUnlink, kRmdir, kRename, kTmpfile, kOpen,
-  kRead, kWrite, kFallocate, kCopyRange, kSeek, kFsync, kReaddir, kStatfs, kGetxattr, kSetxattr, kListxattr, kRemovexattr,
-  kForget, kOther,
+  kLookup,
+  kGetattr,
+  kSetattr,
+  kReadlink,
+  kCreate,
+  kMkdir,
+  kMknod,
+  kSymlink,
+  kLink,
+  kUnlink,
+  kRmdir,
+  kRename,
+  kTmpfile,
+  kOpen,
+  kRead,
+  kWrite,
+  kFallocate,
+  kCopyRange,
+  kSeek,
+  kFsync,
+  kReaddir,
+  kStatfs,
+  kGetxattr,
+  kSetxattr,
+  kListxattr,
+  kRemovexattr,
+  kForget,
+  kOther,
 };
 inline constexpr std::size_t kOps = static_cast<std::size_t>(Op::kOther) + 1;
 
 [[nodiscard]] std::string_view op_name(Op op);
 [[nodiscard]] Op op_of(std::uint32_t fuse_opcode);
 
-// Latencies by powers of two: bucket b counts those below 2^b microseconds; the last one all others.
+// Latencies by powers of two: bucket b counts those below 2^b microseconds; the last one all
+// others.
 inline constexpr std::size_t kBuckets = 22;
 
 class Counters {
  public:
   void add(Op op, std::chrono::nanoseconds time, bool failed);
   void add_read(std::uint64_t bytes) { read_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
-  void add_written(std::uint64_t bytes) { written_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  void add_written(std::uint64_t bytes) {
+    written_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
 
   struct Snapshot {
     struct One {

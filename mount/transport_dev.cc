@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that read /dev/fuse.
 //
-// One of them takes the requests and answers them, as long as none has to wait: nothing is handed over, and what it needs is warm.
-// When it is about to wait in the middle of a request (device/wait_hook.h), another that stands by takes its place; when requests
-// pile up, others join it, up to one for each processor; and when one works long on a request, so that others would have to wait
-// for it, a thread that looks every few milliseconds lets another in.
+// One of them takes the requests and answers them, as long as none has to wait: nothing is handed
+// over, and what it needs is warm. When it is about to wait in the middle of a request
+// (device/wait_hook.h), another that stands by takes its place; when requests pile up, others join
+// it, up to one for each processor; and when one works long on a request, so that others would have
+// to wait for it, a thread that looks every few milliseconds lets another in.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -54,15 +55,17 @@ class DevRoute final : public Route {
   int fd_;
 };
 
-// How long a thread with nothing to do looks for the next request before it sleeps.  To be woken costs as much as several
-// requests, above all in a virtual machine; so it looks as long as looking has paid lately.  It does not where the client needs the
-// processor that looks, nor where others want it: who looks uses up the time that is due to it, and is made to wait for as long as theirs
+// How long a thread with nothing to do looks for the next request before it sleeps.  To be woken
+// costs as much as several requests, above all in a virtual machine; so it looks as long as looking
+// has paid lately.  It does not where the client needs the processor that looks, nor where others
+// want it: who looks uses up the time that is due to it, and is made to wait for as long as theirs
 // when a request has come; who sleeps is let in at once.
 class Patience {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr auto kMost = std::chrono::microseconds(60);
-  // From one look to the next it takes a few microseconds, unless somebody else has had the processor.
+  // From one look to the next it takes a few microseconds, unless somebody else has had the
+  // processor.
   static constexpr auto kTakenAway = std::chrono::microseconds(500);
 
   [[nodiscard]] Clock::duration at(Clock::time_point now) const {
@@ -89,7 +92,8 @@ class Patience {
     rest_until_ = now + rest_;
   }
 
-  static constexpr Clock::duration kShortestRest = std::chrono::milliseconds(3), kLongestRest = std::chrono::seconds(1);
+  static constexpr Clock::duration kShortestRest = std::chrono::milliseconds(3),
+                                   kLongestRest = std::chrono::seconds(1);
   static constexpr unsigned kPays = 3;
   bool worth_ = false;
   unsigned hits_ = 0;
@@ -100,7 +104,8 @@ class Patience {
 class DevTransport final : public Transport {
  public:
   DevTransport(int fd, TransportOptions const& options) : fd_(fd), options_(options) {
-    if (options_.threads == 0) options_.threads = std::clamp(std::thread::hardware_concurrency() * 4, 4u, 32u);
+    if (options_.threads == 0)
+      options_.threads = std::clamp(std::thread::hardware_concurrency() * 4, 4u, 32u);
     most_readers_ = std::clamp(std::thread::hardware_concurrency(), 1u, options_.threads);
   }
   ~DevTransport() override {
@@ -108,7 +113,9 @@ class DevTransport final : public Transport {
     for (int const fd : clones_) close(fd);
   }
 
-  [[nodiscard]] char const* name() const override { return options_.clone_fd ? "dev, cloned descriptors" : "dev"; }
+  [[nodiscard]] char const* name() const override {
+    return options_.clone_fd ? "dev, cloned descriptors" : "dev";
+  }
 
   Status prepare() override { return {}; }
 
@@ -140,12 +147,13 @@ class DevTransport final : public Transport {
   }
 
  private:
-  // A thread of ours; `reader` says whether it is one of those that take requests.  Its own business but for readers_.
+  // A thread of ours; `reader` says whether it is one of those that take requests.  Its own
+  // business but for readers_.
   struct Worker {
     DevTransport* transport = nullptr;
     bool reader = false;
     bool working = false;  // on a request, as a reader: counted in working_
-    unsigned busy = 0;  // requests in a row that were there already
+    unsigned busy = 0;     // requests in a row that were there already
     Patience patience{};
   };
 
@@ -160,7 +168,8 @@ class DevTransport final : public Transport {
     if (fd < 0) return Error{Errc::kIo, "cannot open", errno, "/dev/fuse", kNoOffset};
     auto master = static_cast<std::uint32_t>(fd_);
     if (ioctl(fd, kClone, &master) != 0) {
-      Error error{Errc::kIo, "cannot clone the session's descriptor", errno, "/dev/fuse", kNoOffset};
+      Error error{Errc::kIo, "cannot clone the session's descriptor", errno, "/dev/fuse",
+                  kNoOffset};
       close(fd);
       return error;
     }
@@ -173,7 +182,10 @@ class DevTransport final : public Transport {
     Worker worker;
     worker.transport = this;
     // What waits in the middle of a request lets another thread take the next ones.
-    wait_hook() = {[](void* self) { static_cast<Worker*>(self)->transport->resign(*static_cast<Worker*>(self)); }, &worker};
+    wait_hook() = {[](void* self) {
+                     static_cast<Worker*>(self)->transport->resign(*static_cast<Worker*>(self));
+                   },
+                   &worker};
     Handler const work = [this, &worker] {
       taken_.fetch_add(1, std::memory_order_relaxed);
       working_.fetch_add(1, std::memory_order_relaxed);
@@ -190,7 +202,8 @@ class DevTransport final : public Transport {
     active_.notify_all();
   }
 
-  // Sees to it that nobody who works long on a request is the only one that takes them.  Sleeps while nobody works.
+  // Sees to it that nobody who works long on a request is the only one that takes them.  Sleeps
+  // while nobody works.
   void watch() {
     std::unique_lock lock(mu_);
     std::uint64_t before = 0;
@@ -200,7 +213,8 @@ class DevTransport final : public Transport {
       if (working == 0 && now == before) {
         watching_ = false;
         active_.wait(lock, [this] { return watching_.load() || ended_; });
-      } else if (working != 0 && working >= readers_ && now == before && wanted_ < options_.threads) {
+      } else if (working != 0 && working >= readers_ && now == before &&
+                 wanted_ < options_.threads) {
         ++wanted_;  // it retires by itself when there is nothing to do
         stand_by_.notify_one();
       }
@@ -230,7 +244,8 @@ class DevTransport final : public Transport {
   }
 
   // One request, or the end of the thread's time as a reader.  False: the session has ended.
-  bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room, Handler const& work) {
+  bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room,
+            Handler const& work) {
     auto served = serve_from_dev(fd, buffer, room, work);
     if (served == Answer::kNothing) {
       worker.busy = 0;
@@ -249,7 +264,8 @@ class DevTransport final : public Transport {
   }
 
   // Looks for a request as long as that is worth it.  False: none came.
-  bool look(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room, Handler const& work, Answer& served) {
+  bool look(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room,
+            Handler const& work, Answer& served) {
     auto& patience = worker.patience;
     auto const begin = Patience::Clock::now();
     auto const until = begin + patience.at(begin);
@@ -310,9 +326,9 @@ class DevTransport final : public Transport {
   std::condition_variable stand_by_, active_;
   unsigned readers_ = 0, wanted_ = 1;  // under mu_, as the next one
   bool ended_ = false;
-  std::atomic<std::uint64_t> taken_{0};     // requests
-  std::atomic<unsigned> working_{0};        // readers that have one in hand
-  std::atomic<bool> watching_{true};        // watch() does not sleep
+  std::atomic<std::uint64_t> taken_{0};  // requests
+  std::atomic<unsigned> working_{0};     // readers that have one in hand
+  std::atomic<bool> watching_{true};     // watch() does not sleep
   std::vector<int> clones_;
   std::vector<std::thread> threads_;
   std::thread watch_;
@@ -320,13 +336,17 @@ class DevTransport final : public Transport {
 
 }  // namespace
 
-Answer serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room, Transport::Handler const& handler) {
+Answer serve_from_dev(int fd, std::span<std::byte> buffer, std::span<std::byte> room,
+                      Transport::Handler const& handler) {
   ssize_t const n = read(fd, buffer.data(), buffer.size());
   if (n < 0) {
     if (errno == EAGAIN) return Answer::kNothing;
-    return errno == EINTR || errno == ENOENT ? Answer::kOne : Answer::kEnded;  // ENOENT: interrupted before it was read
+    return errno == EINTR || errno == ENOENT
+               ? Answer::kOne
+               : Answer::kEnded;  // ENOENT: interrupted before it was read
   }
-  if (static_cast<std::size_t>(n) < sizeof(fuse_in_header)) return n != 0 ? Answer::kOne : Answer::kEnded;
+  if (static_cast<std::size_t>(n) < sizeof(fuse_in_header))
+    return n != 0 ? Answer::kOne : Answer::kEnded;
   DevRoute route(fd);
   Request& request = current_request();
   request = Request{};

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUSE over io_uring: Linux' Documentation/filesystems/fuse-io-uring.rst; the numbers below are those of its <linux/fuse.h>,
-// which is younger than the one we build with.
+// FUSE over io_uring: Linux' Documentation/filesystems/fuse-io-uring.rst; the numbers below are
+// those of its <linux/fuse.h>, which is younger than the one we build with.
 //
-// The kernel has a queue for every processor; a request goes to the queue of the processor that it was made on.  Each of our
-// threads has a ring with one entry in one queue: a thread that waits for a device has no second request that would wait with it.
-// The kernel gives a request to the entry that became free last, so the same warm thread serves a single client.
-// FORGET and INTERRUPT still come by /dev/fuse.
+// The kernel has a queue for every processor; a request goes to the queue of the processor that it
+// was made on.  Each of our threads has a ring with one entry in one queue: a thread that waits for
+// a device has no second request that would wait with it. The kernel gives a request to the entry
+// that became free last, so the same warm thread serves a single client. FORGET and INTERRUPT still
+// come by /dev/fuse.
 #include <fmt/format.h>
 #include <liburing.h>
 #include <pthread.h>
@@ -30,8 +31,10 @@ namespace {
 constexpr std::uint32_t kRegister = 1;        // FUSE_IO_URING_CMD_REGISTER
 constexpr std::uint32_t kCommitAndFetch = 2;  // FUSE_IO_URING_CMD_COMMIT_AND_FETCH
 constexpr unsigned kDefaultThreads = 3;       // per processor
-constexpr std::size_t kHeadroom = 4096;       // in front of a payload; headers go there, so that a WRITE is in one piece
-constexpr std::size_t kSmallPayload = 4096;   // copied, so that the payload's room is free for the reply
+constexpr std::size_t kHeadroom =
+    4096;  // in front of a payload; headers go there, so that a WRITE is in one piece
+constexpr std::size_t kSmallPayload =
+    4096;  // copied, so that the payload's room is free for the reply
 
 // struct fuse_uring_req_header
 struct RingHeader {
@@ -59,7 +62,8 @@ unsigned possible_processors() {
   std::string text;
   if (!(file >> text)) return std::max(1u, std::thread::hardware_concurrency());
   auto const at = text.find_last_of(",-");
-  unsigned long const last = std::strtoul(text.c_str() + (at == std::string::npos ? 0 : at + 1), nullptr, 10);
+  unsigned long const last =
+      std::strtoul(text.c_str() + (at == std::string::npos ? 0 : at + 1), nullptr, 10);
   return static_cast<unsigned>(std::min(last, 4095ul)) + 1;
 }
 
@@ -77,7 +81,8 @@ class Entry final : public Route {
     std::memset(header_buffer_.data(), 0, header_buffer_.size());
     // The thread that enables the ring is the one that may use it.
     unsigned const flags = IORING_SETUP_SQE128 | IORING_SETUP_R_DISABLED;
-    int result = io_uring_queue_init(2, &ring_, flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    int result = io_uring_queue_init(
+        2, &ring_, flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (result == -EINVAL) result = io_uring_queue_init(2, &ring_, flags);
     if (result < 0) return Error{Errc::kIo, "cannot make an io_uring", -result, {}, kNoOffset};
     made_ = true;
@@ -88,7 +93,9 @@ class Entry final : public Route {
   void serve(Transport::Handler const& handler) {
     pin();
     // Not io_uring_enable_rings(): the library of liburing 2.3 does not export it.
-    if (io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) return;
+    if (io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS,
+                          nullptr, 0) < 0)
+      return;
     submit(kRegister);
     for (;;) {
       int const result = io_uring_submit_and_wait(&ring_, 1);
@@ -113,7 +120,8 @@ class Entry final : public Route {
     std::size_t size = 0;
     for (int i = 1; i < count; ++i) {
       if (iov[i].iov_len > kMaxData - size) return -EIO;
-      if (iov[i].iov_base != payload + size) std::memmove(payload + size, iov[i].iov_base, iov[i].iov_len);
+      if (iov[i].iov_base != payload + size)
+        std::memmove(payload + size, iov[i].iov_base, iov[i].iov_len);
       size += iov[i].iov_len;
     }
     std::memcpy(header().in_out, iov[0].iov_base, sizeof(fuse_out_header));
@@ -130,7 +138,8 @@ class Entry final : public Route {
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(queue_, &set);
-    pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // refused (offline, not ours): then it is not pinned
+    pthread_setaffinity_np(pthread_self(), sizeof set,
+                           &set);  // refused (offline, not ours): then it is not pinned
   }
 
   void submit(std::uint32_t operation) {
@@ -156,10 +165,12 @@ class Entry final : public Route {
   void work(Transport::Handler const& handler) {
     auto const* const in = reinterpret_cast<fuse_in_header const*>(header().in_out);
     std::size_t const payload = std::min<std::size_t>(header().payload_size, kMaxData);
-    std::size_t const head = std::min<std::size_t>(in->len - std::min<std::size_t>(in->len, payload), sizeof(fuse_in_header) + 128);
+    std::size_t const head = std::min<std::size_t>(
+        in->len - std::min<std::size_t>(in->len, payload), sizeof(fuse_in_header) + 128);
     std::size_t const op = head - std::min(head, sizeof(fuse_in_header));
     auto* const data = payload_buffer_.data() + kHeadroom;
-    std::byte* const start = payload <= kSmallPayload ? small_.data() : data - sizeof(fuse_in_header) - op;
+    std::byte* const start =
+        payload <= kSmallPayload ? small_.data() : data - sizeof(fuse_in_header) - op;
     std::memcpy(start, header().in_out, sizeof(fuse_in_header));
     std::memcpy(start + sizeof(fuse_in_header), header().op_in, op);
     if (payload <= kSmallPayload) std::memcpy(start + sizeof(fuse_in_header) + op, data, payload);
@@ -214,7 +225,8 @@ class UringTransport final : public Transport {
   Status start(Handler handler) override {
     handler_ = std::move(handler);
     LCFS_TRY(dev_->start(handler_));
-    for (auto& entry : entries_) threads_.emplace_back([this, e = entry.get()] { e->serve(handler_); });
+    for (auto& entry : entries_)
+      threads_.emplace_back([this, e = entry.get()] { e->serve(handler_); });
     return {};
   }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What archives hold, in all their forms: no layer is read here.
+#include "importer/archive.h"
+
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
 #include <thread>
-#include <unistd.h>
 
 #include "format/records.h"
-#include "importer/archive.h"
 #include "importer/import.h"
 #include "tests/support/support.h"
 #include "tests/support/tar_builder.h"
@@ -20,7 +21,8 @@ using namespace lcfs::test;
 
 namespace {
 
-TestImage image_named(std::string name, std::string content = "x", std::string architecture = "amd64") {
+TestImage image_named(std::string name, std::string content = "x",
+                      std::string architecture = "amd64") {
   TestImage image;
   image.name = std::move(name);
   image.architecture = std::move(architecture);
@@ -29,7 +31,8 @@ TestImage image_named(std::string name, std::string content = "x", std::string a
   return image;
 }
 
-Result<std::vector<ListedImage>> list(std::string const& bytes, std::vector<std::string> names = {}, std::string platform = {}) {
+Result<std::vector<ListedImage>> list(std::string const& bytes, std::vector<std::string> names = {},
+                                      std::string platform = {}) {
   TempDir dir;
   write_file(dir.file("a.tar"), bytes);
   ImportOptions options;
@@ -49,8 +52,10 @@ std::string message_of(Result<std::vector<ListedImage>> const& r) {
 
 std::string index_with(std::string const& descriptor) { return index_of({descriptor}); }
 
-std::string descriptor_of(std::string_view media_type, std::string_view bytes, std::string_view extra = "") {
-  return fmt::format(R"({{"mediaType":"{}","digest":"sha256:{}","size":{}{}}})", media_type, sha256_hex(bytes), bytes.size(), extra);
+std::string descriptor_of(std::string_view media_type, std::string_view bytes,
+                          std::string_view extra = "") {
+  return fmt::format(R"({{"mediaType":"{}","digest":"sha256:{}","size":{}{}}})", media_type,
+                     sha256_hex(bytes), bytes.size(), extra);
 }
 
 constexpr char const* kIndexType = "application/vnd.oci.image.index.v1+json";
@@ -68,7 +73,8 @@ TEST_CASE("archive: every form lists the same image") {
     CHECK((*r)[0].layers == 2);
     CHECK((*r)[0].platform == "linux/amd64");
   };
-  auto const oci = oci_members({image}), docker = docker_members({image}), legacy = legacy_docker_members({image});
+  auto const oci = oci_members({image}), docker = docker_members({image}),
+             legacy = legacy_docker_members({image});
   for (auto const& members : {oci, docker, legacy}) {
     check(list(tar_of(members)));
     check(list(gzip(tar_of(members))));
@@ -85,13 +91,24 @@ TEST_CASE("archive: links between members are followed inside the archive, and n
   auto const image = image_named("x:1");
   auto const config = image.config();
   TarBuilder tar;
-  tar.file("real/a.tar", image.layers[0].blob).file("real/b.tar", image.layers[1].blob).file("config", config);
-  tar.symlink("one/layer.tar", "../real/a.tar").symlink("./two.tar", "/hard.tar").hardlink("hard.tar", "./real/b.tar");
-  tar.symlink("round", "round2").symlink("round2", "round").symlink("out", "../../../../etc/passwd");
+  tar.file("real/a.tar", image.layers[0].blob)
+      .file("real/b.tar", image.layers[1].blob)
+      .file("config", config);
+  tar.symlink("one/layer.tar", "../real/a.tar")
+      .symlink("./two.tar", "/hard.tar")
+      .hardlink("hard.tar", "./real/b.tar");
+  tar.symlink("round", "round2")
+      .symlink("round2", "round")
+      .symlink("out", "../../../../etc/passwd");
   auto const with = [&](char const* second) {
     TarBuilder all = tar;
-    return all.file("manifest.json", fmt::format(R"([{{"Config":"config","RepoTags":["x:1"],"Layers":["one/layer.tar","{}"]}}])", second))
-        .end().text();
+    return all
+        .file("manifest.json",
+              fmt::format(
+                  R"([{{"Config":"config","RepoTags":["x:1"],"Layers":["one/layer.tar","{}"]}}])",
+                  second))
+        .end()
+        .text();
   };
   auto const good = list(with("two.tar"));
   REQUIRE_MESSAGE(good, (good ? "" : good.error().text()));
@@ -109,7 +126,9 @@ TEST_CASE("archive: an archive with both manifests is read once, with the names 
   image.name = "latest";
   auto members = oci_members({image});
   std::string const config = "blobs/sha256/" + sha256_hex(image.config());
-  members.emplace_back("manifest.json", fmt::format(R"([{{"Config":"{}","RepoTags":["app:latest","app:2"],"Layers":[]}}])", config));
+  members.emplace_back(
+      "manifest.json",
+      fmt::format(R"([{{"Config":"{}","RepoTags":["app:latest","app:2"],"Layers":[]}}])", config));
   auto const r = list(tar_of(members));
   REQUIRE(r);
   REQUIRE(r->size() == 1);
@@ -129,16 +148,21 @@ TEST_CASE("archive: several images, and those that were asked for") {
     REQUIRE(one);
     REQUIRE(one->size() == 1);
     CHECK((*one)[0].names[0] == "docker.io/library/a:1");
-    CHECK(message_of(list(bytes, {"c"})) == "no image \"c\"; there are: b, b:other, docker.io/library/a:1");
+    CHECK(message_of(list(bytes, {"c"})) ==
+          "no image \"c\"; there are: b, b:other, docker.io/library/a:1");
     CHECK(list(bytes, {"a:1", "c"}).error().code == Errc::kNotFound);
   }
 }
 
-TEST_CASE("archive: of an image for several platforms the host's or the wanted one is taken; attestations are none") {
-  auto const intel = image_named("", "i", "amd64"), arm = image_named("", "a", "arm64"), ibm = image_named("", "s", "s390x");
-  auto const nested = index_of({arm.descriptor(true), intel.descriptor(true), ibm.descriptor(true),
-                                descriptor_of("application/vnd.oci.image.manifest.v1+json", "{}",
-                                              R"(,"platform":{"os":"unknown","architecture":"unknown"})")});
+TEST_CASE(
+    "archive: of an image for several platforms the host's or the wanted one is taken; "
+    "attestations are none") {
+  auto const intel = image_named("", "i", "amd64"), arm = image_named("", "a", "arm64"),
+             ibm = image_named("", "s", "s390x");
+  auto const nested =
+      index_of({arm.descriptor(true), intel.descriptor(true), ibm.descriptor(true),
+                descriptor_of("application/vnd.oci.image.manifest.v1+json", "{}",
+                              R"(,"platform":{"os":"unknown","architecture":"unknown"})")});
   Members members;
   for (auto const* image : {&intel, &arm, &ibm}) {
     for (auto const& blob : image->blobs()) set_member(members, blob.first, blob.second);
@@ -147,7 +171,8 @@ TEST_CASE("archive: of an image for several platforms the host's or the wanted o
   auto with_root = members;
   set_member(with_root, "index.json", index_with(descriptor_of(kIndexType, nested)));
   auto flat = members;
-  set_member(flat, "index.json", index_of({arm.descriptor(true), intel.descriptor(true), ibm.descriptor(true)}));
+  set_member(flat, "index.json",
+             index_of({arm.descriptor(true), intel.descriptor(true), ibm.descriptor(true)}));
   for (auto const& bytes : {tar_of(with_root), tar_of(flat)}) {
     auto const here = list(bytes);
     REQUIRE_MESSAGE(here, (here ? "" : here.error().text()));
@@ -187,7 +212,8 @@ TEST_CASE("archive: indexes nested too deep, or in great number, are refused") {
   }
 }
 
-TEST_CASE("archive: each wrong document is refused in one line that names archive, member and reason") {
+TEST_CASE(
+    "archive: each wrong document is refused in one line that names archive, member and reason") {
   auto const image = image_named("x");
   auto const manifest = "blobs/sha256/" + sha256_hex(image.manifest());
   auto const config = "blobs/sha256/" + sha256_hex(image.config());
@@ -204,11 +230,13 @@ TEST_CASE("archive: each wrong document is refused in one line that names archiv
   std::string wrong = image.manifest();
   wrong[wrong.size() - 1] = ' ';
   auto fewer = image;
-  auto const helm = R"({"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"sha256:)" + sha256_hex("") +
-                    R"(","size":0},"layers":[]})";
+  auto const helm =
+      R"({"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"sha256:)" +
+      sha256_hex("") + R"(","size":0},"layers":[]})";
   auto members = oci_members({});
   set_member(members, "blobs/sha256/" + sha256_hex(helm), helm);
-  set_member(members, "index.json", index_with(descriptor_of("application/vnd.oci.image.manifest.v1+json", helm)));
+  set_member(members, "index.json",
+             index_with(descriptor_of("application/vnd.oci.image.manifest.v1+json", helm)));
   auto encrypted = image;
   encrypted.layers[0].media_type += "+encrypted";
 
@@ -221,24 +249,39 @@ TEST_CASE("archive: each wrong document is refused in one line that names archiv
       {std::string(4096, 'x'), "not a docker or OCI archive: ", "no tar file"},
       {gzip("no tar"), "not a docker or OCI archive: ", "only 6 bytes"},
       {xz_magic(), "not a docker or OCI archive: ", "xz compression is not supported"},
-      {TarBuilder().file("f", "x").end().text(), "not a docker or OCI archive: ", "neither index.json nor manifest.json"},
+      {TarBuilder().file("f", "x").end().text(),
+       "not a docker or OCI archive: ", "neither index.json nor manifest.json"},
       {TarBuilder().end().text(), "not a docker or OCI archive: ", "neither"},
-      {TarBuilder().file("repositories", "{}").end().text(), "not a docker or OCI archive: ", "older than 1.10"},
+      {TarBuilder().file("repositories", "{}").end().text(),
+       "not a docker or OCI archive: ", "older than 1.10"},
       {changed("index.json", "{"), "index.json: at byte 0x", "not valid JSON"},
-      {changed("index.json", R"({"manifests":7})"), "index.json: ", "$.manifests: an array expected, number found"},
-      {changed("oci-layout", R"({"imageLayoutVersion":"9"})"), "oci-layout: ", "OCI layout version \"9\""},
+      {changed("index.json", R"({"manifests":7})"),
+       "index.json: ", "$.manifests: an array expected, number found"},
+      {changed("oci-layout", R"({"imageLayoutVersion":"9"})"),
+       "oci-layout: ", "OCI layout version \"9\""},
       {changed(manifest, wrong), manifest + ": ", "its descriptor says sha256:"},
       {changed(manifest, "{}"), manifest + ": ", "has 2 bytes, its descriptor says"},
       {without(manifest), manifest + ": ", "is not in the archive"},
       {without(config), config + ": ", "is not in the archive"},
       {tar_of(members), "blobs/sha256/" + sha256_hex(helm), "not an image but an artifact"},
-      {tar_of(oci_members({encrypted})), "blobs/sha256/" + sha256_hex(encrypted.layers[0].blob), "encrypted layer"},
+      {tar_of(oci_members({encrypted})), "blobs/sha256/" + sha256_hex(encrypted.layers[0].blob),
+       "encrypted layer"},
       {TarBuilder().file("manifest.json", "[]").end().text(), "holds no image", ""},
-      {TarBuilder().file("manifest.json", R"([{"Config":"c","Layers":[]}])").end().text(), "c: is not in the archive", ""},
-      {TarBuilder().file("manifest.json", R"([{"Config":"c","Layers":["l"]}])").file("c", R"({"rootfs":{"diff_ids":[]}})").end().text(),
+      {TarBuilder().file("manifest.json", R"([{"Config":"c","Layers":[]}])").end().text(),
+       "c: is not in the archive", ""},
+      {TarBuilder()
+           .file("manifest.json", R"([{"Config":"c","Layers":["l"]}])")
+           .file("c", R"({"rootfs":{"diff_ids":[]}})")
+           .end()
+           .text(),
        "manifest.json: ", "names 1 layers, but its config"},
-      {TarBuilder().file("manifest.json", R"([{"Config":")" + std::string(64, 'a') + R"(.json","Layers":[]}])")
-           .file(std::string(64, 'a') + ".json", "{}").end().text(), std::string(64, 'a') + ".json: ", "its name says otherwise"},
+      {TarBuilder()
+           .file("manifest.json",
+                 R"([{"Config":")" + std::string(64, 'a') + R"(.json","Layers":[]}])")
+           .file(std::string(64, 'a') + ".json", "{}")
+           .end()
+           .text(),
+       std::string(64, 'a') + ".json: ", "its name says otherwise"},
   };
   for (auto const& c : cases) {
     auto const text = message_of(list(c.bytes));

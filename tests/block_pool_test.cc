@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/block_pool.h"
+
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -6,8 +8,6 @@
 #include <set>
 #include <thread>
 #include <vector>
-
-#include "engine/block_pool.h"
 
 using namespace lcfs;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a checkpoint reaches the device: with one flush or two, and what closing leaves.  Power cuts are crash_test's.
+// How a checkpoint reaches the device: with one flush or two, and what closing leaves.  Power cuts
+// are crash_test's.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -19,13 +20,15 @@ namespace {
 
 std::size_t flushes(RecordingDevice const& device) {
   auto const log = device.log();
-  return static_cast<std::size_t>(std::count_if(log.begin(), log.end(), [](Effect const& e) { return e.kind == Effect::kFlush; }));
+  return static_cast<std::size_t>(std::count_if(
+      log.begin(), log.end(), [](Effect const& e) { return e.kind == Effect::kFlush; }));
 }
 
 void write_file(Store& store, LayerId id, std::size_t bytes) {
   auto const layer = must(store.layer(id));
   std::string const data(bytes, 'x');
-  auto const inode = must(layer->create(layer->root(), "file" + std::to_string(bytes), {S_IFREG | 0644})).inode;
+  auto const inode =
+      must(layer->create(layer->root(), "file" + std::to_string(bytes), {S_IFREG | 0644})).inode;
   must(layer->write(inode, 0, std::as_bytes(std::span{data.data(), data.size()})));
 }
 
@@ -37,7 +40,9 @@ SuperblockInfo slot_of(Device& device, std::uint32_t slot) {
 
 }  // namespace
 
-TEST_CASE("checkpoint: a small one flushes once and names what it wrote, one that is too large for that flushes twice") {
+TEST_CASE(
+    "checkpoint: a small one flushes once and names what it wrote, one that is too large for that "
+    "flushes twice") {
   auto const disk = fresh_disk();
   auto const recorder = std::make_shared<RecordingDevice>(*disk);
   auto const store = must(Store::open(std::make_unique<SharedDevice>(recorder), {}));
@@ -57,7 +62,9 @@ TEST_CASE("checkpoint: a small one flushes once and names what it wrote, one tha
   must(store->close());
 }
 
-TEST_CASE("checkpoint: when a store is closed, damage to what it wrote last is told as damage, and the checkpoint before is still there") {
+TEST_CASE(
+    "checkpoint: when a store is closed, damage to what it wrote last is told as damage, and the "
+    "checkpoint before is still there") {
   auto const disk = fresh_disk();
   {
     auto const store = must(Store::open(std::make_unique<SharedDevice>(disk), {}));

@@ -35,11 +35,12 @@ struct Answer {
 using Environment = std::map<std::string, std::string>;
 
 cli::Io make_io(std::ostream& out, std::ostream& err, Environment environment) {
-  return cli::Io{out, err, false,
-                 [environment = std::move(environment)](char const* name) -> std::optional<std::string> {
-                   auto const found = environment.find(name);
-                   return found == environment.end() ? std::nullopt : std::optional{found->second};
-                 }};
+  return cli::Io{
+      out, err, false,
+      [environment = std::move(environment)](char const* name) -> std::optional<std::string> {
+        auto const found = environment.find(name);
+        return found == environment.end() ? std::nullopt : std::optional{found->second};
+      }};
 }
 
 Answer lcfs_as(std::vector<std::string> args, Environment environment = {}) {
@@ -53,7 +54,9 @@ Answer lcfs_run(std::vector<std::string> args, Environment environment = {}) {
   return lcfs_as(std::move(args), std::move(environment));
 }
 
-bool one_line(std::string const& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
+bool one_line(std::string const& text) {
+  return !text.empty() && text.find('\n') == text.size() - 1;
+}
 
 // A store with one layer, "base", that has one of everything.
 class SmallStore {
@@ -76,7 +79,9 @@ class SmallStore {
     REQUIRE((*store)->close());
   }
   [[nodiscard]] std::string path() const { return dir_.file("store"); }
-  Answer run(std::vector<std::string> args) const { return lcfs_run(std::move(args), {{"LCFS_STORE", path()}}); }
+  Answer run(std::vector<std::string> args) const {
+    return lcfs_run(std::move(args), {{"LCFS_STORE", path()}});
+  }
 
  private:
   static void fill(Layer& layer) {
@@ -131,8 +136,8 @@ TEST_CASE("sizes: what is one is read exactly, what is none is refused") {
       CHECK(*size == row.bytes);
     }
   }
-  for (char const* text : {"", "G", "-1", "+1", " 1", "1 G", "1.G", "1.5", "1X", "1Ki ", "1iB", "1KiBB", "0x10",
-                           "18446744073709551616", "99999999999E", "1e3", "1Ki"}) {
+  for (char const* text : {"", "G", "-1", "+1", " 1", "1 G", "1.G", "1.5", "1X", "1Ki ", "1iB",
+                           "1KiBB", "0x10", "18446744073709551616", "99999999999E", "1e3", "1Ki"}) {
     CAPTURE(std::string{text});
     CHECK_FALSE(cli::parse_size(text));
   }
@@ -152,11 +157,12 @@ TEST_CASE("sizes and times are written for people") {
 }
 
 TEST_CASE("text: bytes that a terminal would act on are shown as hexadecimal") {
-  CHECK(cli::escape("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80") == "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80");
+  CHECK(cli::escape("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80") ==
+        "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80");
   CHECK(cli::escape("a\nb\x1b[0m\x7f\\") == "a\\x0ab\\x1b[0m\\x7f\\x5c");
   CHECK(cli::escape("\xff\xc3") == "\\xff\\xc3");
-  CHECK(cli::escape("\xc2\x9b") == "\\xc2\\x9b");                             // C1 control
-  CHECK(cli::escape("\xe2\x80\xae") == "\\xe2\\x80\\xae");                    // right-to-left override
+  CHECK(cli::escape("\xc2\x9b") == "\\xc2\\x9b");           // C1 control
+  CHECK(cli::escape("\xe2\x80\xae") == "\\xe2\\x80\\xae");  // right-to-left override
   CHECK(cli::escape("\xed\xa0\x80\xc0\x80") == "\\xed\\xa0\\x80\\xc0\\x80");  // surrogate, overlong
   CHECK(cli::escape_controls("\\x0a\n") == "\\x0a\\x0a");
 }
@@ -196,8 +202,10 @@ TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
     CHECK(one_line(answer.err));
     CHECK(answer.err.starts_with("lcfs: "));
   }
-  CHECK(lcfs_run({"nonsense", "x"}).err == "lcfs: there is no command \"nonsense\"; see lcfs --help\n");
-  CHECK(lcfs_run({"layer", "nonsense"}).err == "lcfs: there is no command \"layer nonsense\"; see lcfs layer --help\n");
+  CHECK(lcfs_run({"nonsense", "x"}).err ==
+        "lcfs: there is no command \"nonsense\"; see lcfs --help\n");
+  CHECK(lcfs_run({"layer", "nonsense"}).err ==
+        "lcfs: there is no command \"layer nonsense\"; see lcfs layer --help\n");
   CHECK(lcfs_run({"fsck", "-n", "-y", "f"}).code == cli::kFsckUsage);
   CHECK(lcfs_run({"fsck", "-p", "--remove-unreadable", "f"}).code == cli::kFsckUsage);
   CHECK(lcfs_run({"fsck", "-n", "--heal-from", "a", "f"}).code == cli::kFsckUsage);
@@ -206,8 +214,10 @@ TEST_CASE("usage: wrong arguments are one line and code 2, of fsck 16") {
 }
 
 TEST_CASE("help and version go to standard output, code 0") {
-  for (std::vector<std::string> const& args :
-       {std::vector<std::string>{"--help"}, {"mkfs", "-h"}, {"layer", "ls", "--help"}, {"fsck", "--help"}}) {
+  for (std::vector<std::string> const& args : {std::vector<std::string>{"--help"},
+                                               {"mkfs", "-h"},
+                                               {"layer", "ls", "--help"},
+                                               {"fsck", "--help"}}) {
     auto const answer = lcfs_run(args);
     CHECK(answer.code == cli::kOk);
     CHECK(answer.err.empty());
@@ -276,7 +286,8 @@ TEST_CASE("a store that is missing, none, or in use: one line, code 1") {
   CHECK(answer.code == cli::kFailed);
   CHECK(answer.err.find("no such store") != std::string::npos);
   std::ofstream(dir.file("text")) << std::string(1 << 20, 'x');
-  CHECK(lcfs_run({"df", "--store", dir.file("text")}).err.find("not an lcfs store") != std::string::npos);
+  CHECK(lcfs_run({"df", "--store", dir.file("text")}).err.find("not an lcfs store") !=
+        std::string::npos);
   CHECK(lcfs_run({"fsck", "-n", dir.file("none")}).code == cli::kFsckOperation);
   CHECK(lcfs_run({"fsck", "-n", dir.file("text")}).code == cli::kFsckOperation);
   CHECK(lcfs_run({"import", "--store", dir.file("text"), dir.file("text")}).code == cli::kFailed);
@@ -317,11 +328,12 @@ TEST_CASE("layer: ls, show, tree, create, freeze, rm") {
 TEST_CASE("a chain of layers, however long, is drawn within the page") {
   SmallStore const store;
   for (int i = 0; i < 40; ++i)
-    REQUIRE(
-        store
-            .run({"layer", "create", "n" + std::to_string(i), "--parent", i == 0 ? "top" : "n" + std::to_string(i - 1)})
-            .code == 0);
-  CHECK(store.run({"layer", "tree"}).out.find(std::string(45, ' ') + "`- [41] n39  ") != std::string::npos);
+    REQUIRE(store
+                .run({"layer", "create", "n" + std::to_string(i), "--parent",
+                      i == 0 ? "top" : "n" + std::to_string(i - 1)})
+                .code == 0);
+  CHECK(store.run({"layer", "tree"}).out.find(std::string(45, ' ') + "`- [41] n39  ") !=
+        std::string::npos);
 }
 
 TEST_CASE("a layer may be called like a command") {
@@ -337,7 +349,8 @@ TEST_CASE("a layer may be called like a command") {
 
 TEST_CASE("ls: sorted, escaped, and links followed inside the layer") {
   SmallStore const store;
-  CHECK(store.run({"ls", "base"}).out == "abs\ndir\netc\nhard\nloop\nnew\\x0aline\\xff\\x5c\\x1b[31m\nnull\nup\n");
+  CHECK(store.run({"ls", "base"}).out ==
+        "abs\ndir\netc\nhard\nloop\nnew\\x0aline\\xff\\x5c\\x1b[31m\nnull\nup\n");
   CHECK(store.run({"ls", "base", "/etc"}).out == "motd\n");
   CHECK(store.run({"ls", "base", "dir"}).out == "motd\n");
   CHECK(store.run({"ls", "base", "//up/./"}).out == "motd\n");
@@ -347,7 +360,8 @@ TEST_CASE("ls: sorted, escaped, and links followed inside the layer") {
   CHECK(store.run({"ls", "-l", "base", "/dir"}).out.find("/dir -> etc\n") != std::string::npos);
   auto const long_form = store.run({"ls", "-l", "base", "/etc"}).out;
   CHECK(long_form == "-rwsr-x---  2  7  8  12  1969-12-31 23:59:59  motd\n");
-  CHECK(store.run({"ls", "-l", "base", "/null"}).out.find("crw-rw-rw-  1  0  0  1, 3") != std::string::npos);
+  CHECK(store.run({"ls", "-l", "base", "/null"}).out.find("crw-rw-rw-  1  0  0  1, 3") !=
+        std::string::npos);
   CHECK(store.run({"ls", "-R", "base"}).out.find("\n/etc:\nmotd\n") != std::string::npos);
   auto const json = store.run({"ls", "-R", "--json", "base"}).json();
   CHECK(json.size() == 9);
@@ -358,7 +372,8 @@ TEST_CASE("ls: sorted, escaped, and links followed inside the layer") {
   CHECK(missing.code == cli::kFailed);
   CHECK(missing.out == "motd\n");
   CHECK(missing.err ==
-        "lcfs: ls: /none: No such file or directory\nlcfs: ls: /loop/: Too many levels of symbolic links\n"
+        "lcfs: ls: /none: No such file or directory\nlcfs: ls: /loop/: Too many levels of symbolic "
+        "links\n"
         "lcfs: ls: /etc/motd/x: Not a directory\n");
 }
 
@@ -377,8 +392,8 @@ TEST_CASE("cat: an output that can't be written is an error") {
   SmallStore const store;
   std::ofstream full("/dev/full");
   std::ostringstream err;
-  CHECK(cli::run({"lcfs", "cat", "--store", store.path(), "base", "/etc/motd"}, make_io(full, err, {})) ==
-        cli::kFailed);
+  CHECK(cli::run({"lcfs", "cat", "--store", store.path(), "base", "/etc/motd"},
+                 make_io(full, err, {})) == cli::kFailed);
   CHECK(err.str() == "lcfs: standard output: cannot write\n");
 }
 
@@ -406,11 +421,14 @@ TEST_CASE("df: the sums come out, and nothing changes by looking") {
   auto const& sum = lines.back();
   CHECK(sum["sum_ok"] == true);
   CHECK(sum["total_bytes"] == 32 << 20);
-  CHECK(sum["total_bytes"].get<long>() == sum["reserved_bytes"].get<long>() + sum["store_tree_bytes"].get<long>() +
-                                              sum["layers_bytes"].get<long>() + sum["history_bytes"].get<long>() + sum["pending_bytes"].get<long>() +
-                                              sum["free_bytes"].get<long>());
-  CHECK(lines[0]["own_bytes"].get<long>() + lines[1]["own_bytes"].get<long>() == sum["layers_bytes"].get<long>());
-  CHECK(store.run({"df", "--bytes"}).out.find("the sum is right: 8192 blocks") != std::string::npos);
+  CHECK(sum["total_bytes"].get<long>() ==
+        sum["reserved_bytes"].get<long>() + sum["store_tree_bytes"].get<long>() +
+            sum["layers_bytes"].get<long>() + sum["history_bytes"].get<long>() +
+            sum["pending_bytes"].get<long>() + sum["free_bytes"].get<long>());
+  CHECK(lines[0]["own_bytes"].get<long>() + lines[1]["own_bytes"].get<long>() ==
+        sum["layers_bytes"].get<long>());
+  CHECK(store.run({"df", "--bytes"}).out.find("the sum is right: 8192 blocks") !=
+        std::string::npos);
   CHECK(store.run({"df", "--json"}).out == before.out);
 }
 

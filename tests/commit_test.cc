@@ -12,7 +12,9 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("commit: a file without a name stays open in the running layer, and fsck accepts it in the frozen one") {
+TEST_CASE(
+    "commit: a file without a name stays open in the running layer, and fsck accepts it in the "
+    "frozen one") {
   TestStore store;
   LayerId const id = must(store->create_layer("web", 0));
   auto layer = must(store->layer(id));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket: what it takes, what it refuses, and that nothing a client does costs more than its connection.
+// The control socket: what it takes, what it refuses, and that nothing a client does costs more
+// than its connection.
 #include "mount/control.h"
 
 #include <doctest/doctest.h>
@@ -30,7 +31,8 @@ namespace {
 
 std::size_t open_descriptors() {
   std::size_t count = 0;
-  for ([[maybe_unused]] auto const& fd : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
+  for ([[maybe_unused]] auto const& fd : std::filesystem::directory_iterator("/proc/self/fd"))
+    ++count;
   return count;
 }
 
@@ -45,7 +47,9 @@ bool comes_true(Done const& done) {
 
 ControlCommand small_command() { return {{"lcfs", "df"}, {{"LCFS_STORE", "/s"}}, 027}; }
 
-std::span<std::byte const> payload_of(std::string const& message) { return bytes_of(message).subspan(kControlHeader); }
+std::span<std::byte const> payload_of(std::string const& message) {
+  return bytes_of(message).subspan(kControlHeader);
+}
 
 void set_u32(std::string& message, std::size_t at, std::uint32_t value) {
   for (unsigned i = 0; i < 4; ++i) message[at + i] = static_cast<char>(value >> 8 * i & 0xff);
@@ -64,7 +68,8 @@ class Served {
   ControlServer& operator*() { return *server_; }
   ControlServer* operator->() { return server_.get(); }
   void end() { server_.reset(); }
-  Result<std::optional<int>> call(ControlCommand const& command, ControlDescriptors descriptors = {},
+  Result<std::optional<int>> call(ControlCommand const& command,
+                                  ControlDescriptors descriptors = {},
                                   std::atomic<bool> const* stop = nullptr) const {
     return control_call({socket()}, geteuid(), command, descriptors, stop);
   }
@@ -77,7 +82,8 @@ class Served {
 // A client that sends what it likes.
 class Raw {
  public:
-  explicit Raw(std::string const& path) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Raw(std::string const& path)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     auto const address = socket_address(path);
     REQUIRE(address);
     REQUIRE(connect(socket_.get(), address->get(), sizeof address->address) == 0);
@@ -110,7 +116,8 @@ class Raw {
 }  // namespace
 
 TEST_CASE("control message: there and back") {
-  ControlCommand command{{"lcfs", "", "a b", "\xff\n"}, {{"NO_COLOR", ""}, {"TERM", "xterm"}}, 0177};
+  ControlCommand command{
+      {"lcfs", "", "a b", "\xff\n"}, {{"NO_COLOR", ""}, {"TERM", "xterm"}}, 0177};
   auto const message = encode_command(command);
   REQUIRE(message);
   auto const head = decode_head(bytes_of(*message).first<kControlHeader>());
@@ -193,7 +200,8 @@ TEST_CASE("control message: random bytes never do harm") {
   std::mt19937 random(1);
   auto const good = *encode_command(small_command());
   for (int i = 0; i < 20'000; ++i) {
-    std::string noise = i % 2 == 0 ? good.substr(kControlHeader) : std::string(random() % 200, '\0');
+    std::string noise =
+        i % 2 == 0 ? good.substr(kControlHeader) : std::string(random() % 200, '\0');
     for (auto changes = random() % 8; changes-- > 0 && !noise.empty();)
       noise[random() % noise.size()] = static_cast<char>(random());
     if (auto const parsed = decode_command(bytes_of(noise))) {
@@ -234,10 +242,12 @@ TEST_CASE("control server: runs a command in the client's place") {
 
   test::TempDir dir;
   std::ofstream(dir.file("in")) << "i";
-  Fd const in = open_fd(dir.file("in"), O_RDONLY), out = open_fd(dir.file("out"), O_WRONLY | O_CREAT, 0600),
+  Fd const in = open_fd(dir.file("in"), O_RDONLY),
+           out = open_fd(dir.file("out"), O_WRONLY | O_CREAT, 0600),
            err = open_fd(dir.file("err"), O_WRONLY | O_CREAT, 0600);
   auto const before = open_descriptors();
-  auto const done = served.call({{"lcfs", "x"}, {{"A", "1"}}, 0123}, {in.get(), out.get(), err.get()});
+  auto const done =
+      served.call({{"lcfs", "x"}, {{"A", "1"}}, 0123}, {in.get(), out.get(), err.get()});
   REQUIRE_MESSAGE(done, (done ? "" : done.error().text()));
   REQUIRE(*done);
   CHECK(**done == 7);
@@ -280,12 +290,14 @@ TEST_CASE("control server: a message cut short at any byte is dropped, and costs
   CHECK(served.call(small_command()).operator*() == 1);
 }
 
-TEST_CASE("control server: wrong numbers of descriptors, magic, version, length: refused with words") {
+TEST_CASE(
+    "control server: wrong numbers of descriptors, magic, version, length: refused with words") {
   Served served([](ControlRequest&) { return 0; });
   auto const before = open_descriptors();
   auto const good = *encode_command(small_command());
   std::uint64_t refused = 0;
-  auto const refuse = [&](std::string const& bytes, std::size_t descriptors, ControlRefusal why, char const* word) {
+  auto const refuse = [&](std::string const& bytes, std::size_t descriptors, ControlRefusal why,
+                          char const* word) {
     CAPTURE(descriptors);
     Raw const raw(served.socket());
     raw.send(bytes, descriptors);
@@ -297,7 +309,8 @@ TEST_CASE("control server: wrong numbers of descriptors, magic, version, length:
     CHECK(answer->text.find(word) != std::string::npos);
     ++refused;
   };
-  for (std::size_t const n : {0u, 1u, 3u, 5u, 8u}) refuse(good, n, ControlRefusal::kMalformed, "descriptors");
+  for (std::size_t const n : {0u, 1u, 3u, 5u, 8u})
+    refuse(good, n, ControlRefusal::kMalformed, "descriptors");
   auto const changed = [&](std::size_t at, std::uint32_t value) {
     auto bad = good;
     set_u32(bad, at, value);
@@ -327,7 +340,8 @@ TEST_CASE("control server: wrong numbers of descriptors, magic, version, length:
     REQUIRE(send_all(socket.get(), good, fds, ControlClock::now() + std::chrono::seconds(5)));
     std::array<std::byte, kControlHeader> head{};
     Incoming none;
-    CHECK(receive_all(socket.get(), head, none, ControlClock::now() + std::chrono::seconds(5)) == Received::kAll);
+    CHECK(receive_all(socket.get(), head, none, ControlClock::now() + std::chrono::seconds(5)) ==
+          Received::kAll);
     ++refused;
   }
   CHECK(comes_true([&] { return served->counts().running == 0; }));
@@ -343,7 +357,8 @@ TEST_CASE("control server: random bytes are survived") {
   auto const good = *encode_command(small_command());
   for (int i = 0; i < 300; ++i) {
     auto noise = good;
-    for (auto changes = 1 + random() % 5; changes-- > 0;) noise[random() % noise.size()] = static_cast<char>(random());
+    for (auto changes = 1 + random() % 5; changes-- > 0;)
+      noise[random() % noise.size()] = static_cast<char>(random());
     Raw const raw(served.socket());
     raw.send(noise, random() % 8);
     raw.end();
@@ -363,7 +378,8 @@ TEST_CASE("control server: who sends nothing is dropped") {
   CHECK(served->counts().dropped == 2);
 }
 
-TEST_CASE("control server: who sends no whole request makes room for who does; running commands stay") {
+TEST_CASE(
+    "control server: who sends no whole request makes room for who does; running commands stay") {
   std::atomic<bool> go{false};
   Served served(
       [&](ControlRequest& request) {
@@ -403,7 +419,8 @@ TEST_CASE("control server: who sends no whole request makes room for who does; r
   CHECK(comes_true([&] { return open_descriptors() == before; }));
 }
 
-TEST_CASE("control server: as many clients at once as there are places for, and more: none is cut off") {
+TEST_CASE(
+    "control server: as many clients at once as there are places for, and more: none is cut off") {
   Served served([](ControlRequest&) { return 3; }, {.connections = 2});
   std::atomic<int> ran{0}, refused{0};
   std::vector<std::thread> clients;
@@ -423,7 +440,9 @@ TEST_CASE("control server: as many clients at once as there are places for, and 
 }
 
 TEST_CASE("control server: stop() tells a client that waits for a place") {
-  Served served([](ControlRequest&) { return 3; }, {.connections = 1, .patience = std::chrono::minutes(10), .grace = std::chrono::minutes(10)});
+  Served served(
+      [](ControlRequest&) { return 3; },
+      {.connections = 1, .patience = std::chrono::minutes(10), .grace = std::chrono::minutes(10)});
   Raw const idle(served.socket());
   CHECK(comes_true([&] { return served->counts().running == 1; }));
   Raw const waits(served.socket());
@@ -499,8 +518,9 @@ TEST_CASE("control server: stop() stops commands, answers them, and takes the so
   (*served)->stop();
   CHECK_FALSE(std::filesystem::exists(socket));
   client.join();
-  if (auto const told = silent.answer()) CHECK(told->refusal == ControlRefusal::kStopping);  // was it accepted already?
-  (*served)->stop();                                                                         // once more does nothing
+  if (auto const told = silent.answer())
+    CHECK(told->refusal == ControlRefusal::kStopping);  // was it accepted already?
+  (*served)->stop();                                    // once more does nothing
   auto const nobody = served->call(small_command());
   REQUIRE(nobody);
   CHECK_FALSE(*nobody);
@@ -508,10 +528,14 @@ TEST_CASE("control server: stop() stops commands, answers them, and takes the so
   CHECK(open_descriptors() < before);
 }
 
-TEST_CASE("control server: a socket left over is replaced, one in use is not, nor one that others could replace") {
+TEST_CASE(
+    "control server: a socket left over is replaced, one in use is not, nor one that others could "
+    "replace") {
   test::TempDir dir;
   auto const socket = dir.file("run/x.sock");
-  auto const start = [&] { return ControlServer::start({.socket = socket}, [](ControlRequest&) { return 0; }); };
+  auto const start = [&] {
+    return ControlServer::start({.socket = socket}, [](ControlRequest&) { return 0; });
+  };
   {
     std::filesystem::create_directory(dir.file("run"));
     std::filesystem::permissions(dir.file("run"), std::filesystem::perms::owner_all);
@@ -522,7 +546,9 @@ TEST_CASE("control server: a socket left over is replaced, one in use is not, no
   CHECK_FALSE(*control_call({socket}, geteuid(), small_command(), {}, nullptr));
   auto first = start();
   REQUIRE(first);
-  CHECK(control_call({dir.file("none"), socket}, geteuid(), small_command(), {}, nullptr).operator*() == 0);
+  CHECK(control_call({dir.file("none"), socket}, geteuid(), small_command(), {}, nullptr)
+            .
+            operator*() == 0);
   auto const second = start();
   REQUIRE_FALSE(second);
   CHECK(second.error().code == Errc::kBusy);
@@ -546,7 +572,8 @@ TEST_CASE("control socket: its place, however long the path") {
   REQUIRE(store);
   auto const name = fmt::format("/{:x}-{:x}.sock", st.st_dev, st.st_ino);
   auto const env = [](char const* variable) -> std::optional<std::string> {
-    return std::string_view{variable} == "LCFS_RUNTIME_DIR" ? std::optional<std::string>{"/r"} : std::nullopt;
+    return std::string_view{variable} == "LCFS_RUNTIME_DIR" ? std::optional<std::string>{"/r"}
+                                                            : std::nullopt;
   };
   CHECK(control_socket_path(*store, env) == "/r" + name);
   CHECK(control_socket_paths(*store, env).size() == 1);
@@ -562,7 +589,8 @@ TEST_CASE("control socket: its place, however long the path") {
   CHECK_FALSE(store_identity(dir.file("none")));
 
   auto const deep = dir.file(std::string(120, 'd'));
-  auto server = ControlServer::start({.socket = deep + "/x.sock"}, [](ControlRequest&) { return 0; });
+  auto server =
+      ControlServer::start({.socket = deep + "/x.sock"}, [](ControlRequest&) { return 0; });
   REQUIRE_MESSAGE(server, (server ? "" : server.error().text()));
   CHECK(control_call({deep + "/x.sock"}, geteuid(), small_command(), {}, nullptr).operator*() == 0);
 }

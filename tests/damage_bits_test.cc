@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flipped bits anywhere in a store: no wrong data is ever returned, all in blocks that are in use is found, and fsck -y leaves a
-// clean store that has nothing in it that was not there before.
+// Flipped bits anywhere in a store: no wrong data is ever returned, all in blocks that are in use
+// is found, and fsck -y leaves a clean store that has nothing in it that was not there before.
 #include <doctest/doctest.h>
 
 #include <random>
@@ -26,28 +26,38 @@ void check_nothing_wrong(Contents const& before, Contents const& now) {
     auto const it = before.find(path);
     bool const new_layer = path.starts_with("lost-");
     CHECK_MESSAGE((it != before.end() || new_layer), path);
-    if (it == before.end() || text.find(kUnreadable) != std::string::npos || text == it->second) continue;
+    if (it == before.end() || text.find(kUnreadable) != std::string::npos || text == it->second)
+      continue;
     // A directory whose record was lost has become root's; an attribute may be gone.
     bool const directory = it->second.starts_with("16");
-    CHECK_MESSAGE((directory || content(text) == content(it->second)), path << " was " << it->second << " and is " << text);
+    CHECK_MESSAGE((directory || content(text) == content(it->second)),
+                  path << " was " << it->second << " and is " << text);
   }
 }
 
-// What is gone was told, by its path or that of a directory it was in; what has no name any more, by number or by count.
+// What is gone was told, by its path or that of a directory it was in; what has no name any more,
+// by number or by count.
 void check_all_is_named(Contents const& before, Contents const& after, Mended const& m) {
   for (auto const& p : m.asked)  // then it is no matter of single files
-    if (p.step == fsck::Step::kOlder || p.step == fsck::Step::kStore || p.step == fsck::Step::kRemove || p.step == fsck::Step::kGraph) return;
+    if (p.step == fsck::Step::kOlder || p.step == fsck::Step::kStore ||
+        p.step == fsck::Step::kRemove || p.step == fsck::Step::kGraph)
+      return;
   bool const by_number = std::regex_search(m.text, std::regex("\n    inode [0-9]+: removed"));
   for (auto const& entry : before) {
     if (after.contains(entry.first)) continue;
     auto const colon = entry.first.find(':');
     if (colon == std::string::npos) continue;  // an image: a proposal of its own
-    bool named = m.text.find(" more inodes, of which no name is left") != std::string::npos || m.text.find("has no name left") != std::string::npos;
-    named = named || by_number || m.text.find(" names is lost") != std::string::npos || m.text.find(" names are lost") != std::string::npos ||
-            m.text.find(" names in it is lost") != std::string::npos || m.text.find(" names in it are lost") != std::string::npos ||
+    bool named = m.text.find(" more inodes, of which no name is left") != std::string::npos ||
+                 m.text.find("has no name left") != std::string::npos;
+    named = named || by_number || m.text.find(" names is lost") != std::string::npos ||
+            m.text.find(" names are lost") != std::string::npos ||
+            m.text.find(" names in it is lost") != std::string::npos ||
+            m.text.find(" names in it are lost") != std::string::npos ||
             m.text.find("perhaps names in it") != std::string::npos;
-    for (auto path = entry.first.substr(colon + 1); !named && path.size() > 1; path.resize(path.rfind('/')))
-      named = m.text.find(path + ":") != std::string::npos || m.text.find(path.substr(path.rfind('/')) + ":") != std::string::npos;
+    for (auto path = entry.first.substr(colon + 1); !named && path.size() > 1;
+         path.resize(path.rfind('/')))
+      named = m.text.find(path + ":") != std::string::npos ||
+              m.text.find(path.substr(path.rfind('/')) + ":") != std::string::npos;
     CHECK_MESSAGE(named, entry.first << " is gone");
   }
 }
@@ -66,7 +76,9 @@ struct Subject {
     end = f.s.allocate(0) * kBlockSize;
   }
   // A byte behind the superblocks.
-  std::uint64_t any_byte() { return kReservedBlocks * kBlockSize + rng() % (end - kReservedBlocks * kBlockSize); }
+  std::uint64_t any_byte() {
+    return kReservedBlocks * kBlockSize + rng() % (end - kReservedBlocks * kBlockSize);
+  }
   std::uint64_t any_block() { return any_byte() / kBlockSize * kBlockSize; }
 
   void check() {
@@ -79,13 +91,17 @@ struct Subject {
     if (!m.ok) {
       // Only where nothing is left to start from.
       bool const hopeless = m.error.message.find("nothing to repair from") != std::string::npos;
-      CHECK_MESSAGE((hopeless || m.error.code == Errc::kUnsupported || m.error.code == Errc::kInvalid), m.error.text());
+      CHECK_MESSAGE(
+          (hopeless || m.error.code == Errc::kUnsupported || m.error.code == Errc::kInvalid),
+          m.error.text());
       if (!hopeless) return;
       // What a search brings back is sound, and was so; there need not be anything.
       auto const searched = mend(device, true, {}, [](fsck::Options& how) { how.search = true; });
       if (!searched.ok) {
         auto const& why = searched.error.message;
-        CHECK_MESSAGE((why.find("nothing to repair from") != std::string::npos || why.find("no whole store tree") != std::string::npos), why);
+        CHECK_MESSAGE((why.find("nothing to repair from") != std::string::npos ||
+                       why.find("no whole store tree") != std::string::npos),
+                      why);
         return;
       }
       CAPTURE(searched.text);
@@ -100,7 +116,8 @@ struct Subject {
     REQUIRE(after);
     check_nothing_wrong(before, *after);
     check_all_is_named(before, *after, m);
-    for (auto const& entry : *after) CHECK_MESSAGE(entry.second.find(kUnreadable) == std::string::npos, entry.first);
+    for (auto const& entry : *after)
+      CHECK_MESSAGE(entry.second.find(kUnreadable) == std::string::npos, entry.first);
     kept += after->size();
     had += before.size();
   }
@@ -109,13 +126,17 @@ struct Subject {
 
 }  // namespace
 
-TEST_CASE("flipped bits: nothing wrong is read, each in a used block is found, and repaired the store is clean") {
+TEST_CASE(
+    "flipped bits: nothing wrong is read, each in a used block is found, and repaired the store is "
+    "clean") {
   Subject::kept = Subject::had = 0;
-  for (std::uint64_t seed = number_from("LCFS_FIRST_SEED", 1); seed <= number_from("LCFS_SEEDS", 400); ++seed) {
+  for (std::uint64_t seed = number_from("LCFS_FIRST_SEED", 1);
+       seed <= number_from("LCFS_SEEDS", 400); ++seed) {
     CAPTURE(seed);
     Subject t(seed);
     for (auto flips = t.rng() % 3 + 1; flips > 0; --flips)
-      t.f.s.flip(t.rng() % 5 == 0 ? t.rng() % 0x200 : t.any_byte(), static_cast<std::uint8_t>(1u << t.rng() % 8));
+      t.f.s.flip(t.rng() % 5 == 0 ? t.rng() % 0x200 : t.any_byte(),
+                 static_cast<std::uint8_t>(1u << t.rng() % 8));
     CHECK(findings_of(t.f.s.device()) != "");
     t.check();
   }
@@ -123,8 +144,11 @@ TEST_CASE("flipped bits: nothing wrong is read, each in a used block is found, a
   CHECK(Subject::kept > Subject::had * 3 / 4);
 }
 
-TEST_CASE("blocks that were swapped, copied over others, wiped, or come from an older state or another store do no more harm") {
-  for (std::uint64_t seed = number_from("LCFS_FIRST_SEED", 1); seed <= number_from("LCFS_SEEDS", 200); ++seed) {
+TEST_CASE(
+    "blocks that were swapped, copied over others, wiped, or come from an older state or another "
+    "store do no more harm") {
+  for (std::uint64_t seed = number_from("LCFS_FIRST_SEED", 1);
+       seed <= number_from("LCFS_SEEDS", 200); ++seed) {
     CAPTURE(seed);
     Subject t(seed);
     auto& s = t.f.s;

@@ -46,7 +46,8 @@ std::string sample(std::size_t size) {
 }
 
 void check_all_steps(std::string const& packed, std::string const& plain) {
-  for (std::size_t const in_step : {std::size_t{1}, std::size_t{3}, std::size_t{17}, std::size_t{4096}, packed.size()}) {
+  for (std::size_t const in_step :
+       {std::size_t{1}, std::size_t{3}, std::size_t{17}, std::size_t{4096}, packed.size()}) {
     for (std::size_t const out_step : {std::size_t{1}, std::size_t{100}, std::size_t{65536}}) {
       CAPTURE(in_step);
       CAPTURE(out_step);
@@ -60,7 +61,9 @@ void check_all_steps(std::string const& packed, std::string const& plain) {
 }  // namespace
 
 TEST_CASE("decompress: a stream is known by its first bytes") {
-  auto const kind = [](std::string const& s) { return sniff(std::as_bytes(std::span{s.data(), s.size()})); };
+  auto const kind = [](std::string const& s) {
+    return sniff(std::as_bytes(std::span{s.data(), s.size()}));
+  };
   CHECK(kind(gzip("x")) == Compression::kGzip);
   CHECK(kind(zstd("x")) == Compression::kZstd);
   CHECK(kind(zstd_skippable("x")) == Compression::kZstd);
@@ -72,7 +75,8 @@ TEST_CASE("decompress: a stream is known by its first bytes") {
   CHECK(xz.error().code == Errc::kUnsupported);
 }
 
-TEST_CASE("decompress: gzip with all header fields, several members and padding, whatever the pieces") {
+TEST_CASE(
+    "decompress: gzip with all header fields, several members and padding, whatever the pieces") {
   std::string const a = sample(70'000), b = sample(3000);
   check_all_steps(gzip(a), a);
   check_all_steps(gzip_with_header(b), b);
@@ -80,25 +84,33 @@ TEST_CASE("decompress: gzip with all header fields, several members and padding,
   check_all_steps(gzip(""), "");
 }
 
-TEST_CASE("decompress: zstd with several frames, skippable ones, with and without checksum, whatever the pieces") {
+TEST_CASE(
+    "decompress: zstd with several frames, skippable ones, with and without checksum, whatever the "
+    "pieces") {
   std::string const a = sample(70'000), b = sample(3000);
   check_all_steps(zstd(a), a);
-  check_all_steps(zstd_skippable("note") + zstd(b, false) + zstd_skippable("") + zstd(b) + std::string(5, '\0'), b + b);
+  check_all_steps(
+      zstd_skippable("note") + zstd(b, false) + zstd_skippable("") + zstd(b) + std::string(5, '\0'),
+      b + b);
   check_all_steps(zstd(""), "");
 }
 
 TEST_CASE("decompress: cut short at any byte is an error, never a shorter file") {
   std::string const plain = sample(2000);
-  for (auto const& packed : {gzip(plain), gzip_with_header(plain), zstd(plain), gzip(plain) + gzip(plain)}) {
+  for (auto const& packed :
+       {gzip(plain), gzip_with_header(plain), zstd(plain), gzip(plain) + gzip(plain)}) {
     for (std::size_t n = 6; n < packed.size(); ++n) {
       auto const got = decode(std::string_view(packed).substr(0, n), 64, 512);
       // Two members: the border between them is an end like any other; the layer's digest tells.
-      if (got.ok() && n != gzip(plain).size()) FAIL_CHECK("cut at " << n << " of " << packed.size());
+      if (got.ok() && n != gzip(plain).size())
+        FAIL_CHECK("cut at " << n << " of " << packed.size());
     }
   }
 }
 
-TEST_CASE("decompress: a flipped bit anywhere in a gzip or zstd stream with checksum never gives other bytes") {
+TEST_CASE(
+    "decompress: a flipped bit anywhere in a gzip or zstd stream with checksum never gives other "
+    "bytes") {
   std::string const plain = sample(1500);
   for (auto const& good : {gzip_with_header(plain), zstd(plain)}) {
     for (std::size_t i = 6; i < good.size(); ++i) {

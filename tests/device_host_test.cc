@@ -82,15 +82,19 @@ std::string use(std::string const& path) {
 
 }  // namespace
 
-TEST_CASE("lock: writers exclude all others, readers only writers, and the refused one is told the pid") {
+TEST_CASE(
+    "lock: writers exclude all others, readers only writers, and the refused one is told the pid") {
   struct Case {
     Access first, second;
     bool together;
   };
   static constexpr Case kCases[] = {
-      {Access::kReadWrite, Access::kReadWrite, false},     {Access::kReadWrite, Access::kReadOnly, false},
-      {Access::kReadOnly, Access::kReadWrite, false},      {Access::kReadOnly, Access::kReadOnly, true},
-      {Access::kReadWrite, Access::kReadOnlyNoLock, true}, {Access::kReadOnlyNoLock, Access::kReadWrite, true},
+      {Access::kReadWrite, Access::kReadWrite, false},
+      {Access::kReadWrite, Access::kReadOnly, false},
+      {Access::kReadOnly, Access::kReadWrite, false},
+      {Access::kReadOnly, Access::kReadOnly, true},
+      {Access::kReadWrite, Access::kReadOnlyNoLock, true},
+      {Access::kReadOnlyNoLock, Access::kReadWrite, true},
   };
   TempDir dir;
   std::string const file = file_of(dir, "store", kMiB);
@@ -115,7 +119,9 @@ TEST_CASE("lock: writers exclude all others, readers only writers, and the refus
   check(loop.path());
 }
 
-TEST_CASE("lock: a store that was just created is locked, and a second opener in the same process is refused too") {
+TEST_CASE(
+    "lock: a store that was just created is locked, and a second opener in the same process is "
+    "refused too") {
   TempDir dir;
   auto const device = must(create_file_device(dir.file("store"), kMiB));
   check_refused(dir.file("store"), Access::kReadOnly, ::getpid());
@@ -156,7 +162,9 @@ TEST_CASE("lock: nobody to be seen is another process; nobody at all is nobody")
   CHECK(lock_holder(fd.get()) == std::nullopt);
 }
 
-TEST_CASE("block device: its size is the device's, it is always backed, and discard reaches what is below") {
+TEST_CASE(
+    "block device: its size is the device's, it is always backed, and discard reaches what is "
+    "below") {
   if (!can_use_host()) return;
   TempDir dir;
   LoopDevice loop(dir.file("backing"), 8 * kMiB);
@@ -190,7 +198,8 @@ TEST_CASE("block device: one whose sectors are larger than a block is used witho
   try {
     loop = std::make_unique<LoopDevice>(dir.file("backing"), 8 * kMiB, 16384);
   } catch (std::exception const& e) {
-    MESSAGE("skipped: this kernel has no such loop devices: " << e.what());  // they came with Linux 6.15
+    MESSAGE("skipped: this kernel has no such loop devices: "
+            << e.what());  // they came with Linux 6.15
     return;
   }
   auto device = must(open_device(loop->path(), Access::kReadWrite));
@@ -206,7 +215,8 @@ TEST_CASE("block device: one whose sectors are larger than a block is used witho
   CHECK(device->discard(kBlockSize, kBlockSize));
 }
 
-TEST_CASE("block device: a mounted one is refused to a writer, and one that we have can't be mounted") {
+TEST_CASE(
+    "block device: a mounted one is refused to a writer, and one that we have can't be mounted") {
   if (!can_use_host()) return;
   TempDir dir;
   LoopDevice loop(dir.file("backing"), 16 * kMiB);
@@ -236,7 +246,8 @@ TEST_CASE("probe: a foreign signature is named, with its label") {
       {"mkswap", "mkswap -L sw $F", 16 * kMiB, "swap signature (label sw)"},
       {"dd",
        "printf '\\000\\000\\000\\000\\203\\000\\000\\000\\000\\010\\000\\000\\350\\003\\000\\000' |"
-       " dd of=$F bs=1 seek=446 conv=notrunc && printf '\\125\\252' | dd of=$F bs=1 seek=510 conv=notrunc",
+       " dd of=$F bs=1 seek=446 conv=notrunc && printf '\\125\\252' | dd of=$F bs=1 seek=510 "
+       "conv=notrunc",
        16 * kMiB, "dos partition table"},
       {"true", "true", 0, "nothing"},
       {"true", "true", 512, "nothing"},
@@ -258,7 +269,8 @@ TEST_CASE("probe: a foreign signature is named, with its label") {
   }
 }
 
-TEST_CASE("probe: a store is known by either slot, and by no slot that a foreign mkfs has outlived") {
+TEST_CASE(
+    "probe: a store is known by either slot, and by no slot that a foreign mkfs has outlived") {
   TempDir dir;
   for (std::uint64_t block : kSlotBlock) {
     std::string const path = file_of(dir, "slot" + std::to_string(block), 16 * kMiB);

@@ -47,7 +47,8 @@ void put(Device& device, std::uint64_t block, char with) {
 
 }  // namespace
 
-TEST_CASE("recording device: the log is every write, flush, discard and resize in order, with data") {
+TEST_CASE(
+    "recording device: the log is every write, flush, discard and resize in order, with data") {
   RecordingDevice device(make_memory_device(kSize));
   auto a = filled('a'), b = filled('b', 2);
   std::vector<iovec> const parts{{a.data(), a.size()}, {b.data(), b.size()}};
@@ -74,7 +75,9 @@ TEST_CASE("recording device: the log is every write, flush, discard and resize i
   CHECK(log[4].returned == false);
 }
 
-TEST_CASE("recording device: after a crash what was flushed stands, and of the rest what the test chooses") {
+TEST_CASE(
+    "recording device: after a crash what was flushed stands, and of the rest what the test "
+    "chooses") {
   auto memory = make_memory_device(kSize);
   put(*memory, 0, 'i');
   put(*memory, 9, 'j');
@@ -98,14 +101,17 @@ TEST_CASE("recording device: after a crash what was flushed stands, and of the r
   CHECK(sectors(*all, 0) == "cccccccc");
   CHECK(sectors(*all, 1) == "bbbbbbbb");
   CHECK(sectors(*all, 9) == "........");
-  auto const reordered = device.crash_after(5, [](std::size_t index, std::uint64_t) { return index == 3; });
+  auto const reordered =
+      device.crash_after(5, [](std::size_t index, std::uint64_t) { return index == 3; });
   CHECK(sectors(*reordered, 0) == "cccccccc");
   CHECK(sectors(*reordered, 1) == "........");
-  auto const torn = device.crash_after(5, [](std::size_t, std::uint64_t at) { return at < 3 * kSectorSize; });
+  auto const torn =
+      device.crash_after(5, [](std::size_t, std::uint64_t at) { return at < 3 * kSectorSize; });
   CHECK(sectors(*torn, 0) == "cccaaaaa");
   CHECK(sectors(*torn, 1) == "bbb.....");
   CHECK(sectors(*torn, 9) == "...jjjjj");
-  CHECK(sectors(*replay(device.initial(), device.log(), 5, all_survive(), std::byte{'?'}), 9) == "????????");
+  CHECK(sectors(*replay(device.initial(), device.log(), 5, all_survive(), std::byte{'?'}), 9) ==
+        "????????");
 
   // Chance is the same every time, and does both.
   std::set<std::string> seen;
@@ -122,7 +128,8 @@ TEST_CASE("recording device: after a crash what was flushed stands, and of the r
 }
 
 TEST_CASE("recording device: a flush makes nothing certain that had not returned when it began") {
-  // Below the recorder a flush during which someone writes, and a write during which someone flushes.
+  // Below the recorder a flush during which someone writes, and a write during which someone
+  // flushes.
   struct Meddler final : Device {
     using Device::write;
     std::unique_ptr<Device> memory = make_memory_device(kSize);
@@ -130,7 +137,9 @@ TEST_CASE("recording device: a flush makes nothing certain that had not returned
     bool meddled = false;
     [[nodiscard]] std::string const& name() const override { return memory->name(); }
     [[nodiscard]] std::uint64_t size() const override { return memory->size(); }
-    Status read(std::uint64_t o, std::span<std::byte> into) override { return memory->read(o, into); }
+    Status read(std::uint64_t o, std::span<std::byte> into) override {
+      return memory->read(o, into);
+    }
     Status write(std::uint64_t o, std::span<iovec const> parts) override {
       if (o == 4 * kBlockSize) LCFS_TRY(above->flush());
       return memory->write(o, parts);
@@ -234,7 +243,8 @@ TEST_CASE("faulty device: a torn write leaves its first bytes, whole blocks or n
     CHECK_FALSE(device.write(5 * kBlockSize, data.span()));
     CHECK(device.fired());
     std::size_t const kept = std::min<std::uint64_t>(bytes, 2 * kBlockSize) / kSectorSize;
-    CHECK(sectors(device, 5) + sectors(device, 6) == std::string(kept, 'n') + std::string(16 - kept, 'o'));
+    CHECK(sectors(device, 5) + sectors(device, 6) ==
+          std::string(kept, 'n') + std::string(16 - kept, 'o'));
     CHECK_FALSE(device.flush());
   }
 }

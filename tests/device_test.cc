@@ -36,7 +36,8 @@ constexpr std::uint64_t kMiB = 1 << 20;
 // Bytes that differ from block to block and from seed to seed.
 AlignedBuffer pattern(std::size_t size, unsigned seed) {
   AlignedBuffer buffer(size);
-  for (std::size_t i = 0; i < size; ++i) buffer.data()[i] = static_cast<std::byte>(seed * 31 + i * 7 + i / kBlockSize);
+  for (std::size_t i = 0; i < size; ++i)
+    buffer.data()[i] = static_cast<std::byte>(seed * 31 + i * 7 + i / kBlockSize);
   return buffer;
 }
 
@@ -97,7 +98,8 @@ void with_each_supplier(std::function<void(Device&)> const& test) {
 }  // namespace
 
 TEST_CASE("aligned buffer: its memory is aligned to a block, whatever its size") {
-  for (std::size_t size : {std::size_t{1}, std::size_t{4095}, std::size_t{4096}, std::size_t{100000}}) {
+  for (std::size_t size :
+       {std::size_t{1}, std::size_t{4095}, std::size_t{4096}, std::size_t{100000}}) {
     AlignedBuffer buffer(size);
     CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % kBlockSize == 0);
     CHECK(buffer.span().size() == size);
@@ -169,7 +171,8 @@ TEST_CASE("device: arguments that break the contract are refused, named, and cha
     check(device.read(0, buffer.span().subspan(8, kBlockSize)), 0, "not aligned");
     check(device.write(0, buffer.span().subspan(8, kBlockSize)), 0, "aligned whole blocks");
     check(device.write(0, buffer.span().first(100)), 0, "aligned whole blocks");
-    std::array<iovec, 2> const uneven{iovec{buffer.data(), 2048}, iovec{buffer.data() + 4096, 2048}};
+    std::array<iovec, 2> const uneven{iovec{buffer.data(), 2048},
+                                      iovec{buffer.data() + 4096, 2048}};
     check(device.write(0, uneven), 0, "aligned whole blocks");
     CHECK(holds(device, 0, before));
     CHECK(device.read(kSize, {}));
@@ -198,7 +201,8 @@ TEST_CASE("device: discard, reserve and release touch no byte outside their rang
   });
 }
 
-TEST_CASE("device: threads that write, read and discard different ranges do not disturb each other") {
+TEST_CASE(
+    "device: threads that write, read and discard different ranges do not disturb each other") {
   with_each_supplier([](Device& device) {
     constexpr unsigned kThreads = 4;
     std::array<bool, kThreads> good{};
@@ -210,8 +214,9 @@ TEST_CASE("device: threads that write, read and discard different ranges do not 
           auto const data = pattern(64 * 1024, t * 100 + round);
           std::uint64_t const at = t * 2 * kMiB + round * 64 * 1024;
           AlignedBuffer got(data.size());
-          ok = ok && device.reserve(at, data.size()) && device.write(at, data.span()) && device.flush() &&
-               device.read(at, got.span()) && std::memcmp(got.data(), data.data(), got.size()) == 0 &&
+          ok = ok && device.reserve(at, data.size()) && device.write(at, data.span()) &&
+               device.flush() && device.read(at, got.span()) &&
+               std::memcmp(got.data(), data.data(), got.size()) == 0 &&
                device.discard(at, kBlockSize);
         }
         good[t] = ok;
@@ -222,7 +227,9 @@ TEST_CASE("device: threads that write, read and discard different ranges do not 
   });
 }
 
-TEST_CASE("device: what a shrink cuts off is gone when the device grows again; a block device's size is given") {
+TEST_CASE(
+    "device: what a shrink cuts off is gone when the device grows again; a block device's size is "
+    "given") {
   with_each_supplier([](Device& device) {
     auto const data = pattern(kSize, 8);
     REQUIRE(device.write(0, data.span()));
@@ -333,7 +340,8 @@ TEST_CASE("file device: a full host is told at reserve, by its path, and nothing
     CHECK(refused.error().sys == ENOSPC);
     CHECK(refused.error().path == path);
     CHECK(refused.error().offset == 0);
-    CHECK_MESSAGE(refused.error().message.find(host.path()) != std::string::npos, refused.error().text());
+    CHECK_MESSAGE(refused.error().message.find(host.path()) != std::string::npos,
+                  refused.error().text());
     CHECK(allocated(path) <= before + 16 * 1024);  // ext4 may keep a block of its extent tree
     CHECK(holds(*device, 4 * kMiB, data));
     CHECK(device->reserve(kMiB, kMiB));
@@ -352,7 +360,9 @@ TEST_CASE("file device: a write that the host cuts short fails at the byte where
     if (!device) return pipe.say(device.error().text());
     auto const data = pattern(2 * kMiB, 11);
     auto const status = (*device)->write(0, data.span());
-    pipe.say(status ? "written" : std::to_string(status.error().offset) + " " + std::to_string(status.error().sys));
+    pipe.say(status ? "written"
+                    : std::to_string(status.error().offset) + " " +
+                          std::to_string(status.error().sys));
   });
   CHECK(child.hear() == std::to_string(kMiB) + " " + std::to_string(EFBIG));
 }
@@ -399,7 +409,8 @@ TEST_CASE("open_device: what is no store's place is refused by name, and nothing
       REQUIRE_FALSE(opened);
       CHECK(opened.error().code == c.code);
       CHECK(opened.error().path == c.path);
-      CHECK_MESSAGE(opened.error().text().find(c.words) != std::string::npos, opened.error().text());
+      CHECK_MESSAGE(opened.error().text().find(c.words) != std::string::npos,
+                    opened.error().text());
     }
   }
   CHECK_FALSE(std::filesystem::exists(dir.file("missing")));
@@ -414,8 +425,9 @@ TEST_CASE("device: opened to read, every effect is refused") {
     auto device = must(open_device(path, access));
     CHECK(holds(*device, 0, data));
     CHECK(device->flush());
-    for (auto const& status : {device->write(0, data.span()), device->discard(0, kBlockSize),
-                               device->reserve(0, kBlockSize), device->release(0, kBlockSize), device->resize(0)}) {
+    for (auto const& status :
+         {device->write(0, data.span()), device->discard(0, kBlockSize),
+          device->reserve(0, kBlockSize), device->release(0, kBlockSize), device->resize(0)}) {
       REQUIRE_FALSE(status);
       CHECK(status.error().code == Errc::kReadOnly);
       CHECK(status.error().path == path);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What differs between two layers, against a naive walk of both whole trees; what it costs; and what damage it meets.
+// What differs between two layers, against a naive walk of both whole trees; what it costs; and
+// what damage it meets.
+#include "engine/diff.h"
+
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -10,7 +13,6 @@
 #include <random>
 #include <set>
 
-#include "engine/diff.h"
 #include "engine/squash.h"
 #include "format/layout.h"
 #include "tests/support/naive_diff.h"
@@ -51,7 +53,9 @@ Inode make_file(Layer& layer, Inode directory, std::string const& name, std::str
   return inode;
 }
 
-Inode make_dir(Layer& layer, Inode directory, std::string const& name) { return must(layer.create(directory, name, {S_IFDIR | 0755})).inode; }
+Inode make_dir(Layer& layer, Inode directory, std::string const& name) {
+  return must(layer.create(directory, name, {S_IFDIR | 0755})).inode;
+}
 
 Inode at(Layer& layer, std::string const& path) { return list(layer).paths.at(path); }
 
@@ -77,32 +81,53 @@ void change(Layer& layer, std::mt19937_64& rng) {
   bool const regular = inode != 0 && S_ISREG(all.files.at(inode).info.mode);
   auto const ok = [](auto result) { (void)result.ok(); };
   switch (rng() % 18) {
-    case 0: case 1: case 2: {
+    case 0:
+    case 1:
+    case 2: {
       auto const made = layer.create(directory(), name(), {S_IFREG | 0644});
       if (made) write(layer, made->inode, 0, noise(rng, some_size(rng)));
       break;
     }
     case 3: ok(layer.create(directory(), name(), {S_IFDIR | 0755})); break;
     case 4: ok(layer.symlink(directory(), name(), "to-" + name(), {S_IFLNK | 0777})); break;
-    case 5: ok(layer.create(directory(), name(), {S_IFCHR | 0600, 0, 0, rng() % 3 << 32 | 1})); break;
-    case 6: if (inode != 0) ok(layer.link(inode, directory(), name())); break;
-    case 7: if (inode != 0) ok(layer.unlink(file.first, file.second)); break;
-    case 8: if (dir.first != 0) ok(layer.rmdir(dir.first, dir.second)); break;
-    case 9: if (inode != 0) ok(layer.rename(file.first, file.second, directory(), name(), Rename::kReplace)); break;
-    case 10: if (dir.first != 0) ok(layer.rename(dir.first, dir.second, directory(), name(), Rename::kReplace)); break;
+    case 5:
+      ok(layer.create(directory(), name(), {S_IFCHR | 0600, 0, 0, rng() % 3 << 32 | 1}));
+      break;
+    case 6:
+      if (inode != 0) ok(layer.link(inode, directory(), name()));
+      break;
+    case 7:
+      if (inode != 0) ok(layer.unlink(file.first, file.second));
+      break;
+    case 8:
+      if (dir.first != 0) ok(layer.rmdir(dir.first, dir.second));
+      break;
+    case 9:
+      if (inode != 0)
+        ok(layer.rename(file.first, file.second, directory(), name(), Rename::kReplace));
+      break;
+    case 10:
+      if (dir.first != 0)
+        ok(layer.rename(dir.first, dir.second, directory(), name(), Rename::kReplace));
+      break;
     case 11:
-      if (dir.first != 0 && inode != 0) ok(layer.rename(dir.first, dir.second, file.first, file.second, Rename::kExchange));
+      if (dir.first != 0 && inode != 0)
+        ok(layer.rename(dir.first, dir.second, file.first, file.second, Rename::kExchange));
       break;
     case 12:  // not of a symlink, which Linux does not allow
-      if (!S_ISLNK(all.files.at(any).info.mode)) ok(layer.setattr(any, {.permissions = 0600 + rng() % 8}));
+      if (!S_ISLNK(all.files.at(any).info.mode))
+        ok(layer.setattr(any, {.permissions = 0600 + rng() % 8}));
       break;
     case 13: ok(layer.setattr(any, {.uid = static_cast<std::uint32_t>(rng() % 3)})); break;
-    case 14: ok(layer.setattr(any, {.mtime = Timestamp{static_cast<std::int64_t>(rng() % 3), 5}})); break;
+    case 14:
+      ok(layer.setattr(any, {.mtime = Timestamp{static_cast<std::int64_t>(rng() % 3), 5}}));
+      break;
     case 15:
       if (rng() % 3 == 0) {
         ok(layer.removexattr(any, "user.a"));
       } else {
-        ok(layer.setxattr(any, rng() % 2 ? "user.a" : "user.b", noise(rng, rng() % 3 == 0 ? 9000 : 3), XattrMode::kAny));
+        ok(layer.setxattr(any, rng() % 2 ? "user.a" : "user.b",
+                          noise(rng, rng() % 3 == 0 ? 9000 : 3), XattrMode::kAny));
       }
       break;
     case 16:
@@ -140,15 +165,20 @@ void copy_tree(Layer& from, Layer& to) {
       continue;
     }
     NewNode const node{f.info.mode, f.info.uid, f.info.gid, f.info.rdev, {}};
-    made[i] = S_ISLNK(f.info.mode) ? must(to.symlink(dir, name, f.content, node)).inode : must(to.create(dir, name, node)).inode;
+    made[i] = S_ISLNK(f.info.mode) ? must(to.symlink(dir, name, f.content, node)).inode
+                                   : must(to.create(dir, name, node)).inode;
     if (S_ISREG(f.info.mode)) {
-      for (std::size_t p = 0; p < f.content.size(); p += 70000) write(to, made[i], p, f.content.substr(p, 70000));
+      for (std::size_t p = 0; p < f.content.size(); p += 70000)
+        write(to, made[i], p, f.content.substr(p, 70000));
     }
   }
   for (auto const& [i, j] : made) {
     auto const& f = all.files.at(i);
     for (auto const& [name, value] : f.xattrs) must(to.setxattr(j, name, value, XattrMode::kAny));
-    must(to.setattr(j, {.permissions = f.info.mode & 07777, .uid = f.info.uid, .gid = f.info.gid, .mtime = f.info.mtime}));
+    must(to.setattr(j, {.permissions = f.info.mode & 07777,
+                        .uid = f.info.uid,
+                        .gid = f.info.gid,
+                        .mtime = f.info.mtime}));
   }
 }
 
@@ -213,7 +243,8 @@ TEST_CASE("diff: agrees with a naive walk of both trees, whatever was done to wh
     layers.push_back(must(s->create_layer("base", 0)));
     age(*s, layers[0], rng, 60);
     for (int i = 1; i < 5; ++i) {
-      layers.push_back(must(s->create_layer("l" + std::to_string(i), layers[rng() % layers.size()])));
+      layers.push_back(
+          must(s->create_layer("l" + std::to_string(i), layers[rng() % layers.size()])));
       age(*s, layers.back(), rng, static_cast<int>(rng() % 25));
     }
     // The same as another, of another origin; and changed.
@@ -237,11 +268,13 @@ TEST_CASE("diff: agrees with a naive walk of both trees, whatever was done to wh
         CHECK(told.empty() == (naive(*s, b, a).empty()));
       }
     }
-    // A layer on any other, or on nothing, with the tree of any: the same tree, sockets and odd names included, and no difference
-    // to be told, also where directories changed places below so that another inode stands at a path.
+    // A layer on any other, or on nothing, with the tree of any: the same tree, sockets and odd
+    // names included, and no difference to be told, also where directories changed places below so
+    // that another inode stands at a path.
     std::atomic<bool> const stop{false};
     for (int i = 0; i < 4; ++i) {
-      LayerId const onto = i == 3 ? 0 : layers[rng() % layers.size()], what = layers[rng() % layers.size()];
+      LayerId const onto = i == 3 ? 0 : layers[rng() % layers.size()],
+                    what = layers[rng() % layers.size()];
       CAPTURE(onto);
       CAPTURE(what);
       LayerId const flat = must(squash_layer(*s, onto, what, "flat" + std::to_string(i), stop));
@@ -260,7 +293,8 @@ TEST_CASE("diff: agrees with a naive walk of both trees, whatever was done to wh
 TEST_CASE("diff: what one can do to a file is told, and no more") {
   Pair p;
   auto& l = *p.second;
-  Inode const etc = p.in("/etc"), d = p.in("/etc/d"), passwd = p.in("/etc/passwd"), big = p.in("/etc/big");
+  Inode const etc = p.in("/etc"), d = p.in("/etc/d"), passwd = p.in("/etc/passwd"),
+              big = p.in("/etc/big");
   CHECK(diff(*p.s, p.a, p.b) == Lines{});
 
   SUBCASE("a directory moved is one line; what changed in it has its own") {
@@ -296,9 +330,11 @@ TEST_CASE("diff: what one can do to a file is told, and no more") {
   SUBCASE("another name; one name less; a name moved") {
     must(l.link(passwd, etc, "again"));
     must(l.unlink(d, "f2"));
-    CHECK(p.lines() == Lines{"A /etc/again = /etc/passwd", "C /etc/d/f links", "D /etc/d/f2", "C /etc/passwd links"});
+    CHECK(p.lines() == Lines{"A /etc/again = /etc/passwd", "C /etc/d/f links", "D /etc/d/f2",
+                             "C /etc/passwd links"});
     must(l.link(p.in("/etc/d/f"), d, "f3"));
-    CHECK(p.lines() == Lines{"A /etc/again = /etc/passwd", "R /etc/d/f2 -> /etc/d/f3", "C /etc/passwd links"});
+    CHECK(p.lines() ==
+          Lines{"A /etc/again = /etc/passwd", "R /etc/d/f2 -> /etc/d/f3", "C /etc/passwd links"});
   }
   SUBCASE("a new file of two names") {
     must(l.link(make_file(l, etc, "x", "1"), etc, "y"));
@@ -333,17 +369,22 @@ TEST_CASE("diff: what one can do to a file is told, and no more") {
   SUBCASE("only at or below some paths") {
     make_file(l, d, "new", "");
     must(l.rename(etc, "big", l.root(), "big", Rename::kReplace));
-    CHECK(diff(*p.s, p.a, p.b, {.exclude_times = true, .below = {"/etc/d"}}) == Lines{"A /etc/d/new"});
-    CHECK(diff(*p.s, p.a, p.b, {.exclude_times = true, .below = {"/etc/big"}}) == Lines{"R /etc/big -> /big"});
+    CHECK(diff(*p.s, p.a, p.b, {.exclude_times = true, .below = {"/etc/d"}}) ==
+          Lines{"A /etc/d/new"});
+    CHECK(diff(*p.s, p.a, p.b, {.exclude_times = true, .below = {"/etc/big"}}) ==
+          Lines{"R /etc/big -> /big"});
     CHECK(diff(*p.s, p.a, p.b, {.exclude_times = true, .below = {"/et"}}) == Lines{});
   }
 }
 
-TEST_CASE("diff: what changed places and is equal where it stands is no difference; what is equal in one place only has moved") {
+TEST_CASE(
+    "diff: what changed places and is equal where it stands is no difference; what is equal in one "
+    "place only has moved") {
   Pair p;
   auto& l = *p.second;
   Inode const root = l.root();
-  // Two directories with the same names in them, exchanged, and then what is in them: other inodes, the same paths.
+  // Two directories with the same names in them, exchanged, and then what is in them: other inodes,
+  // the same paths.
   auto const twins = [&](Layer& layer) {
     for (std::string const name : {"x", "y"}) {
       Inode const d = make_dir(layer, layer.root(), name);
@@ -358,17 +399,22 @@ TEST_CASE("diff: what changed places and is equal where it stands is no differen
   p.second.reset();
   auto const change = must(p.s->layer(c));
   must(change->rename(root, "x", root, "y", Rename::kExchange));
-  CHECK(diff(*p.s, p.b, c, {.exclude_times = true, .below = {}}) == Lines{"R /y -> /x", "R /x -> /y"});
+  CHECK(diff(*p.s, p.b, c, {.exclude_times = true, .below = {}}) ==
+        Lines{"R /y -> /x", "R /x -> /y"});
   must(change->rename(at(*change, "/x"), "f", at(*change, "/y"), "f", Rename::kExchange));
-  for (char const* path : {"/x", "/y"}) must(change->setattr(at(*change, path), {.mtime = Timestamp{2, 0}}));
+  for (char const* path : {"/x", "/y"})
+    must(change->setattr(at(*change, path), {.mtime = Timestamp{2, 0}}));
   must(change->setattr(root, {.mtime = Timestamp{1, 0}}));
   CHECK(diff(*p.s, p.b, c) == Lines{});
   CHECK(diff(*p.s, c, p.b) == Lines{});
-  // One of the four is another now: the inodes in it can't be told as equal in one place and moved in the other.
+  // One of the four is another now: the inodes in it can't be told as equal in one place and moved
+  // in the other.
   must(change->setattr(at(*change, "/x/f"), {.permissions = 0600}));
   auto const told = diff(*p.s, p.b, c, {.exclude_times = true, .below = {}});
   CHECK(sorted(told) == naive_diff(list(*must(p.s->layer(p.b))), list(*change)));
-  CHECK(std::count_if(told.begin(), told.end(), [](std::string const& t) { return t.find(" mode") != std::string::npos; }) == 1);
+  CHECK(std::count_if(told.begin(), told.end(), [](std::string const& t) {
+          return t.find(" mode") != std::string::npos;
+        }) == 1);
 }
 
 TEST_CASE("diff: nothing is frozen by it, and what is open counts") {
@@ -378,7 +424,8 @@ TEST_CASE("diff: nothing is frozen by it, and what is open counts") {
   CHECK_FALSE(p.second->frozen());
   must(p.s->commit_layer(p.b, "b1"));
   make_file(*p.second, p.second->root(), "later", "");
-  CHECK(diff(*p.s, must(p.s->resolve_layer("b1")), must(p.s->resolve_layer("b")), {.exclude_times = true, .below = {}}) == Lines{"A /later"});
+  CHECK(diff(*p.s, must(p.s->resolve_layer("b1")), must(p.s->resolve_layer("b")),
+             {.exclude_times = true, .below = {}}) == Lines{"A /later"});
 }
 
 TEST_CASE("diff: 10 changes in 100,000 files cost some dozens of nodes") {
@@ -389,7 +436,8 @@ TEST_CASE("diff: 10 changes in 100,000 files cost some dozens of nodes") {
     auto const l = must(s->layer(base));
     for (int d = 0; d < 1000; ++d) {
       Inode const dir = make_dir(*l, l->root(), "d" + std::to_string(d));
-      for (int f = 0; f < 100; ++f) files.push_back(must(l->create(dir, "f" + std::to_string(f), {S_IFREG | 0644})).inode);
+      for (int f = 0; f < 100; ++f)
+        files.push_back(must(l->create(dir, "f" + std::to_string(f), {S_IFREG | 0644})).inode);
     }
   }
   LayerId const a = must(s->create_layer("a", base)), b = must(s->create_layer("b", a));
@@ -434,7 +482,8 @@ TEST_CASE("diff: a node that can't be read is named, and nothing is told") {
   auto const told = must(LayerDiff::open(*s, a, b))->run({});
   REQUIRE_FALSE(told);
   CHECK(told.error().code == Errc::kCorrupt);
-  CHECK(told.error().message.find("layer 'broken': cannot read the node at block " + std::to_string(block)) != std::string::npos);
+  CHECK(told.error().message.find("layer 'broken': cannot read the node at block " +
+                                  std::to_string(block)) != std::string::npos);
   flip();
   CHECK(must(must(LayerDiff::open(*s, a, b))->run({})).size() == 2);
 }

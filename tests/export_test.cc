@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exports: what comes out of a store is what went in, as far as is promised; and nothing of an export that fails stays.
+// Exports: what comes out of a store is what went in, as far as is promised; and nothing of an
+// export that fails stays.
+#include "exporter/export.h"
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,7 +18,6 @@
 
 #include "engine/store_impl.h"
 #include "exporter/encoder.h"
-#include "exporter/export.h"
 #include "importer/import.h"
 #include "tests/support/importing.h"
 #include "tests/support/support.h"
@@ -39,19 +41,34 @@ std::string random_bytes(std::size_t size, std::uint32_t seed) {
 
 std::string words(std::size_t size) {
   std::string s;
-  for (std::uint32_t i = 1; s.size() < size; i = i * 1664525u + 1013904223u) s += fmt::format("word{} ", i % 1000);
+  for (std::uint32_t i = 1; s.size() < size; i = i * 1664525u + 1013904223u)
+    s += fmt::format("word{} ", i % 1000);
   s.resize(size);
   return s;
 }
 
 std::string base_tar() {
   TarBuilder tar;
-  tar.directory("d/").file("d/words", words(3000000)).file("d/noise", random_bytes(1500000, 1)).file("small", "s").symlink("l", "small").hardlink("h", "small");
-  for (int i = 0; i < 300; ++i) tar.file(fmt::format("d/f{}", i), words(static_cast<std::size_t>(i) * 37));
+  tar.directory("d/")
+      .file("d/words", words(3000000))
+      .file("d/noise", random_bytes(1500000, 1))
+      .file("small", "s")
+      .symlink("l", "small")
+      .hardlink("h", "small");
+  for (int i = 0; i < 300; ++i)
+    tar.file(fmt::format("d/f{}", i), words(static_cast<std::size_t>(i) * 37));
   return tar.end().raw(std::string(9728, '\0')).text();
 }
 
-std::string top_tar() { return TarBuilder().file("d/.wh.noise", "").file("small", "new").pax({{"comment", "c"}}).file("x", words(70000)).end().text(); }
+std::string top_tar() {
+  return TarBuilder()
+      .file("d/.wh.noise", "")
+      .file("small", "new")
+      .pax({{"comment", "c"}})
+      .file("x", words(70000))
+      .end()
+      .text();
+}
 
 // As Python's gzip module makes it, with a name in its header.
 TestLayer zlib_layer(std::string tar, int level) {
@@ -66,13 +83,15 @@ TestLayer zlib_layer(std::string tar, int level) {
   REQUIRE(deflate(&s, Z_FINISH) == Z_STREAM_END);
   packed.resize(s.total_out);
   deflateEnd(&s);
-  auto const crc = static_cast<std::uint32_t>(crc32(0, reinterpret_cast<Bytef const*>(tar.data()), static_cast<uInt>(tar.size())));
+  auto const crc = static_cast<std::uint32_t>(
+      crc32(0, reinterpret_cast<Bytef const*>(tar.data()), static_cast<uInt>(tar.size())));
   auto const size = static_cast<std::uint32_t>(tar.size());
   std::string tail;
   for (auto const word : {crc, size}) {
     for (unsigned i = 0; i < 32; i += 8) tail += static_cast<char>(word >> i & 0xff);
   }
-  layer.blob = std::string("\x1f\x8b\x08\x08\x11\x22\x33\x44\x02\x03", 10) + std::string("layer.tar\0", 10) + packed + tail;
+  layer.blob = std::string("\x1f\x8b\x08\x08\x11\x22\x33\x44\x02\x03", 10) +
+               std::string("layer.tar\0", 10) + packed + tail;
   return layer;
 }
 
@@ -89,8 +108,10 @@ void import_file(Store& store, std::string const& path) {
   must(importer::import_archive(store, options));
 }
 
-Result<exporter::ExportReport> export_to(Store& store, std::string const& path, std::vector<std::string> names,
-                                         Compress compress = Compress::kOriginal, Format format = Format::kOci) {
+Result<exporter::ExportReport> export_to(Store& store, std::string const& path,
+                                         std::vector<std::string> names,
+                                         Compress compress = Compress::kOriginal,
+                                         Format format = Format::kOci) {
   ExportOptions options;
   options.names = std::move(names);
   options.path = path;
@@ -102,7 +123,8 @@ Result<exporter::ExportReport> export_to(Store& store, std::string const& path, 
 
 std::vector<Digest> diff_ids(Store& store, std::string const& name) {
   std::vector<Digest> all;
-  for (auto const& layer : must(store.image_layers(must(store.resolve_image(name))))) all.push_back(layer.diff_id);
+  for (auto const& layer : must(store.image_layers(must(store.resolve_image(name)))))
+    all.push_back(layer.diff_id);
   return all;
 }
 
@@ -120,18 +142,21 @@ struct Collect final : exporter::ByteSink {
 };
 
 std::size_t files_in(std::string const& directory) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory), {}));
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator(directory), {}));
 }
 
 }  // namespace
 
-TEST_CASE("export: plain, zlib's and libzstd's blobs come out the same, and the manifest with them") {
+TEST_CASE(
+    "export: plain, zlib's and libzstd's blobs come out the same, and the manifest with them") {
   TempDir dir;
   for (int level = 1; level <= 9; ++level) {
     CAPTURE(level);
     TestStore store(64);
     TestImage image;
-    image.layers = {zlib_layer(base_tar(), level), plain_layer(top_tar()), libzstd_layer(top_tar())};
+    image.layers = {zlib_layer(base_tar(), level), plain_layer(top_tar()),
+                    libzstd_layer(top_tar())};
     must(import_bytes(*store, tar_of(oci_members({image}))));
     auto const report = must(export_to(*store, dir.file("out.tar"), {"test"}));
     REQUIRE(report.images.size() == 1);
@@ -146,10 +171,13 @@ TEST_CASE("export: plain, zlib's and libzstd's blobs come out the same, and the 
   }
 }
 
-TEST_CASE("export: whatever the compression, the tars and the image's id are the same, and another store takes them") {
+TEST_CASE(
+    "export: whatever the compression, the tars and the image's id are the same, and another store "
+    "takes them") {
   TempDir dir;
   for (auto const format : {Format::kOci, Format::kDocker}) {
-    for (auto const compress : {Compress::kOriginal, Compress::kGzip, Compress::kZstd, Compress::kNone}) {
+    for (auto const compress :
+         {Compress::kOriginal, Compress::kGzip, Compress::kZstd, Compress::kNone}) {
       CAPTURE(static_cast<int>(compress));
       TestStore store(64);
       TestImage image;
@@ -161,12 +189,15 @@ TEST_CASE("export: whatever the compression, the tars and the image's id are the
       TestStore other(64);
       import_file(*other, dir.file("out.tar"));
       CHECK(diff_ids(*other, "test") == diff_ids(*store, "test"));
-      CHECK(must(other->image(must(other->resolve_image("test")))).info.config_digest == report.images[0].config_digest);
+      CHECK(must(other->image(must(other->resolve_image("test")))).info.config_digest ==
+            report.images[0].config_digest);
     }
   }
 }
 
-TEST_CASE("export: what we compressed ourselves is recognized, and the number of threads changes nothing") {
+TEST_CASE(
+    "export: what we compressed ourselves is recognized, and the number of threads changes "
+    "nothing") {
   TempDir dir;
   for (auto const compress : {Compress::kGzip, Compress::kZstd}) {
     TestStore store(64);
@@ -221,14 +252,17 @@ TEST_CASE("export: several images share what they share, under the names they we
   import_file(*store, dir.file("b.tar"));
   auto const report = must(export_to(*store, dir.file("out.tar"), {"test", "second"}));
   CHECK(report.images[0].layers[0].digest == report.images[1].layers[0].digest);
-  CHECK(std::filesystem::file_size(dir.file("out.tar")) < base_tar().size() + top_tar().size() + 20000);
+  CHECK(std::filesystem::file_size(dir.file("out.tar")) <
+        base_tar().size() + top_tar().size() + 20000);
   TestStore other(64);
   import_file(*other, dir.file("out.tar"));
   CHECK(diff_ids(*other, "second") == diff_ids(*store, "second"));
   CHECK(diff_ids(*other, "test") == diff_ids(*store, "test"));
 }
 
-TEST_CASE("export: a layer made here gets a new tar, the same each time, and goes out with all below it") {
+TEST_CASE(
+    "export: a layer made here gets a new tar, the same each time, and goes out with all below "
+    "it") {
   TempDir dir;
   TestStore store(64);
   must(import_layers(*store, {gzip_layer(base_tar())}));
@@ -288,13 +322,15 @@ TEST_CASE("export: a directory gets a layout; one that holds something is left a
   auto const again = export_to(*store, dir.file("layout/"), {"test"});
   REQUIRE_FALSE(again);
   CHECK(again.error().code == Errc::kExists);
-  auto const docker = export_to(*store, dir.file("other/"), {"test"}, Compress::kNone, Format::kDocker);
+  auto const docker =
+      export_to(*store, dir.file("other/"), {"test"}, Compress::kNone, Format::kDocker);
   REQUIRE_FALSE(docker);
   CHECK(docker.error().code == Errc::kInvalid);
   CHECK(files_in(dir.path().string()) == 1);
 }
 
-TEST_CASE("export: a block that changed ends it, with layer and path; what stood under the name stays") {
+TEST_CASE(
+    "export: a block that changed ends it, with layer and path; what stood under the name stays") {
   TempDir dir;
   auto device = std::shared_ptr<Device>(make_memory_device(64u << 20));
   must(Store::format(*device, {}));
@@ -326,7 +362,9 @@ TEST_CASE("export: a block that changed ends it, with layer and path; what stood
   CHECK(files_in(dir.path().string()) == 1);
 }
 
-TEST_CASE("export: names that are not there, and places that can't be written to, are told; a stop ends it") {
+TEST_CASE(
+    "export: names that are not there, and places that can't be written to, are told; a stop ends "
+    "it") {
   TempDir dir;
   TestStore store(64);
   must(import_layers(*store, {plain_layer(base_tar())}));

@@ -47,14 +47,16 @@ class Fixture {
 
   Layer& layer() { return *layer_; }
   Inode root() { return layer_->root(); }
-  Inode make(Inode directory, std::string const& name, std::uint32_t mode, std::string const& data = {}) {
+  Inode make(Inode directory, std::string const& name, std::uint32_t mode,
+             std::string const& data = {}) {
     auto const made = layer_->create(directory, name, {mode, geteuid(), getegid(), 0});
     REQUIRE(made);
     if (!data.empty()) REQUIRE(layer_->write(made->inode, 0, std::as_bytes(std::span{data})));
     return made->inode;
   }
   Inode symlink(Inode directory, std::string const& name, std::string const& target) {
-    auto const made = layer_->symlink(directory, name, target, {S_IFLNK | 0777, geteuid(), getegid(), 0});
+    auto const made =
+        layer_->symlink(directory, name, target, {S_IFLNK | 0777, geteuid(), getegid(), 0});
     REQUIRE(made);
     return made->inode;
   }
@@ -86,7 +88,8 @@ bool root_user() { return geteuid() == 0; }
 
 }  // namespace
 
-TEST_CASE("resolve: links are followed inside the layer, the last one if wanted, and not for ever") {
+TEST_CASE(
+    "resolve: links are followed inside the layer, the last one if wanted, and not for ever") {
   Fixture f;
   auto const a = f.make(f.root(), "a", S_IFDIR | 0755);
   auto const file = f.make(a, "file", S_IFREG | 0644, "x");
@@ -147,7 +150,8 @@ TEST_CASE("extract: every type, mode, time, link and attribute") {
   REQUIRE(f.layer().write(big, 3u << 20, std::as_bytes(std::span{end})));
   REQUIRE(f.layer().setattr(big, {.size = 9u << 20}));
   for (Inode const inode : {f.root(), sub, file, link})
-    REQUIRE(f.layer().setattr(inode, {.atime = Timestamp{7, 8}, .mtime = Timestamp{1'000'000'000, 123'456'789}}));
+    REQUIRE(f.layer().setattr(
+        inode, {.atime = Timestamp{7, 8}, .mtime = Timestamp{1'000'000'000, 123'456'789}}));
 
   auto const out = dir.file("out");
   auto const done = f.extract(out);
@@ -211,7 +215,8 @@ TEST_CASE("extract: owners, devices and capabilities, as root") {
   CHECK(plain->problems == 0);
   CHECK_FALSE(fs::exists(dir.file("plain/null")));
   CHECK(stat_of(dir.file("plain/tool")).st_uid == geteuid());
-  CHECK(stat_of(dir.file("plain/tool")).st_mode == (S_IFREG | 0755));  // not setuid for somebody else
+  CHECK(stat_of(dir.file("plain/tool")).st_mode ==
+        (S_IFREG | 0755));  // not setuid for somebody else
 }
 
 TEST_CASE("extract: a directory that holds something is refused, and nothing in it is touched") {
@@ -285,13 +290,15 @@ TEST_CASE("extract: directories larger than a batch, files before and behind sub
   Fixture f;
   for (int i = 0; i < 700; ++i) {
     f.make(f.root(), "f" + std::to_string(i), S_IFREG | 0644);
-    if (i % 7 == 0) f.make(f.make(f.root(), "d" + std::to_string(i), S_IFDIR | 0755), "in", S_IFREG | 0644);
+    if (i % 7 == 0)
+      f.make(f.make(f.root(), "d" + std::to_string(i), S_IFDIR | 0755), "in", S_IFREG | 0644);
   }
   test::TempDir dir;
   auto const done = f.extract(dir.file("out"));
   REQUIRE(done);
   CHECK(done->entries == 1 + 700 + 200);
-  CHECK(static_cast<int>(std::distance(fs::recursive_directory_iterator(dir.file("out")), {})) == 900);
+  CHECK(static_cast<int>(std::distance(fs::recursive_directory_iterator(dir.file("out")), {})) ==
+        900);
 }
 
 TEST_CASE("extract: a wish to stop is heard") {

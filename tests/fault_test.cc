@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device that refuses: each effect and each read of each operation in turn.  The error is told, nothing that was durable is lost, and
-// either all goes on as if nothing had been, or the store is read-only and says why.
+// A device that refuses: each effect and each read of each operation in turn.  The error is told,
+// nothing that was durable is lost, and either all goes on as if nothing had been, or the store is
+// read-only and says why.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -79,7 +80,8 @@ Trial attempt(Device& first, Operation const& op, State const& before, State con
       REQUIRE(store->failure());
       CHECK(store->failure()->text() != "");
     }
-    // What was durable can be read in any case; of what was not, a store that is read-only says EIO or EROFS.
+    // What was durable can be read in any case; of what was not, a store that is read-only says EIO
+    // or EROFS.
     if (auto const text = inherited(*store)) CHECK(*text == std::string(150000, 'i'));
     if (!store->failure()) CHECK(state_of(*store).contains("afterwards"));
   }
@@ -87,8 +89,10 @@ Trial attempt(Device& first, Operation const& op, State const& before, State con
   auto now = state_on(disk);
   CHECK(now.contains("afterwards") == next_done);
   now.erase("afterwards");
-  if (trial.failed) CHECK((now == before || now == after));
-  else CHECK(now == after);
+  if (trial.failed)
+    CHECK((now == before || now == after));
+  else
+    CHECK(now == after);
   return trial;
 }
 
@@ -109,7 +113,8 @@ void sweep(Plan const& plan, int least = 1) {
     for (std::uint64_t nth = 0;; ++nth) {
       CAPTURE(nth);
       REQUIRE(nth < 500);
-      auto const trial = attempt(*disk, op, before, after, [&](FaultyDevice& device) { plan(device, nth); });
+      auto const trial =
+          attempt(*disk, op, before, after, [&](FaultyDevice& device) { plan(device, nth); });
       failed += trial.failed ? 1 : 0;
       if (!trial.fired) break;  // every one has had its turn
     }
@@ -128,7 +133,9 @@ TEST_CASE("fault: each of them refused once with ENOSPC is told, and loses nothi
 }
 
 TEST_CASE("fault: a device that takes nothing more from the nth effect on loses nothing") {
-  sweep([](FaultyDevice& device, std::uint64_t nth) { device.fail_effect(nth, EIO, Repeat::kForEver); });
+  sweep([](FaultyDevice& device, std::uint64_t nth) {
+    device.fail_effect(nth, EIO, Repeat::kForEver);
+  });
 }
 
 TEST_CASE("fault: each write torn in its middle is told, and loses nothing") {
@@ -140,7 +147,9 @@ TEST_CASE("fault: each read refused with EIO is told, and loses nothing") {
   sweep([](FaultyDevice& device, std::uint64_t nth) { device.fail_read(nth, EIO); }, 0);
 }
 
-TEST_CASE("fault: each read of an export refused is told, and nothing is written that is not what it should be") {
+TEST_CASE(
+    "fault: each read of an export refused is told, and nothing is written that is not what it "
+    "should be") {
   class Text final : public exporter::ByteSink {
    public:
     Status write(std::span<std::byte const> bytes) override {
@@ -195,7 +204,9 @@ TEST_CASE("fault: each read of an export refused is told, and nothing is written
   CHECK(told > 0);
 }
 
-TEST_CASE("fault: an effect refused in a row of operations, on layers in use, is told, and what was durable stays") {
+TEST_CASE(
+    "fault: an effect refused in a row of operations, on layers in use, is told, and what was "
+    "durable stays") {
   for (int sys : {EIO, ENOSPC}) {
     for (std::uint64_t nth = 1;; ++nth) {
       CAPTURE(sys);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file API against a model in memory: random streams of operations, several layers deep, with reopening in between.
+// The file API against a model in memory: random streams of operations, several layers deep, with
+// reopening in between.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
-#include <cerrno>
 #include <array>
+#include <cerrno>
 #include <map>
 #include <memory>
 #include <random>
@@ -23,8 +24,8 @@ namespace {
 
 struct File {
   std::uint32_t mode = 0;
-  std::string data{};                         // files, symlinks
-  std::map<std::string, Inode> entries{};     // directories
+  std::string data{};                      // files, symlinks
+  std::map<std::string, Inode> entries{};  // directories
   std::map<std::string, std::string> xattrs{};
   std::uint32_t links = 0;
 };
@@ -33,11 +34,14 @@ struct Model {
   Inode root = 0;
 };
 
-std::span<std::byte const> bytes(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes(std::string_view s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 std::string read_all(Layer& layer, Inode inode, std::uint64_t size) {
   std::string out(size, '?');
-  std::size_t const n = must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()})));
+  std::size_t const n =
+      must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()})));
   out.resize(n);
   return out;
 }
@@ -194,7 +198,8 @@ class Driver {
     Inode const file = pick(m, S_IFREG);
     if (file == 0) return;
     std::string& data = m.files[file].data;
-    std::uint64_t const at = blocks(rng_() % (data.size() + 1)), n = blocks(rng_() % 40000) + kBlockSize;
+    std::uint64_t const at = blocks(rng_() % (data.size() + 1)),
+                        n = blocks(rng_() % 40000) + kBlockSize;
     expect(layer.allocate(file, Allocate::kCollapse, at + 1, n), EINVAL);
     expect(layer.allocate(file, Allocate::kCollapse, at, n), at + n >= data.size() ? EINVAL : 0);
     if (at + n < data.size()) data.erase(at, n);
@@ -203,14 +208,16 @@ class Driver {
     Inode const file = pick(m, S_IFREG);
     if (file == 0) return;
     std::string& data = m.files[file].data;
-    std::uint64_t const at = blocks(rng_() % (data.size() + 1)), n = blocks(rng_() % 40000) + kBlockSize;
+    std::uint64_t const at = blocks(rng_() % (data.size() + 1)),
+                        n = blocks(rng_() % 40000) + kBlockSize;
     if (data.size() > 1000000) return;
     expect(layer.allocate(file, Allocate::kInsert, at, n), at >= data.size() ? EINVAL : 0);
     if (at < data.size()) data.insert(at, n, '\0');
   }
   void copy(Layer& layer, Model& m) {
     bool const below = base_ != nullptr && rng_() % 3 == 0;
-    Inode const from = below ? pick(*base_model_, S_IFREG) : pick(m, S_IFREG), to = pick(m, S_IFREG);
+    Inode const from = below ? pick(*base_model_, S_IFREG) : pick(m, S_IFREG),
+                to = pick(m, S_IFREG);
     if (from == 0 || to == 0) return;
     std::string const source = below ? base_model_->files.at(from).data : m.files[from].data;
     std::string& data = m.files[to].data;
@@ -221,7 +228,8 @@ class Driver {
       into = blocks(into) + at % kBlockSize;
     }
     std::uint64_t const want = std::min(n, source.size() - at);
-    auto const r = below ? layer.copy_range(*base_, from, at, to, into, n) : layer.copy_range(from, at, to, into, n);
+    auto const r = below ? layer.copy_range(*base_, from, at, to, into, n)
+                         : layer.copy_range(from, at, to, into, n);
     if (!below && from == to && at < into + want && into < at + want) {
       REQUIRE_FALSE(r);
       CHECK(r.error().to_errno() == EINVAL);
@@ -297,26 +305,35 @@ class Driver {
     int want = 0;
     bool const moves_dir = has_a && S_ISDIR(m.files[moved].mode);
     bool const hits_dir = hit != 0 && S_ISDIR(m.files[hit].mode);
-    if (!has_a) want = ENOENT;
-    else if (how == Rename::kNoReplace && hit != 0) want = EEXIST;
-    else if (how == Rename::kExchange && hit == 0) want = ENOENT;
-    else if (moves_dir && inside(m, to, moved)) want = EINVAL;
+    if (!has_a)
+      want = ENOENT;
+    else if (how == Rename::kNoReplace && hit != 0)
+      want = EEXIST;
+    else if (how == Rename::kExchange && hit == 0)
+      want = ENOENT;
+    else if (moves_dir && inside(m, to, moved))
+      want = EINVAL;
     else if (moved == hit) {
       expect(layer.rename(from, a, to, b, how), 0);
       return;
     } else if (how == Rename::kExchange) {
       if (hits_dir && inside(m, from, hit)) want = EINVAL;
     } else if (hit != 0) {
-      if (hits_dir && !moves_dir) want = EISDIR;
-      else if (!hits_dir && moves_dir) want = ENOTDIR;
-      else if (hits_dir && !m.files[hit].entries.empty()) want = ENOTEMPTY;
+      if (hits_dir && !moves_dir)
+        want = EISDIR;
+      else if (!hits_dir && moves_dir)
+        want = ENOTDIR;
+      else if (hits_dir && !m.files[hit].entries.empty())
+        want = ENOTEMPTY;
     }
     expect(layer.rename(from, a, to, b, how), want);
     if (want != 0) return;
     m.files[from].entries.erase(a);
     m.files[to].entries[b] = moved;
-    if (how == Rename::kExchange) m.files[from].entries[a] = hit;
-    else if (hit != 0) drop(m, hit);
+    if (how == Rename::kExchange)
+      m.files[from].entries[a] = hit;
+    else if (hit != 0)
+      drop(m, hit);
   }
   void write(Layer& layer, Model& m) {
     Inode const file = pick(m, S_IFREG);
@@ -347,7 +364,8 @@ class Driver {
     if (file == 0) return;
     std::string& data = m.files[file].data;
     std::uint64_t const at = rng_() % (data.size() + 1000), n = 1 + rng_() % 30000;
-    Allocate const how = std::array{Allocate::kZeroRange, Allocate::kPunchHole, Allocate::kZeroRangeKeepSize}[rng_() % 3];
+    Allocate const how = std::array{Allocate::kZeroRange, Allocate::kPunchHole,
+                                    Allocate::kZeroRangeKeepSize}[rng_() % 3];
     must(layer.allocate(file, how, at, n));
     if (how == Allocate::kZeroRange && data.size() < at + n) data.resize(at + n);
     for (std::uint64_t i = at; i < at + n && i < data.size(); ++i) data[i] = '\0';
@@ -360,7 +378,8 @@ class Driver {
       expect(layer.removexattr(file, n), m.files[file].xattrs.erase(n) != 0 ? 0 : ENODATA);
       return;
     }
-    std::string const value(rng_() % 5 == 0 ? rng_() % (kMaxXattr + 1) : rng_() % 50, static_cast<char>('A' + rng_() % 26));
+    std::string const value(rng_() % 5 == 0 ? rng_() % (kMaxXattr + 1) : rng_() % 50,
+                            static_cast<char>('A' + rng_() % 26));
     must(layer.setxattr(file, n, value, XattrMode::kAny));
     m.files[file].xattrs[n] = value;
   }
@@ -380,7 +399,8 @@ class Driver {
 
 }  // namespace
 
-TEST_CASE("file API: random operations on a chain of layers do what the model does, through reopening") {
+TEST_CASE(
+    "file API: random operations on a chain of layers do what the model does, through reopening") {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     CAPTURE(seed);
     OpenOptions options;
@@ -428,7 +448,9 @@ TEST_CASE("file API: random operations on a chain of layers do what the model do
   }
 }
 
-TEST_CASE("file API: what was checkpointed survives a crash, what was not is gone, and nothing is damaged") {
+TEST_CASE(
+    "file API: what was checkpointed survives a crash, what was not is gone, and nothing is "
+    "damaged") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   {
@@ -441,7 +463,8 @@ TEST_CASE("file API: what was checkpointed survives a crash, what was not is gon
   }
   store.crash();
   auto layer = must(store->layer(id));
-  CHECK(read_all(*layer, must(layer->lookup(layer->root(), "kept")).inode, 10000) == std::string(10000, 'k'));
+  CHECK(read_all(*layer, must(layer->lookup(layer->root(), "kept")).inode, 10000) ==
+        std::string(10000, 'k'));
   CHECK(layer->lookup(layer->root(), "lost").error().to_errno() == ENOENT);
 }
 
@@ -457,12 +480,16 @@ TEST_CASE("file API: a frozen layer answers every change with EROFS") {
   CHECK(layer->write(f, 0, bytes("x")).error().to_errno() == EROFS);
   CHECK(layer->setattr(f, set).error().to_errno() == EROFS);
   CHECK(layer->unlink(layer->root(), "f").error().to_errno() == EROFS);
-  CHECK(layer->rename(layer->root(), "f", layer->root(), "h", Rename::kReplace).error().to_errno() == EROFS);
+  CHECK(
+      layer->rename(layer->root(), "f", layer->root(), "h", Rename::kReplace).error().to_errno() ==
+      EROFS);
   CHECK(layer->setxattr(f, "user.a", "b", XattrMode::kAny).error().to_errno() == EROFS);
   CHECK(layer->link(f, layer->root(), "l").error().to_errno() == EROFS);
 }
 
-TEST_CASE("file API: an open file without a name stays until its last release, and a crash does not keep it") {
+TEST_CASE(
+    "file API: an open file without a name stays until its last release, and a crash does not keep "
+    "it") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   Inode inode = 0;
@@ -485,7 +512,9 @@ TEST_CASE("file API: an open file without a name stays until its last release, a
   CHECK(layer->getattr(inode).error().to_errno() == ENOENT);
 }
 
-TEST_CASE("file API: a full store says ENOSPC at write and create; removal still works and gives the room back") {
+TEST_CASE(
+    "file API: a full store says ENOSPC at write and create; removal still works and gives the "
+    "room back") {
   TestStore store(16);
   LayerId const id = must(store->create_layer("a", 0));
   auto layer = must(store->layer(id));
@@ -515,15 +544,19 @@ TEST_CASE("file API: a full store says ENOSPC at write and create; removal still
   Inode const f = must(layer->create(layer->root(), "again", {S_IFREG | 0644})).inode;
   for (int i = 0; i < files - 20; ++i) {
     CAPTURE(i);
-    CHECK(must(layer->write(f, static_cast<std::uint64_t>(i) * block.size(), bytes(block))) == block.size());
+    CHECK(must(layer->write(f, static_cast<std::uint64_t>(i) * block.size(), bytes(block))) ==
+          block.size());
   }
 }
 
-TEST_CASE("file API: a directory of 100,000 entries is ordinary, and readdir tells each once while others come and go") {
+TEST_CASE(
+    "file API: a directory of 100,000 entries is ordinary, and readdir tells each once while "
+    "others come and go") {
   TestStore store(256);
   LayerId const id = must(store->create_layer("a", 0));
   auto layer = must(store->layer(id));
-  for (int i = 0; i < 100000; ++i) must(layer->create(layer->root(), "e" + std::to_string(i), {S_IFREG | 0644}));
+  for (int i = 0; i < 100000; ++i)
+    must(layer->create(layer->root(), "e" + std::to_string(i), {S_IFREG | 0644}));
   std::map<std::string, int> seen;
   int n = 0;
   must(layer->readdir(layer->root(), 0, [&](DirEntry const& e) {
@@ -541,7 +574,9 @@ TEST_CASE("file API: a directory of 100,000 entries is ordinary, and readdir tel
   }
 }
 
-TEST_CASE("file API: SEEK_DATA and SEEK_HOLE see holes, in memory and placed; zero blocks take no space") {
+TEST_CASE(
+    "file API: SEEK_DATA and SEEK_HOLE see holes, in memory and placed; zero blocks take no "
+    "space") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   auto layer = must(store->layer(id));
@@ -560,7 +595,9 @@ TEST_CASE("file API: SEEK_DATA and SEEK_HOLE see holes, in memory and placed; ze
   CHECK(layer->seek(f, 2 << 20, Whence::kData).error().to_errno() == ENXIO);
 }
 
-TEST_CASE("file API: a sequential file is one run on the device; branch-on-write copies 4 KiB; chmod copies nothing") {
+TEST_CASE(
+    "file API: a sequential file is one run on the device; branch-on-write copies 4 KiB; chmod "
+    "copies nothing") {
   TestStore store(128);
   LayerId const id = must(store->create_layer("a", 0));
   Inode f = 0;
@@ -568,7 +605,9 @@ TEST_CASE("file API: a sequential file is one run on the device; branch-on-write
     auto layer = must(store->layer(id));
     f = must(layer->create(layer->root(), "f", {S_IFREG | 0644})).inode;
     std::string chunk(1 << 20, 'x');
-    for (int i = 0; i < 8; ++i) CHECK(must(layer->write(f, static_cast<std::uint64_t>(i) << 20, bytes(chunk))) == chunk.size());
+    for (int i = 0; i < 8; ++i)
+      CHECK(must(layer->write(f, static_cast<std::uint64_t>(i) << 20, bytes(chunk))) ==
+            chunk.size());
     must(store->checkpoint());
     CHECK(must(layer->runs(f)).size() == 1);
   }
@@ -593,7 +632,8 @@ TEST_CASE("file API: threads in different layers, and checkpoints, work at the s
   TestStore store(256);
   LayerId const base = must(store->create_layer("base", 0));
   std::vector<std::shared_ptr<Layer>> layers;
-  for (int i = 0; i < 3; ++i) layers.push_back(must(store->layer(must(store->create_layer("t" + std::to_string(i), base)))));
+  for (int i = 0; i < 3; ++i)
+    layers.push_back(must(store->layer(must(store->create_layer("t" + std::to_string(i), base)))));
   std::vector<std::thread> threads;
   std::atomic<int> failures{0};
   for (int t = 0; t < 4; ++t) {
@@ -602,7 +642,9 @@ TEST_CASE("file API: threads in different layers, and checkpoints, work at the s
       for (int i = 0; i < 300; ++i) {
         std::string const name = "f" + std::to_string(t) + "." + std::to_string(i);
         auto f = layer.create(layer.root(), name, {S_IFREG | 0644});
-        if (!f || !layer.write(f->inode, 0, bytes(std::string(static_cast<std::size_t>(i * 37 % 20000), 'z')))) ++failures;
+        if (!f || !layer.write(f->inode, 0,
+                               bytes(std::string(static_cast<std::size_t>(i * 37 % 20000), 'z'))))
+          ++failures;
         if (i % 3 == 0 && !layer.unlink(layer.root(), name)) ++failures;
         if (i % 50 == 0 && !store->checkpoint()) ++failures;
       }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a server over the file API needs: held inodes, privileges, attributes from birth on, listings with attributes.
+// What a server over the file API needs: held inodes, privileges, attributes from birth on,
+// listings with attributes.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -18,11 +19,14 @@ using lcfs::test::TestStore;
 
 namespace {
 
-std::span<std::byte const> bytes(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes(std::string_view s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 std::string read_all(Layer& layer, Inode inode) {
   std::string out(must(layer.getattr(inode)).info.size, '?');
-  CHECK(must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()}))) == out.size());
+  CHECK(must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()}))) ==
+        out.size());
   return out;
 }
 
@@ -89,7 +93,9 @@ TEST_CASE("held inodes: a file without names works until it is forgotten") {
   store.check();
 }
 
-TEST_CASE("held inodes: none is left by a crash, by a lost object, or in the child of a layer that was frozen with some") {
+TEST_CASE(
+    "held inodes: none is left by a crash, by a lost object, or in the child of a layer that was "
+    "frozen with some") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   Inode f = 0, g = 0;
@@ -127,8 +133,10 @@ TEST_CASE("held inodes: threads that unlink, use and forget at the same time") {
       for (int i = 0; i < 200; ++i) {
         std::string const name = std::to_string(t) + "." + std::to_string(i);
         auto f = layer->create(layer->root(), name, {S_IFREG | 0644});
-        if (!f || !layer->write(f->inode, 0, bytes("abc")) || !layer->unlink(layer->root(), name)) ++failures;
-        if (!f || !layer->getattr(f->inode) || !layer->forget(f->inode) || layer->getattr(f->inode)) ++failures;
+        if (!f || !layer->write(f->inode, 0, bytes("abc")) || !layer->unlink(layer->root(), name))
+          ++failures;
+        if (!f || !layer->getattr(f->inode) || !layer->forget(f->inode) || layer->getattr(f->inode))
+          ++failures;
       }
     });
   }
@@ -167,7 +175,8 @@ TEST_CASE("clear_privileges clears what write(2) clears, and nothing if there is
   CHECK(sys(layer->clear_privileges(9999)) == ENOENT);
 }
 
-TEST_CASE("new inodes have their xattrs from the start; one that can't be had, and there is no inode") {
+TEST_CASE(
+    "new inodes have their xattrs from the start; one that can't be had, and there is no inode") {
   TestStore store;
   auto layer = must(store->layer(must(store->create_layer("a", 0))));
   Inode const root = layer->root();
@@ -196,13 +205,17 @@ TEST_CASE("new inodes have their xattrs from the start; one that can't be had, a
   store.check();
 }
 
-TEST_CASE("readdir_attrs goes on behind any cookie, and tells what getattr tells, also of files with data in memory") {
+TEST_CASE(
+    "readdir_attrs goes on behind any cookie, and tells what getattr tells, also of files with "
+    "data in memory") {
   TestStore store;
   auto layer = must(store->layer(must(store->create_layer("a", 0))));
   Inode const root = layer->root();
   for (int i = 0; i < 1000; ++i) {
     Inode const f = must(layer->create(root, "f" + std::to_string(i), {S_IFREG | 0644})).inode;
-    if (i % 3 == 0) CHECK(must(layer->write(f, 0, bytes(std::string(static_cast<std::size_t>(i), 'x')))) == static_cast<std::size_t>(i));
+    if (i % 3 == 0)
+      CHECK(must(layer->write(f, 0, bytes(std::string(static_cast<std::size_t>(i), 'x')))) ==
+            static_cast<std::size_t>(i));
   }
   std::set<std::string> seen;
   std::uint64_t cookie = 0;
@@ -222,5 +235,6 @@ TEST_CASE("readdir_attrs goes on behind any cookie, and tells what getattr tells
   }
   CHECK(seen.size() == 1000);
   Inode const f = must(layer->lookup(root, "f1")).inode;
-  CHECK(sys(layer->readdir_attrs(f, 0, [](DirEntry const&, Attr const&) { return true; })) == ENOTDIR);
+  CHECK(sys(layer->readdir_attrs(f, 0, [](DirEntry const&, Attr const&) { return true; })) ==
+        ENOTDIR);
 }

@@ -18,7 +18,9 @@ using lcfs::test::TestStore;
 
 namespace {
 
-std::span<std::byte const> bytes(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes(std::string_view s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 std::string noise(std::size_t size, std::uint64_t seed) {
   std::mt19937_64 rng(seed);
@@ -29,7 +31,8 @@ std::string noise(std::size_t size, std::uint64_t seed) {
 
 std::string read_all(Layer& layer, Inode inode) {
   std::string out(must(layer.getattr(inode)).info.size, '?');
-  CHECK(must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()}))) == out.size());
+  CHECK(must(layer.read(inode, 0, std::as_writable_bytes(std::span{out.data(), out.size()}))) ==
+        out.size());
   return out;
 }
 
@@ -80,7 +83,8 @@ TEST_CASE("collapse and insert: what waits in memory moves too, also while it is
   });
   std::mt19937_64 rng(3);
   for (int i = 0; i < 600; ++i) {
-    std::uint64_t const at = rng() % (want.size() / kBlockSize) * kBlockSize, n = (1 + rng() % 20) * kBlockSize;
+    std::uint64_t const at = rng() % (want.size() / kBlockSize) * kBlockSize,
+                        n = (1 + rng() % 20) * kBlockSize;
     if (want.size() < 200000) {
       must(layer->allocate(f, Allocate::kInsert, at, n));
       want.insert(at, n, '\0');
@@ -130,7 +134,8 @@ TEST_CASE("collapse and insert refuse what Linux refuses") {
   store.check();
 }
 
-TEST_CASE("copy_range: what is inherited is shared, holes stay holes, what the layer owns is copied") {
+TEST_CASE(
+    "copy_range: what is inherited is shared, holes stay holes, what the layer owns is copied") {
   TestStore store(128);
   std::string want = noise((4 << 20) + 1234, 4);
   want.replace(1 << 20, 1 << 20, 1 << 20, '\0');
@@ -203,7 +208,8 @@ TEST_CASE("copy_range: the last block is shared only if it becomes the last one"
   }
   auto layer = must(store->layer(must(store->create_layer("top", base))));
   CHECK(must(layer->copy_range(f, 0, g, 4096, 9000)) == 5000);
-  CHECK(read_all(*layer, g) == std::string(4096, 'g') + std::string(5000, 'f') + std::string(20000 - 9096, 'g'));
+  CHECK(read_all(*layer, g) ==
+        std::string(4096, 'g') + std::string(5000, 'f') + std::string(20000 - 9096, 'g'));
   CHECK(must(layer->copy_range(g, 0, f, 0, 4096 + 100)) == 4196);
   CHECK(read_all(*layer, f) == std::string(4096, 'g') + std::string(904, 'f'));
   CHECK(layer->copy_range(f, 0, f, 100, 200).error().to_errno() == EINVAL);
@@ -238,7 +244,9 @@ TEST_CASE("copy_range both ways between two layers at once does not lock up") {
   CHECK(failures == 0);
 }
 
-TEST_CASE("a small file that outgrows its leaf on a full store is refused, or kept: the store stays writable") {
+TEST_CASE(
+    "a small file that outgrows its leaf on a full store is refused, or kept: the store stays "
+    "writable") {
   TestStore store(16);
   auto layer = must(store->layer(must(store->create_layer("a", 0))));
   std::vector<Inode> small;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading while the device is slow: who waits for it, how often it is asked, and what comes back when blocks find another use
-// meanwhile.
+// Reading while the device is slow: who waits for it, how often it is asked, and what comes back
+// when blocks find another use meanwhile.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -34,7 +34,9 @@ class SlowDevice final : public SharedDevice {
   std::function<void()> during{};  // called once, in the next read, before it is done
 };
 
-std::span<std::byte const> bytes(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes(std::string_view s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 std::shared_ptr<SlowDevice> slow_device() {
   auto device = std::make_shared<SlowDevice>(make_memory_device(64u << 20));
@@ -75,7 +77,8 @@ TEST_CASE("read: a writer of the layer does not wait for a cold read") {
   CHECK((text(buffer, 40000) == data));  // as it was when the read began
 }
 
-TEST_CASE("read: blocks that are freed and used again in the middle of it are not taken for the file's") {
+TEST_CASE(
+    "read: blocks that are freed and used again in the middle of it are not taken for the file's") {
   for (bool const verify : {true, false}) {
     CAPTURE(verify);
     auto const device = slow_device();
@@ -93,10 +96,12 @@ TEST_CASE("read: blocks that are freed and used again in the middle of it are no
     device->during = [&] {
       must(layer->write(f, 0, bytes(want)));
       for (int i = 0; i < 60 && !reused; ++i) {  // until the store is full of them
-        Inode const g = must(layer->create(layer->root(), "g" + std::to_string(i), {S_IFREG | 0644})).inode;
+        Inode const g =
+            must(layer->create(layer->root(), "g" + std::to_string(i), {S_IFREG | 0644})).inode;
         if (!layer->write(g, 0, bytes(noise(1u << 20, 4)))) break;
         must(store->checkpoint());
-        for (auto const& run : must(layer->runs(g))) reused |= run.device_offset <= was && was < run.device_offset + run.length;
+        for (auto const& run : must(layer->runs(g)))
+          reused |= run.device_offset <= was && was < run.device_offset + run.length;
       }
     };
     AlignedBuffer buffer(131072);
@@ -106,7 +111,8 @@ TEST_CASE("read: blocks that are freed and used again in the middle of it are no
   }
 }
 
-TEST_CASE("read: clean data side by side is one read of the device, also over the end of the file") {
+TEST_CASE(
+    "read: clean data side by side is one read of the device, also over the end of the file") {
   auto const device = slow_device();
   TestStore store(device, {});
   auto layer = must(store->layer(must(store->create_layer("a", 0))));
@@ -116,7 +122,8 @@ TEST_CASE("read: clean data side by side is one read of the device, also over th
   must(store->checkpoint());
   REQUIRE(must(layer->runs(f)).size() == 1);
   AlignedBuffer buffer(4u << 20);
-  CHECK(must(layer->read(f, 0, buffer.span())) == data.size());  // nodes are in the cache from here on
+  CHECK(must(layer->read(f, 0, buffer.span())) ==
+        data.size());  // nodes are in the cache from here on
   int const before = device->reads;
   CHECK(must(layer->read(f, 0, buffer.span())) == data.size());
   CHECK(device->reads - before == 1);
@@ -124,9 +131,11 @@ TEST_CASE("read: clean data side by side is one read of the device, also over th
   // Any offset, any length, any alignment of memory.
   std::mt19937_64 rng(6);
   for (int i = 0; i < 300; ++i) {
-    std::size_t const at = rng() % data.size(), n = 1 + rng() % 300000, shift = rng() % 3 == 0 ? 0 : rng() % 4096;
+    std::size_t const at = rng() % data.size(), n = 1 + rng() % 300000,
+                      shift = rng() % 3 == 0 ? 0 : rng() % 4096;
     std::size_t const got = must(layer->read(f, at, buffer.span().subspan(shift, n)));
     REQUIRE(got == std::min(n, data.size() - at));
-    REQUIRE((std::string_view(reinterpret_cast<char const*>(buffer.data()) + shift, got) == std::string_view(data).substr(at, got)));
+    REQUIRE((std::string_view(reinterpret_cast<char const*>(buffer.data()) + shift, got) ==
+             std::string_view(data).substr(at, got)));
   }
 }

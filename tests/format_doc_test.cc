@@ -62,7 +62,8 @@ std::string dump(Device& device, std::uint64_t at, std::size_t size) {
   std::string out;
   for (std::size_t i = 0; i < size; i += 16) {
     auto const line = buffer.span().subspan(i, 16);
-    if (std::all_of(line.begin(), line.end(), [](std::byte b) { return b == std::byte{0}; })) continue;
+    if (std::all_of(line.begin(), line.end(), [](std::byte b) { return b == std::byte{0}; }))
+      continue;
     std::string hex, text;
     for (auto const b : line) {
       auto const c = std::to_integer<unsigned char>(b);
@@ -85,9 +86,12 @@ std::string dump_store(std::string const& path) {
   auto const root = sb.store_root.block.get();
   std::string out;
   for (auto const slot : {0u, 1u})
-    out += fmt::format("Superblock slot {}, generation {}{}:\n\n{}\n", slot, report->slots[slot].generation,
-                       slot == *report->in_force ? ", in force" : "", dump(**device, kSlotBlock[slot] * kBlockSize, kBlockSize));
-  out += fmt::format("Root of the store tree, a leaf, at block {}:\n\n{}\n", root, dump(**device, root * kBlockSize, kNodeSize));
+    out +=
+        fmt::format("Superblock slot {}, generation {}{}:\n\n{}\n", slot,
+                    report->slots[slot].generation, slot == *report->in_force ? ", in force" : "",
+                    dump(**device, kSlotBlock[slot] * kBlockSize, kBlockSize));
+  out += fmt::format("Root of the store tree, a leaf, at block {}:\n\n{}\n", root,
+                     dump(**device, root * kBlockSize, kNodeSize));
 
   AlignedBuffer node(kNodeSize);
   must((*device)->read(root * kBlockSize, node.span()));
@@ -98,8 +102,8 @@ std::string dump_store(std::string const& path) {
     auto const layer = parse_layer(reader.key(i), reader.value(i), sb.total_blocks);
     REQUIRE(layer);
     auto const block = layer->root.block.get();
-    out += fmt::format("Root of layer {} (\"{}\"), a leaf, at block {}:\n\n{}\n", layer->id, layer->name, block,
-                       dump(**device, block * kBlockSize, kNodeSize));
+    out += fmt::format("Root of layer {} (\"{}\"), a leaf, at block {}:\n\n{}\n", layer->id,
+                       layer->name, block, dump(**device, block * kBlockSize, kNodeSize));
   }
   return out;
 }

@@ -24,16 +24,21 @@ struct Case {
 void flip_node(RawStore& s, NodePtr const& ptr) { s.flip(ptr.block.get() * kBlockSize + 0x200); }
 
 Case const kCases[] = {
-    {"superblock slot", [](RawStore& s, Family&) { s.put(kSlotBlock[1] * kBlockSize, std::string(kBlockSize, 'x')); }},
-    {"leaf of the base", [](RawStore& s, Family& f) { flip_node(s, s.layer(f.base).leaves[3].ptr); }},
+    {"superblock slot",
+     [](RawStore& s, Family&) { s.put(kSlotBlock[1] * kBlockSize, std::string(kBlockSize, 'x')); }},
+    {"leaf of the base",
+     [](RawStore& s, Family& f) { flip_node(s, s.layer(f.base).leaves[3].ptr); }},
     {"root of the base", [](RawStore& s, Family& f) { flip_node(s, s.layer(f.base).info.root); }},
     {"root of the child", [](RawStore& s, Family& f) { flip_node(s, s.layer(f.child).info.root); }},
-    {"root of the grandchild", [](RawStore& s, Family& f) { flip_node(s, s.layer(f.grandchild).info.root); }},
-    {"two leaves of two layers", [](RawStore& s, Family& f) {
+    {"root of the grandchild",
+     [](RawStore& s, Family& f) { flip_node(s, s.layer(f.grandchild).info.root); }},
+    {"two leaves of two layers",
+     [](RawStore& s, Family& f) {
        flip_node(s, s.layer(f.base).leaves[1].ptr);
        flip_node(s, s.layer(f.child).leaves[5].ptr);
      }},
-    {"leaf of the store tree", [](RawStore& s, Family&) { s.flip(s.store_nodes[1] * kBlockSize + 0x200); }},
+    {"leaf of the store tree",
+     [](RawStore& s, Family&) { s.flip(s.store_nodes[1] * kBlockSize + 0x200); }},
 };
 
 // A device to damage, in the same way each time.
@@ -63,13 +68,15 @@ TEST_CASE("repair: a power cut after any write leaves the store as damaged as it
     auto const mended = contents_of(*disk);
     int old = 0, fresh = 0;
     for (std::size_t n = 0; n <= recorder.effects(); ++n) {
-      for (auto const& survives : {all_survive(), none_survive(), some_survive(n), some_survive(n + 1000)}) {
+      for (auto const& survives :
+           {all_survive(), none_survive(), some_survive(n), some_survive(n + 1000)}) {
         CAPTURE(n);
         auto const cut = recorder.crash_after(n, survives);
         auto const now = findings_of(*cut);
         // A superblock that is torn while it is written is the only thing more that may be found.
         bool const as_before = now.find(before) != std::string::npos;
-        if (as_before || now.find("superblock") == std::string::npos) CHECK((as_before || now == ""));
+        if (as_before || now.find("superblock") == std::string::npos)
+          CHECK((as_before || now == ""));
         auto const seen = contents_of(*cut);
         bool const is_old = seen == was, is_new = seen == mended;
         CHECK((is_old || is_new));
@@ -91,7 +98,9 @@ TEST_CASE("repair: a power cut after any write leaves the store as damaged as it
   }
 }
 
-TEST_CASE("repair: an effect that is refused is told, and leaves the store as damaged as it was, or mended") {
+TEST_CASE(
+    "repair: an effect that is refused is told, and leaves the store as damaged as it was, or "
+    "mended") {
   for (auto const& c : kCases) {
     CAPTURE(std::string(c.name));
     auto const first = damaged(c);

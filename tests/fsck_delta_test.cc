@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fsck looks only at what a layer changed of its parent.  It must say of every store, whatever is wrong with it, exactly what a walk
-// of every whole tree says.
+// fsck looks only at what a layer changed of its parent.  It must say of every store, whatever is
+// wrong with it, exactly what a walk of every whole tree says.
 #include <doctest/doctest.h>
 
 #include <random>
@@ -18,9 +18,11 @@ namespace {
 
 std::string dump(fsck::Report const& r) {
   std::string out;
-  for (auto const& f : r.findings) out += std::string(fsck::code_name(f.code)) + ": " + f.line() + "\n";
+  for (auto const& f : r.findings)
+    out += std::string(fsck::code_name(f.code)) + ": " + f.line() + "\n";
   auto const& c = r.counters;
-  for (std::uint64_t const n : {c.layers, c.inodes, c.total, c.store_tree, c.layer_nodes, c.layer_data, c.dying, c.free, r.errors, r.notes}) {
+  for (std::uint64_t const n : {c.layers, c.inodes, c.total, c.store_tree, c.layer_nodes,
+                                c.layer_data, c.dying, c.free, r.errors, r.notes}) {
     out += std::to_string(n) + " ";
   }
   return out;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A store that is full, in pieces, or on a host that is full; and one with a bad block: nobody loses what is not in the way.
+// A store that is full, in pieces, or on a host that is full; and one with a bad block: nobody
+// loses what is not in the way.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -23,7 +24,9 @@ using namespace lcfs::test;
 
 namespace {
 
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes_of(std::string const& s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 // A host that has no room at all.
 class FullHost final : public SharedDevice {
@@ -39,10 +42,14 @@ class FullHost final : public SharedDevice {
 
 }  // namespace
 
-TEST_CASE("full: small files fill a store, some go, again and again: it is told at once, nothing is lost, and all can go") {
+TEST_CASE(
+    "full: small files fill a store, some go, again and again: it is told at once, nothing is "
+    "lost, and all can go") {
   for (unsigned seed = 1; seed <= 4; ++seed) {
     std::mt19937_64 random(seed);
-    auto roll = [&](std::uint64_t below) { return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random); };
+    auto roll = [&](std::uint64_t below) {
+      return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random);
+    };
     TestStore store(16);
     LayerId const id = must(store->create_layer("w", 0));
     auto layer = must(store->layer(id));
@@ -94,7 +101,9 @@ class CountingDevice final : public SharedDevice {
 };
 }  // namespace
 
-TEST_CASE("full: who goes on writing is refused without a flush of the device for each, and is served as soon as something goes") {
+TEST_CASE(
+    "full: who goes on writing is refused without a flush of the device for each, and is served as "
+    "soon as something goes") {
   auto const device = std::make_shared<CountingDevice>(make_memory_device(16 << 20));
   must(Store::format(*device, {}));
   TestStore store(device, {});
@@ -105,7 +114,8 @@ TEST_CASE("full: who goes on writing is refused without a flush of the device fo
   for (std::uint64_t at = 0;; at += data.size())
     if (auto const n = layer->write(big, at, bytes_of(data)); !n || *n != data.size()) break;
   int made = 0;
-  while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644}))
+    REQUIRE(++made < 100'000);
   for (int round = 0; round < 4; ++round) {
     int const before = device->flushes;
     for (int i = 0; i < 200; ++i) {
@@ -121,22 +131,28 @@ TEST_CASE("full: who goes on writing is refused without a flush of the device fo
     SetAttr set;
     set.size = must(layer->getattr(big)).info.size - data.size();
     must(layer->setattr(big, set));
-    CHECK(must(layer->write(big, *set.size, bytes_of(std::string(data.size() / 2, 'y')))) == data.size() / 2);
-    while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+    CHECK(must(layer->write(big, *set.size, bytes_of(std::string(data.size() / 2, 'y')))) ==
+          data.size() / 2);
+    while (layer->create(root, "small" + std::to_string(made), {S_IFREG | 0644}))
+      REQUIRE(++made < 100'000);
   }
   store.check();
 }
 
-TEST_CASE("full: what a removed layer had is there for the next writer when its last file is closed, though others were refused until then") {
+TEST_CASE(
+    "full: what a removed layer had is there for the next writer when its last file is closed, "
+    "though others were refused until then") {
   TestStore store(16);
   LayerId const id = must(store->create_layer("victim", 0));
   auto victim = must(store->layer(id));
   put(*victim, "big", std::string(2 << 20, 'v'));
   auto layer = must(store->layer(must(store->create_layer("w", 0))));
   int made = 0;
-  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644}))
+    REQUIRE(++made < 100'000);
   must(store->remove_layer(id));
-  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644})) REQUIRE(++made < 100'000);
+  while (layer->create(layer->root(), "x" + std::to_string(made), {S_IFREG | 0644}))
+    REQUIRE(++made < 100'000);
   victim.reset();
   must(store->checkpoint());  // gives its blocks back, but they are not free yet
   auto const after = layer->create(layer->root(), "after", {S_IFREG | 0644});
@@ -145,7 +161,9 @@ TEST_CASE("full: what a removed layer had is there for the next writer when its 
 }
 
 // A kernel says when it has forgotten a file only when it has nothing more urgent to say.
-TEST_CASE("full: what is still held though it was removed comes back to who needs it, also if its client says so late") {
+TEST_CASE(
+    "full: what is still held though it was removed comes back to who needs it, also if its client "
+    "says so late") {
   TestStore store(16);
   auto layer = must(store->layer(must(store->create_layer("w", 0))));
   must(layer->hold_unlinked(true));
@@ -158,7 +176,9 @@ TEST_CASE("full: what is still held though it was removed comes back to who need
   for (int round = 0; round < 3; ++round) {
     Inode const big = must(layer->create(root, "big", {S_IFREG | 0644})).inode;
     fill(big);
-    for (int i = 0; layer->create(root, "small" + std::to_string(round) + "." + std::to_string(i), {S_IFREG | 0644}); ++i)
+    for (int i = 0; layer->create(root, "small" + std::to_string(round) + "." + std::to_string(i),
+                                  {S_IFREG | 0644});
+         ++i)
       REQUIRE(i < 10'000);
     must(layer->unlink(root, "big"));
     std::thread client([&] {
@@ -175,20 +195,25 @@ TEST_CASE("full: what is still held though it was removed comes back to who need
   store.check();
 }
 
-TEST_CASE("full: a removal that found no room when the client forgot the file is made up for when somebody needs its blocks") {
+TEST_CASE(
+    "full: a removal that found no room when the client forgot the file is made up for when "
+    "somebody needs its blocks") {
   TestStore store(16);
   auto layer = must(store->layer(must(store->create_layer("w", 0))));
   must(layer->hold_unlinked(true));
   Inode const root = layer->root();
   constexpr int kSmall = 2000;
-  for (int i = 0; i < kSmall; ++i) must(layer->create(root, "small" + std::to_string(i), {S_IFREG | 0644}));
+  for (int i = 0; i < kSmall; ++i)
+    must(layer->create(root, "small" + std::to_string(i), {S_IFREG | 0644}));
   Inode const big = must(layer->create(root, "big", {S_IFREG | 0644})).inode;
   std::string const data(1 << 20, 'x');
   for (std::uint64_t at = 0;; at += data.size())
     if (auto const n = layer->write(big, at, bytes_of(data)); !n || *n != data.size()) break;
   must(layer->unlink(root, "big"));
   {
-    auto const pin = store->pin();  // keeps what each removal and checkpoint leaves, until no removal is possible
+    auto const pin =
+        store
+            ->pin();  // keeps what each removal and checkpoint leaves, until no removal is possible
     int gone = 0;
     while (gone < kSmall && layer->unlink(root, "small" + std::to_string(gone))) {
       ++gone;
@@ -208,8 +233,11 @@ TEST_CASE("full: a removal that found no room when the client forgot the file is
   store.check();
 }
 
-// The store tree's nodes are copied by every checkpoint, and a pin keeps what they leave: that must not eat what nothing was promised from.
-TEST_CASE("full: hundreds of layers in a small store, by many threads under pins: it is never read-only, and all can go") {
+// The store tree's nodes are copied by every checkpoint, and a pin keeps what they leave: that must
+// not eat what nothing was promised from.
+TEST_CASE(
+    "full: hundreds of layers in a small store, by many threads under pins: it is never read-only, "
+    "and all can go") {
   constexpr auto kTime = std::chrono::milliseconds(1500);
   TestStore store(16);
   std::atomic<bool> stop{false};
@@ -220,8 +248,9 @@ TEST_CASE("full: hundreds of layers in a small store, by many threads under pins
   auto said = [&](Error const& e) {
     if (e.code == Errc::kNoSpace || e.sys == ENOSPC) {
       ++full;
-    } else if (e.code != Errc::kBusy && e.code != Errc::kNotFound && e.code != Errc::kExists && e.code != Errc::kReadOnly &&
-               e.sys != ENOENT && e.sys != EEXIST && e.sys != ESTALE && e.sys != EROFS) {
+    } else if (e.code != Errc::kBusy && e.code != Errc::kNotFound && e.code != Errc::kExists &&
+               e.code != Errc::kReadOnly && e.sys != ENOENT && e.sys != EEXIST && e.sys != ESTALE &&
+               e.sys != EROFS) {
       Lock lock(mu);
       wrong = e.text();
     }
@@ -248,7 +277,10 @@ TEST_CASE("full: hundreds of layers in a small store, by many threads under pins
         auto const root = (*layer)->root();
         auto const created = (*layer)->create(root, name, {S_IFREG | 0644});
         if (created) {
-          if (auto const n = (*layer)->write(created->inode, random() % 9000, bytes_of(std::string(1 + random() % 30'000, 'w'))); !n) said(n.error());
+          if (auto const n = (*layer)->write(created->inode, random() % 9000,
+                                             bytes_of(std::string(1 + random() % 30'000, 'w')));
+              !n)
+            said(n.error());
         } else if (created.error().to_errno() != EEXIST) {
           said(created.error());
           if (auto const gone = (*layer)->unlink(root, name); !gone) said(gone.error());
@@ -330,7 +362,9 @@ TEST_CASE("full: hundreds of layers in a small store, by many threads under pins
   store.check();
 }
 
-TEST_CASE("full: files that a layer has from below eat what is kept for removals, but all of its own can still go") {
+TEST_CASE(
+    "full: files that a layer has from below eat what is kept for removals, but all of its own can "
+    "still go") {
   for (unsigned seed = 1; seed <= 3; ++seed) {
     std::mt19937_64 random(seed);
     TestStore store(32);
@@ -344,13 +378,15 @@ TEST_CASE("full: files that a layer has from below eat what is kept for removals
         auto const created = layer->create(layer->root(), name, {S_IFREG | 0644});
         if (!created) break;
         names.push_back(name);
-        if (!layer->write(created->inode, 0, bytes_of(std::string(1 + random() % 9000, 'x')))) break;
+        if (!layer->write(created->inode, 0, bytes_of(std::string(1 + random() % 9000, 'x'))))
+          break;
       }
       std::shuffle(names.begin(), names.end(), random);
       return names;
     };
     auto inherited = fill();
-    for (std::size_t left = inherited.size() / 2; inherited.size() > left; inherited.pop_back()) must(layer->unlink(layer->root(), inherited.back()));
+    for (std::size_t left = inherited.size() / 2; inherited.size() > left; inherited.pop_back())
+      must(layer->unlink(layer->root(), inherited.back()));
     id = must(store->commit_layer(id, "c"));
     auto const own = fill();
     REQUIRE(own.size() > 1000);
@@ -369,7 +405,9 @@ TEST_CASE("full: files that a layer has from below eat what is kept for removals
   }
 }
 
-TEST_CASE("full: what is free in pieces too small for a node is no room for promises, and data takes it when room is short") {
+TEST_CASE(
+    "full: what is free in pieces too small for a node is no room for promises, and data takes it "
+    "when room is short") {
   constexpr std::uint64_t kBlocks = 8192;
   auto const device = make_memory_device(kBlocks * kBlockSize);
   std::vector<Extent> used;  // of every four blocks from 4096 on, three are free
@@ -377,7 +415,8 @@ TEST_CASE("full: what is free in pieces too small for a node is no room for prom
   SpaceMap space(*device, kBlocks, used);
   auto const before = space.counts();
   CHECK(before.free - before.usable >= 3 * 1024);
-  // All the room there is, but for that of removals, is promised as nodes; then comes data that was promised before.
+  // All the room there is, but for that of removals, is promised as nodes; then comes data that was
+  // promised before.
   constexpr std::uint64_t kData = 900;
   must(space.promise(kData, Urgency::kOrdinary));
   auto const nodes = (before.usable - before.emergency - kData) / kNodeBlocks - 1;
@@ -390,10 +429,13 @@ TEST_CASE("full: what is free in pieces too small for a node is no room for prom
     left -= got.count;
   }
   CHECK(space.counts().usable >= nodes * kNodeBlocks + before.emergency);
-  for (std::uint64_t i = 0; i < nodes; ++i) must(space.allocate(kNodeBlocks, kNodeBlocks, kNodeBlocks, 0, Urgency::kOrdinary));
+  for (std::uint64_t i = 0; i < nodes; ++i)
+    must(space.allocate(kNodeBlocks, kNodeBlocks, kNodeBlocks, 0, Urgency::kOrdinary));
 }
 
-TEST_CASE("full: when nothing may begin any more, a checkpoint under way and the next can still copy the whole store tree") {
+TEST_CASE(
+    "full: when nothing may begin any more, a checkpoint under way and the next can still copy the "
+    "whole store tree") {
   constexpr std::uint64_t kBlocks = 16384, kTree = 1000;
   auto const device = make_memory_device(kBlocks * kBlockSize);
   SpaceMap space(*device, kBlocks, {});
@@ -402,25 +444,32 @@ TEST_CASE("full: when nothing may begin any more, a checkpoint under way and the
   while (space.promise(kNodeBlocks, Urgency::kEmergency)) continue;
   auto copies = [&](auto const& go_on) {
     std::uint64_t blocks = 0;
-    for (; go_on() && space.allocate(kNodeBlocks, kNodeBlocks, 0, 0, Urgency::kEmergency); blocks += kNodeBlocks) continue;
+    for (; go_on() && space.allocate(kNodeBlocks, kNodeBlocks, 0, 0, Urgency::kEmergency);
+         blocks += kNodeBlocks)
+      continue;
     return blocks;
   };
   space.pin(1);
-  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >= kTree);  // those before
+  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >=
+        kTree);  // those before
   CHECK(!space.check_reserve(Urgency::kOrdinary).ok());
   space.unpin(1);
-  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >= kTree);  // a removal can still begin
+  CHECK(copies([&] { return space.check_reserve(Urgency::kEmergency).ok(); }) >=
+        kTree);  // a removal can still begin
   CHECK(copies([] { return true; }) >= kTree);
 }
 
 TEST_CASE("full: a host that is full is not asked again at once") {
   FullHost host(make_memory_device(std::uint64_t{8192} * kBlockSize));
   SpaceMap space(host, 8192, {});
-  for (int i = 0; i < 1000; ++i) CHECK(space.promise(100, Urgency::kOrdinary).error().code == Errc::kNoSpace);
+  for (int i = 0; i < 1000; ++i)
+    CHECK(space.promise(100, Urgency::kOrdinary).error().code == Errc::kNoSpace);
   CHECK(host.asked < 100);
 }
 
-TEST_CASE("a bad block: a write into a part of it says so, one over all of it mends it, and other layers' files are safe") {
+TEST_CASE(
+    "a bad block: a write into a part of it says so, one over all of it mends it, and other "
+    "layers' files are safe") {
   TestStore store(16);
   LayerId const base = must(store->create_layer("base", 0));
   std::string const data(3 * kBlockSize, 'd');
@@ -439,7 +488,8 @@ TEST_CASE("a bad block: a write into a part of it says so, one over all of it me
     must(store.device()->write(at, std::span<std::byte const>(block.span())));
   };
   overwrite('x');
-  auto work = must(store->layer(must(store->create_layer("work", base)))), other = must(store->layer(must(store->create_layer("other", base))));
+  auto work = must(store->layer(must(store->create_layer("work", base)))),
+       other = must(store->layer(must(store->create_layer("other", base))));
   put(*other, "precious", "kept");
   Inode const inode = must(work->lookup(work->root(), "file")).inode;
   for (std::uint64_t const offset : {kBlockSize + 10ul, 2 * kBlockSize - 5ul, kBlockSize - 5ul}) {
@@ -451,7 +501,8 @@ TEST_CASE("a bad block: a write into a part of it says so, one over all of it me
   must(store->checkpoint());
   CHECK(must(work->write(inode, kBlockSize, bytes_of(std::string(kBlockSize, 'n')))) == kBlockSize);
   must(store->checkpoint());
-  CHECK(content(*work, inode) == std::string(kBlockSize, 'd') + std::string(kBlockSize, 'n') + "ok" + std::string(kBlockSize - 2, 'd'));
+  CHECK(content(*work, inode) == std::string(kBlockSize, 'd') + std::string(kBlockSize, 'n') +
+                                     "ok" + std::string(kBlockSize - 2, 'd'));
   CHECK(content(*other, must(other->lookup(other->root(), "precious")).inode) == "kept");
   work.reset();
   other.reset();

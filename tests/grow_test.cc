@@ -10,7 +10,8 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("grow: a full store has room again, twice, and is as large as it says when opened again") {
+TEST_CASE(
+    "grow: a full store has room again, twice, and is as large as it says when opened again") {
   TestStore store(16);
   LayerId const id = must(store->create_layer("a", 0));
   auto layer = must(store->layer(id));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kept checkpoints: random lives against what was remembered, going back, bringing back, and giving up when space is needed.
+// Kept checkpoints: random lives against what was remembered, going back, bringing back, and giving
+// up when space is needed.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -27,7 +28,8 @@ State state_of(Store& store) {
   for (auto const& l : all_layers(store)) {
     auto const layer = must(store.layer(l.id));
     out[l.name] = files_of(*layer);
-    out[l.name]["/"] = std::to_string(l.id) + (l.state == LayerState::kOpen ? " open" : " frozen") + " on " + std::to_string(l.parent);
+    out[l.name]["/"] = std::to_string(l.id) + (l.state == LayerState::kOpen ? " open" : " frozen") +
+                       " on " + std::to_string(l.parent);
   }
   return out;
 }
@@ -82,7 +84,9 @@ TEST_CASE("ages: runs with a generation against a plain array of blocks") {
   }
 }
 
-TEST_CASE("history: a checkpoint kept while the next one is on its way names what that one has freed, though an older kept one does too") {
+TEST_CASE(
+    "history: a checkpoint kept while the next one is on its way names what that one has freed, "
+    "though an older kept one does too") {
   auto device = make_memory_device(std::uint64_t{4096} * kBlockSize);
   Extent const used{100, 50};
   SpaceMap space(*device, 4096, {used});
@@ -100,7 +104,8 @@ TEST_CASE("history: a checkpoint kept while the next one is on its way names wha
   CHECK(free[0].count == used.count);
 }
 
-TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the store goes back to it") {
+TEST_CASE(
+    "history: random lives; every kept checkpoint reads as it was, and the store goes back to it") {
   std::uint64_t const seeds = number_from("LCFS_SEEDS", 12);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     CAPTURE(seed);
@@ -127,18 +132,23 @@ TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the
       auto const leaf = [](LayerInfo const& l) { return l.children == 0; };
       auto const any = [](LayerInfo const&) { return true; };
       switch (rng() % 12) {
-        case 0: case 1: {
+        case 0:
+        case 1: {
           auto const* parent = some(any);
-          must(store->create_layer("l" + std::to_string(named++), parent == nullptr || rng() % 3 == 0 ? 0 : parent->id));
+          must(store->create_layer("l" + std::to_string(named++),
+                                   parent == nullptr || rng() % 3 == 0 ? 0 : parent->id));
           break;
         }
         case 2:
-          if (auto const* l = some(open)) must(store->commit_layer(l->id, "c" + std::to_string(named++)));
+          if (auto const* l = some(open))
+            must(store->commit_layer(l->id, "c" + std::to_string(named++)));
           break;
         case 3:
-          if (auto const* l = some(any)) must(store->rename_layer(l->id, "r" + std::to_string(named++)));
+          if (auto const* l = some(any))
+            must(store->rename_layer(l->id, "r" + std::to_string(named++)));
           break;
-        case 4: case 5:
+        case 4:
+        case 5:
           if (auto const* l = some(leaf)) must(store->remove_layer(l->id));
           break;
         case 6: {
@@ -159,10 +169,12 @@ TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the
           if (then.empty()) break;
           auto const& wanted = then[rng() % then.size()];
           auto const back = store->bring_back(wanted.name, from, "b" + std::to_string(named++));
-          bool const live = std::any_of(layers.begin(), layers.end(), [&](auto const& l) { return l.id == wanted.id; });
+          bool const live = std::any_of(layers.begin(), layers.end(),
+                                        [&](auto const& l) { return l.id == wanted.id; });
           if (!back) {
             CAPTURE(back.error().text());
-            CHECK((live || back.error().code == Errc::kInvalid || back.error().code == Errc::kExists));
+            CHECK((live || back.error().code == Errc::kInvalid ||
+                   back.error().code == Errc::kExists));
             break;
           }
           CHECK(!live);
@@ -181,12 +193,17 @@ TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the
             if (l == nullptr) break;
             auto const object = must(store->layer(l->id));
             std::string const name = "f" + std::to_string(rng() % 8);
-            if (rng() % 4 == 0 && object->lookup(object->root(), name)) must(object->unlink(object->root(), name));
-            else put(*object, name, std::string(rng() % 3 == 0 ? 900 : rng() % 200'000, static_cast<char>('a' + rng() % 26)));
+            if (rng() % 4 == 0 && object->lookup(object->root(), name))
+              must(object->unlink(object->root(), name));
+            else
+              put(*object, name,
+                  std::string(rng() % 3 == 0 ? 900 : rng() % 200'000,
+                              static_cast<char>('a' + rng() % 26)));
             if (rng() % 2) must(store->checkpoint());
           }
       }
-      // What is derived at opening is what the running store counts, but for what a running store can't tell exactly.
+      // What is derived at opening is what the running store counts, but for what a running store
+      // can't tell exactly.
       store.check();
       auto const ran = store->space();
       auto const kept = store->history();
@@ -198,7 +215,8 @@ TEST_CASE("history: random lives; every kept checkpoint reads as it was, and the
         for (auto const& k : kept) {
           CAPTURE(k.checkpoint.text);
           REQUIRE(states.contains(k.checkpoint.generation));
-          CHECK(state_at(store.device(), k.checkpoint.generation) == states[k.checkpoint.generation]);
+          CHECK(state_at(store.device(), k.checkpoint.generation) ==
+                states[k.checkpoint.generation]);
         }
         store.reopen();
         CHECK(store->history().size() == kept.size());
@@ -229,7 +247,9 @@ TEST_CASE("undo: back before a removal, and forth again; numbers are not given t
   store.reopen();
   // The undo is undone.
   auto const entries = store->history();
-  auto const undo = std::find_if(entries.begin(), entries.end(), [](auto const& e) { return e.checkpoint.text.starts_with("undo"); });
+  auto const undo = std::find_if(entries.begin(), entries.end(), [](auto const& e) {
+    return e.checkpoint.text.starts_with("undo");
+  });
   REQUIRE(undo != entries.end());
   must(store->go_back(undo->checkpoint.generation));
   CHECK(all_layers(*store).empty());
@@ -249,7 +269,8 @@ TEST_CASE("undo: a store whose layers are in use does not go back") {
   CHECK(store->find_layer("web"));
 }
 
-TEST_CASE("undo --layer: a removed layer comes back with what it stands on, beside what happened since") {
+TEST_CASE(
+    "undo --layer: a removed layer comes back with what it stands on, beside what happened since") {
   TestStore store;
   LayerId const base = must(store->create_layer("base", 0));
   put(*store, base, "b", std::string(300'000, 'b'));
@@ -260,7 +281,8 @@ TEST_CASE("undo --layer: a removed layer comes back with what it stands on, besi
   LayerId const other = must(store->create_layer("other", 0));
   put(*store, other, "o", std::string(2'000'000, 'o'));
   must(store->checkpoint());
-  // The newest kept checkpoint that has "top" is the one before its removal, where its parent was too.
+  // The newest kept checkpoint that has "top" is the one before its removal, where its parent was
+  // too.
   auto const back = must(store->bring_back("top", 0, ""));
   REQUIRE(back.size() == 2);
   CHECK(back[0].id == base);
@@ -268,7 +290,8 @@ TEST_CASE("undo --layer: a removed layer comes back with what it stands on, besi
   CHECK(back[1].id == top);
   CHECK(back[1].serve_id > other);  // no handle of the removed layer means it
   store.check();
-  CHECK(files_of(*must(store->layer(top))) == Files{{"b", std::string(300'000, 'b')}, {"t", std::string(300'000, 't')}});
+  CHECK(files_of(*must(store->layer(top))) ==
+        Files{{"b", std::string(300'000, 'b')}, {"t", std::string(300'000, 't')}});
   put(*store, top, "t", "goes on");
   store.reopen();
   CHECK(files_of(*must(store->layer(top)))["t"] == "goes on");
@@ -298,7 +321,9 @@ TEST_CASE("undo --layer: one whose files are still in use is refused until they 
   store.check();
 }
 
-TEST_CASE("history: with its default it never makes a store full: all that fits without it fits with it") {
+TEST_CASE(
+    "history: with its default it never makes a store full: all that fits without it fits with "
+    "it") {
   std::uint64_t room[2] = {};
   for (std::uint32_t const keep : {0u, 8u}) {
     OpenOptions options;
@@ -340,7 +365,8 @@ TEST_CASE("history: with its default it never makes a store full: all that fits 
   CHECK(room[1] + 400'000 >= room[0]);
 }
 
-TEST_CASE("history: dropped on request it is free at once; how much is kept is the store's own setting") {
+TEST_CASE(
+    "history: dropped on request it is free at once; how much is kept is the store's own setting") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   put(*store, id, "f", std::string(2'000'000, 'x'));
@@ -365,7 +391,9 @@ TEST_CASE("history: dropped on request it is free at once; how much is kept is t
   store.check();
 }
 
-TEST_CASE("history: more than an eighth of the store is kept while as much is free, and no more when it is not") {
+TEST_CASE(
+    "history: more than an eighth of the store is kept while as much is free, and no more when it "
+    "is not") {
   TestStore store;  // 16384 blocks
   LayerId const id = must(store->create_layer("a", 0));
   put(*store, id, "f", std::string(20'000'000, 'x'));
@@ -383,7 +411,9 @@ TEST_CASE("history: more than an eighth of the store is kept while as much is fr
   store.check();
 }
 
-TEST_CASE("history: a long life between two operations holds what the checkpoint named, and nothing written since") {
+TEST_CASE(
+    "history: a long life between two operations holds what the checkpoint named, and nothing "
+    "written since") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   put(*store, id, "old", std::string(1'000'000, 'o'));

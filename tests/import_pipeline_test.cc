@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole imports into a store in memory: what a layer's tar says is what the layer's files are, and whatever goes wrong leaves the
-// store as it was.
+// Whole imports into a store in memory: what a layer's tar says is what the layer's files are, and
+// whatever goes wrong leaves the store as it was.
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,7 +45,8 @@ std::string state_of(Store& store) {
   std::size_t layers = 0, images = 0;
   CHECK(store.for_each_layer([&](auto const&) { return ++layers, true; }));
   CHECK(store.for_each_image([&](auto const&) { return ++images, true; }));
-  return fmt::format("layers {} images {} blocks {} tree {}", layers, images, s.layers, s.store_tree);
+  return fmt::format("layers {} images {} blocks {} tree {}", layers, images, s.layers,
+                     s.store_tree);
 }
 
 // Through a pipe that can't be seeked, in small pieces.
@@ -91,7 +92,8 @@ std::string read_all(Layer& layer, std::string_view path) {
   auto const attr = walk(layer, path);
   REQUIRE(attr);
   std::string data(attr->info.size, '?');
-  auto const n = layer.read(attr->inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()}));
+  auto const n =
+      layer.read(attr->inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()}));
   REQUIRE(n);
   CHECK(*n == data.size());
   return data;
@@ -125,10 +127,13 @@ std::string big_file(std::size_t size, std::uint32_t seed) {
 
 TEST_CASE("import: every form of archive, as a file and through a pipe, gives the same files") {
   auto const big = big_file(3'000'000, 7);
-  auto const base = TarBuilder().directory("d").file("d/big", big).file("d/small", "small").end().text();
+  auto const base =
+      TarBuilder().directory("d").file("d/big", big).file("d/small", "small").end().text();
   auto const top = TarBuilder().file("d/new", "new").file("d/.wh.small", "").end().text();
-  for (auto const& image : {image_of({plain_layer(base), plain_layer(top)}), image_of({gzip_layer(base), zstd_layer(top)})}) {
-    for (auto const& members : {oci_members({image}), docker_members({image}), legacy_docker_members({image})}) {
+  for (auto const& image : {image_of({plain_layer(base), plain_layer(top)}),
+                            image_of({gzip_layer(base), zstd_layer(top)})}) {
+    for (auto const& members :
+         {oci_members({image}), docker_members({image}), legacy_docker_members({image})}) {
       auto reversed = members;
       std::reverse(reversed.begin(), reversed.end());
       for (auto const& bytes : {tar_of(members), tar_of(reversed), gzip(tar_of(members))}) {
@@ -145,7 +150,8 @@ TEST_CASE("import: every form of archive, as a file and through a pipe, gives th
           CHECK(read_all(**layer, "d/big") == big);
           CHECK(read_all(**layer, "d/new") == "new");
           CHECK_FALSE(exists(**layer, "d/small"));
-          CHECK(*store->image_document(*store->resolve_image("test"), BlobKind::kConfig) == image.config());
+          CHECK(*store->image_document(*store->resolve_image("test"), BlobKind::kConfig) ==
+                image.config());
           state_of(*store);
         }
       }
@@ -175,7 +181,8 @@ TEST_CASE("import: an image that is there already is not written again; a shared
 
 TEST_CASE("import: the same blob at two places of a chain is two layers, also from a pipe") {
   auto const empty = gzip_layer(TarBuilder().end().text());
-  auto const image = image_of({empty, gzip_layer(TarBuilder().file("f", "x").end().text()), empty, empty});
+  auto const image =
+      image_of({empty, gzip_layer(TarBuilder().file("f", "x").end().text()), empty, empty});
   auto const docker = docker_members({image});
   for (auto const& bytes : {tar_of(oci_members({image})), tar_of(docker)}) {
     auto one = new_store(), two = new_store();
@@ -188,24 +195,34 @@ TEST_CASE("import: the same blob at two places of a chain is two layers, also fr
   }
 }
 
-TEST_CASE("import: owners, modes, times, devices, links, xattrs and holes arrive as they were written") {
+TEST_CASE(
+    "import: owners, modes, times, devices, links, xattrs and holes arrive as they were written") {
   TarBuilder tar;
-  tar.pax({{"uid", "4294967294"}, {"gid", "3000000000"}, {"mtime", "-1.5"}, {"SCHILY.xattr.user.empty", ""},
+  tar.pax({{"uid", "4294967294"},
+           {"gid", "3000000000"},
+           {"mtime", "-1.5"},
+           {"SCHILY.xattr.user.empty", ""},
            {"SCHILY.xattr.security.capability", std::string("\1\0\0\2", 4)}});
   tar.member(TarBlock("f").mode(06755), "data");
   tar.hardlink("./h", "/f").symlink("s", std::string(100, 't'));
   tar.pax({{"linkpath", std::string(4095, 'l')}}).symlink("long", "");
   tar.block(TarBlock("null", '3').octal(329, 8, 1).octal(337, 8, 3)).block(TarBlock("pipe", '6'));
-  tar.pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "10000000"}, {"GNU.sparse.name", "sparse"}});
+  tar.pax({{"GNU.sparse.major", "1"},
+           {"GNU.sparse.minor", "0"},
+           {"GNU.sparse.realsize", "10000000"},
+           {"GNU.sparse.name", "sparse"}});
   std::string map = "1\n9000000\n3\n";
   map.resize(512, '\0');
   tar.file("x", map + "end");
-  tar.pax({{"path", "deep/er/\xff\xfe" + std::string(250, 'n')}, {"mtime", "99999999999.5"}}).file("x", "y").end();
+  tar.pax({{"path", "deep/er/\xff\xfe" + std::string(250, 'n')}, {"mtime", "99999999999.5"}})
+      .file("x", "y")
+      .end();
   auto store = new_store();
   auto layer = import_tars(*store, {tar.text()});
   auto const f = walk(*layer, "f");
   REQUIRE(f);
-  CHECK((f->info.mode == (S_IFREG | 06755) && f->info.uid == 4294967294 && f->info.gid == 3000000000));
+  CHECK((f->info.mode == (S_IFREG | 06755) && f->info.uid == 4294967294 &&
+         f->info.gid == 3000000000));
   CHECK(f->info.mtime == Timestamp{-2, 500'000'000});
   CHECK(f->info.nlink == 2);
   CHECK(walk(*layer, "h")->inode == f->inode);
@@ -226,10 +243,27 @@ TEST_CASE("import: owners, modes, times, devices, links, xattrs and holes arrive
   CHECK(walk(*layer, "deep")->info.mode == (S_IFDIR | 0755));
 }
 
-TEST_CASE("import: whiteouts act on layers below only, wherever they stand; aufs's own files are left out") {
-  auto const base = TarBuilder().directory("d").file("d/a", "1").file("d/b", "1").directory("o").file("o/x", "1").file("k", "1").end();
-  auto const top = TarBuilder().file("d/a", "2").file("d/.wh.a", "").file("o/y", "2").file("o/.wh..wh..opq", "")
-                       .file(".wh.k", "ignored").directory(".wh..wh.plnk").file(".wh..wh.plnk/1.2", "x").file(".wh.never", "").end();
+TEST_CASE(
+    "import: whiteouts act on layers below only, wherever they stand; aufs's own files are left "
+    "out") {
+  auto const base = TarBuilder()
+                        .directory("d")
+                        .file("d/a", "1")
+                        .file("d/b", "1")
+                        .directory("o")
+                        .file("o/x", "1")
+                        .file("k", "1")
+                        .end();
+  auto const top = TarBuilder()
+                       .file("d/a", "2")
+                       .file("d/.wh.a", "")
+                       .file("o/y", "2")
+                       .file("o/.wh..wh..opq", "")
+                       .file(".wh.k", "ignored")
+                       .directory(".wh..wh.plnk")
+                       .file(".wh..wh.plnk/1.2", "x")
+                       .file(".wh.never", "")
+                       .end();
   auto store = new_store();
   auto layer = import_tars(*store, {base.text(), top.text()});
   CHECK(read_all(*layer, "d/a") == "2");
@@ -240,7 +274,9 @@ TEST_CASE("import: whiteouts act on layers below only, wherever they stand; aufs
   CHECK_FALSE(exists(*layer, ".wh..wh.plnk"));
 }
 
-TEST_CASE("import: each bad layer is refused in one line naming member and reason; the store is as it was") {
+TEST_CASE(
+    "import: each bad layer is refused in one line naming member and reason; the store is as it "
+    "was") {
   auto const tar = [](std::function<void(TarBuilder&)> const& make) {
     TarBuilder t;
     make(t);
@@ -263,12 +299,23 @@ TEST_CASE("import: each bad layer is refused in one line naming member and reaso
       {"gzip cut short", cut, "gzip stream is cut short"},
       {"no tar", gzip_layer(std::string(2000, 'x')), "not a tar header"},
       {"tar cut short", gzip_layer(good.substr(0, 300'000)), "tar archive is cut short"},
-      {"dotdot", gzip_layer(tar([](auto& t) { t.file("a/../../etc/passwd", "x"); })), "entry \"a/../../etc/passwd\""},
-      {"NUL", gzip_layer(tar([](auto& t) { t.pax({{"path", std::string("a\0b", 3)}}).file("f", ""); })), "NUL"},
+      {"dotdot", gzip_layer(tar([](auto& t) { t.file("a/../../etc/passwd", "x"); })),
+       "entry \"a/../../etc/passwd\""},
+      {"NUL", gzip_layer(tar([](auto& t) {
+         t.pax({{"path", std::string("a\0b", 3)}}).file("f", "");
+       })),
+       "NUL"},
       {"link to nothing", gzip_layer(tar([](auto& t) { t.hardlink("h", "nowhere"); })), "h"},
-      {"whiteout of ..", gzip_layer(tar([](auto& t) { t.file("x/.wh...", ""); })), "entry \"x/.wh...\""},
-      {"long name", gzip_layer(tar([](auto& t) { t.pax({{"path", std::string(256, 'n')}}).file("f", ""); })), "entry \"nnn"},
-      {"xattr too long", gzip_layer(tar([](auto& t) { t.pax({{"SCHILY.xattr.user.x", std::string(65537, 'v')}}).file("f", ""); })), "65537 bytes"},
+      {"whiteout of ..", gzip_layer(tar([](auto& t) { t.file("x/.wh...", ""); })),
+       "entry \"x/.wh...\""},
+      {"long name", gzip_layer(tar([](auto& t) {
+         t.pax({{"path", std::string(256, 'n')}}).file("f", "");
+       })),
+       "entry \"nnn"},
+      {"xattr too long", gzip_layer(tar([](auto& t) {
+         t.pax({{"SCHILY.xattr.user.x", std::string(65537, 'v')}}).file("f", "");
+       })),
+       "65537 bytes"},
       {"xz", TestLayer{good, xz_magic()}, "xz"},
   };
   auto const fine = gzip_layer(TarBuilder().file("base", big_file(300'000, 9)).end().text());
@@ -283,7 +330,8 @@ TEST_CASE("import: each bad layer is refused in one line naming member and reaso
       REQUIRE_FALSE(r);
       auto const text = r.error().text();
       CHECK_MESSAGE(text.find(c.words) != std::string::npos, text);
-      CHECK_MESSAGE(text.find("blobs/sha256/" + sha256_hex(c.layer.blob)) != std::string::npos, text);
+      CHECK_MESSAGE(text.find("blobs/sha256/" + sha256_hex(c.layer.blob)) != std::string::npos,
+                    text);
       CHECK(text.find('\n') == std::string::npos);
       CHECK(state_of(*store) == before);
     }
@@ -309,7 +357,8 @@ TEST_CASE("import: missing and changed blobs are named") {
     }
     for (int const how : {0, 1}) {
       auto store = new_store();
-      auto const r = how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
+      auto const r =
+          how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
       REQUIRE_FALSE(r);
       CHECK(r.error().path.ends_with(": " + member));
       CHECK_MESSAGE(r.error().message.find(c.words) != std::string::npos, r.error().text());
@@ -317,8 +366,11 @@ TEST_CASE("import: missing and changed blobs are named") {
   }
 }
 
-TEST_CASE("import: a store that has the layers refuses the same blobs of another length, and needs none of them") {
-  auto const image = image_of({gzip_layer(TarBuilder().file("f", "x").end().text()), gzip_layer(TarBuilder().file("g", "y").end().text())});
+TEST_CASE(
+    "import: a store that has the layers refuses the same blobs of another length, and needs none "
+    "of them") {
+  auto const image = image_of({gzip_layer(TarBuilder().file("f", "x").end().text()),
+                               gzip_layer(TarBuilder().file("g", "y").end().text())});
   auto store = new_store();
   REQUIRE(import_bytes(*store, tar_of(oci_members({image}))));
   for (auto const& layer : image.layers) {
@@ -326,12 +378,15 @@ TEST_CASE("import: a store that has the layers refuses the same blobs of another
     for (int const how : {0, 1}) {
       auto members = oci_members({image});
       set_member(members, member, layer.blob + "\1");
-      auto const r = how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
+      auto const r =
+          how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
       REQUIRE_FALSE(r);
       CHECK(r.error().path.ends_with(": " + member));
-      CHECK_MESSAGE(r.error().message.find("its descriptor says") != std::string::npos, r.error().text());
+      CHECK_MESSAGE(r.error().message.find("its descriptor says") != std::string::npos,
+                    r.error().text());
       std::erase_if(members, [&](auto const& m) { return m.first == member; });
-      auto const without = how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
+      auto const without =
+          how == 0 ? import_bytes(*store, tar_of(members)) : import_pipe(*store, tar_of(members));
       CHECK(static_cast<bool>(without));
     }
   }
@@ -345,7 +400,8 @@ TEST_CASE("import: an archive cut short at any byte is refused, or all that coun
     auto store = new_store();
     auto const empty = state_of(*store);
     for (std::size_t n = 0; n <= bytes.size(); n += n + 600 < bytes.size() ? 97 : 1) {
-      auto const r = n % 2 == 0 ? import_bytes(*store, bytes.substr(0, n)) : import_pipe(*store, bytes.substr(0, n));
+      auto const r = n % 2 == 0 ? import_bytes(*store, bytes.substr(0, n))
+                                : import_pipe(*store, bytes.substr(0, n));
       if (!r) {
         CHECK(state_of(*store) == empty);
         continue;
@@ -360,8 +416,9 @@ TEST_CASE("import: an archive cut short at any byte is refused, or all that coun
 TEST_CASE("import: a full store, a stop and a bomb end in good order") {
   auto store = new_store(17ull << 20);
   auto const before = state_of(*store);
-  auto const image = image_of({gzip_layer(TarBuilder().file("f", big_file(40'000'000, 5)).end().text()),
-                               gzip_layer(TarBuilder().file("g", "x").end().text())});
+  auto const image =
+      image_of({gzip_layer(TarBuilder().file("f", big_file(40'000'000, 5)).end().text()),
+                gzip_layer(TarBuilder().file("g", "x").end().text())});
   auto const bytes = tar_of(oci_members({image}));
   for (int const how : {0, 1}) {
     auto const full = how == 0 ? import_bytes(*store, bytes) : import_pipe(*store, bytes);
@@ -377,14 +434,16 @@ TEST_CASE("import: a full store, a stop and a bomb end in good order") {
   CHECK(stopped.error().code == Errc::kInterrupted);
   CHECK(state_of(*store) == before);
   // Zeroes take no space, however many.
-  auto const zeroes = image_of({gzip_layer(TarBuilder().file("z", std::string(100'000'000, '\0')).end().text())});
+  auto const zeroes =
+      image_of({gzip_layer(TarBuilder().file("z", std::string(100'000'000, '\0')).end().text())});
   auto const r = import_bytes(*store, tar_of(oci_members({zeroes})));
   REQUIRE_MESSAGE(r, (r ? "" : r.error().text()));
 }
 
 TEST_CASE("import: a thousand layers") {
   TestImage image;
-  for (int i = 0; i < 1000; ++i) image.layers.push_back(plain_layer(TarBuilder().file(fmt::format("f{}", i), "x").end().text()));
+  for (int i = 0; i < 1000; ++i)
+    image.layers.push_back(plain_layer(TarBuilder().file(fmt::format("f{}", i), "x").end().text()));
   auto const bytes = tar_of(docker_members({image}));
   auto store = new_store(256ull << 20);
   auto const r = import_bytes(*store, bytes);

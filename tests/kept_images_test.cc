@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stores of tests/data: fsck names the defect of each, and mends it; the engine reads the sound one.
-// Made anew, when the format has a new version, by: LCFS_KEEP_IMAGES=tests/data BUILD/tests/fsck_test
+// The stores of tests/data: fsck names the defect of each, and mends it; the engine reads the sound
+// one. Made anew, when the format has a new version, by: LCFS_KEEP_IMAGES=tests/data
+// BUILD/tests/fsck_test
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,7 +14,9 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("kept images: the defect of each is told under the name it always had, and after fsck -y there is none") {
+TEST_CASE(
+    "kept images: the defect of each is told under the name it always had, and after fsck -y there "
+    "is none") {
   std::set<std::string> codes;
   for (auto const& image : kept_images(LCFS_SOURCE_DIR "/tests/data")) {
     CAPTURE(image.name);
@@ -25,7 +28,9 @@ TEST_CASE("kept images: the defect of each is told under the name it always had,
       CHECK(report->clean());
       continue;
     }
-    auto const named = [&](fsck::Finding const& f) { return fsck::code_name(f.code) == image.code; };
+    auto const named = [&](fsck::Finding const& f) {
+      return fsck::code_name(f.code) == image.code;
+    };
     CHECK(std::any_of(report->findings.begin(), report->findings.end(), named));
     auto const m = mend(*image.device);
     CHECK_MESSAGE(m.ok, (m.ok ? "" : m.error.text()));

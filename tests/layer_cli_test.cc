@@ -26,8 +26,12 @@ struct Answer {
   std::string out, err;
 };
 
-bool has(std::string const& text, std::string const& word) { return text.find(word) != std::string::npos; }
-bool one_line(std::string const& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
+bool has(std::string const& text, std::string const& word) {
+  return text.find(word) != std::string::npos;
+}
+bool one_line(std::string const& text) {
+  return !text.empty() && text.find('\n') == text.size() - 1;
+}
 
 // A store with the image "test:latest" of two layers, a frozen "one" and an open "work" on it.
 class Place {
@@ -35,10 +39,18 @@ class Place {
   Place() {
     test::TestImage image;
     image.name = "test:latest";
-    image.layers = {test::gzip_layer(test::TarBuilder().directory("etc").file("etc/motd", "hello\n").end().text()),
-                    test::plain_layer(test::TarBuilder().file("big", std::string(300'000, 'b')).symlink("to", "etc/motd").end().text())};
+    image.layers = {
+        test::gzip_layer(
+            test::TarBuilder().directory("etc").file("etc/motd", "hello\n").end().text()),
+        test::plain_layer(test::TarBuilder()
+                              .file("big", std::string(300'000, 'b'))
+                              .symlink("to", "etc/motd")
+                              .end()
+                              .text())};
     test::write_file(file("image.tar"), test::tar_of(test::docker_members({image})));
-    test::write_file(file("one.tar"), test::TarBuilder().file("etc/motd", "hello\nagain\n").file(".wh.to", "").end().text());
+    test::write_file(
+        file("one.tar"),
+        test::TarBuilder().file("etc/motd", "hello\nagain\n").file(".wh.to", "").end().text());
     ok({"mkfs", "-q", "--size", "64M", file("store")});
     ok({"import", "-q", file("image.tar")});
     ok({"layer", "apply", "test", file("one.tar"), "one"});
@@ -69,18 +81,23 @@ class Place {
     return answer.out;
   }
   // Must fail, with one line that holds all of it.
-  void refused(std::vector<std::string> args, std::vector<std::string> const& words, int code = cli::kFailed) const {
+  void refused(std::vector<std::string> args, std::vector<std::string> const& words,
+               int code = cli::kFailed) const {
     auto const answer = run(std::move(args));
     CAPTURE(answer.err);
     CHECK(answer.code == code);
     CHECK(one_line(answer.err));
     for (auto const& word : words) CHECK_MESSAGE(has(answer.err, word), word);
   }
-  [[nodiscard]] json layer(std::string const& name) const { return json::parse(ok({"layer", "show", "--json", name})); }
+  [[nodiscard]] json layer(std::string const& name) const {
+    return json::parse(ok({"layer", "show", "--json", name}));
+  }
   [[nodiscard]] std::string digest(std::string const& name) const {
     return json::parse(ok({"layer", "show", "--digest", "--json", name}))["digest"];
   }
-  [[nodiscard]] json config(std::string const& name) const { return json::parse(ok({"image", "show", "--config", name})); }
+  [[nodiscard]] json config(std::string const& name) const {
+    return json::parse(ok({"image", "show", "--config", name}));
+  }
 
  private:
   test::TempDir dir_;
@@ -99,9 +116,10 @@ TEST_CASE("layer create: on a layer, an image, or any digest of theirs; what it 
   Place const place;
   auto const top = place.layer("test");
   int n = 0;
-  for (std::string const& parent : {std::string("test"), std::string("test:latest"), top["chain_id"].get<std::string>(),
-                                    top["chain_id"].get<std::string>().substr(7, 8), top["diff_id"].get<std::string>(),
-                                    top["diff_id"].get<std::string>().substr(7, 6)}) {
+  for (std::string const& parent :
+       {std::string("test"), std::string("test:latest"), top["chain_id"].get<std::string>(),
+        top["chain_id"].get<std::string>().substr(7, 8), top["diff_id"].get<std::string>(),
+        top["diff_id"].get<std::string>().substr(7, 6)}) {
     CAPTURE(parent);
     auto const name = "c" + std::to_string(n++);
     auto const answer = place.run({"layer", "create", name, "--parent", parent});
@@ -111,11 +129,14 @@ TEST_CASE("layer create: on a layer, an image, or any digest of theirs; what it 
   }
   auto const answer = place.run({"layer", "create", "child", "--parent", "work"});
   CHECK(answer.code == 0);
-  CHECK(answer.err == "lcfs: layer create: work was open: it is frozen now, for something stands on it\n");
+  CHECK(answer.err ==
+        "lcfs: layer create: work was open: it is frozen now, for something stands on it\n");
   CHECK(place.layer("work")["state"] == "frozen");
 }
 
-TEST_CASE("names: what nothing is called is answered with what is like it; what would be taken for something else is refused") {
+TEST_CASE(
+    "names: what nothing is called is answered with what is like it; what would be taken for "
+    "something else is refused") {
   Place const place;
   place.refused({"layer", "show", "wrok"}, {"'wrok'", "did you mean work?"});
   place.refused({"layer", "show", "tset"}, {"did you mean", "test"});
@@ -129,22 +150,31 @@ TEST_CASE("names: what nothing is called is answered with what is like it; what 
   place.ok({"layer", "create", "2024"});
 }
 
-TEST_CASE("usage: what is no name, platform or change of a config is told with code 2 before anything is opened, and whose help to see") {
+TEST_CASE(
+    "usage: what is no name, platform or change of a config is told with code 2 before anything is "
+    "opened, and whose help to see") {
   Place const place;
-  place.refused({"layer", "create", "0123456789ab"}, {"NAME: '0123456789ab'", "taken for a digest", "see lcfs layer create --help"}, cli::kUsage);
+  place.refused({"layer", "create", "0123456789ab"},
+                {"NAME: '0123456789ab'", "taken for a digest", "see lcfs layer create --help"},
+                cli::kUsage);
   place.refused({"layer", "create", "-x"}, {"see lcfs layer create --help"}, cli::kUsage);
   place.refused({"layer", "create", ""}, {"1 to 255"}, cli::kUsage);
-  place.refused({"layer", "rename", "work", "a/b"}, {"1 to 255", "see lcfs layer rename --help"}, cli::kUsage);
+  place.refused({"layer", "rename", "work", "a/b"}, {"1 to 255", "see lcfs layer rename --help"},
+                cli::kUsage);
   place.refused({"layer", "commit", "work", "--as", "a b"}, {"--as: a layer name"}, cli::kUsage);
   place.refused({"layer", "squash", "work", "a/b"}, {"1 to 255"}, cli::kUsage);
   place.refused({"layer", "apply", "one", place.file("one.tar"), "a/b"}, {"1 to 255"}, cli::kUsage);
-  place.refused({"undo", "--layer", "work", "--as", "a/b"}, {"--as: a layer name", "see lcfs undo --help"}, cli::kUsage);
-  place.refused({"image", "tag", "test", "Upper"}, {"\"Upper\" is no name for an image", "see lcfs image tag --help"}, cli::kUsage);
+  place.refused({"undo", "--layer", "work", "--as", "a/b"},
+                {"--as: a layer name", "see lcfs undo --help"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "Upper"},
+                {"\"Upper\" is no name for an image", "see lcfs image tag --help"}, cli::kUsage);
   place.refused({"image", "tag", "test", "a@sha256:00"}, {"it has a digest"}, cli::kUsage);
   place.refused({"image", "tag", "test", "a:"}, {"a tag has"}, cli::kUsage);
   place.refused({"image", "tag", "test", "a//b"}, {"its parts"}, cli::kUsage);
-  place.refused({"layer", "commit", "work", "--image", "Upper"}, {"--image:", "no name for an image"}, cli::kUsage);
-  place.refused({"import", "--platform", "foo", place.file("image.tar")}, {"\"foo\" is not OS/ARCHITECTURE", "see lcfs import --help"}, cli::kUsage);
+  place.refused({"layer", "commit", "work", "--image", "Upper"},
+                {"--image:", "no name for an image"}, cli::kUsage);
+  place.refused({"import", "--platform", "foo", place.file("image.tar")},
+                {"\"foo\" is not OS/ARCHITECTURE", "see lcfs import --help"}, cli::kUsage);
   place.refused({"layer"}, {"see lcfs layer --help"}, cli::kUsage);
   place.refused({"layer", "nonsense"}, {"see lcfs layer --help"}, cli::kUsage);
   place.refused({"nonsense"}, {"see lcfs --help"}, cli::kUsage);
@@ -158,10 +188,11 @@ TEST_CASE("output: a host that has no room for it is told as that, not as a stor
   Place const place;
   test::Mount const small("tmpfs", "tmpfs", "size=64k");
   std::string const words = "free space where the output goes, or write it elsewhere";
-  for (auto const& args : {std::vector<std::string>{"export", "-q", "-o", small.file("out.tar"), "test"},
-                           {"export", "-q", "-o", small.file("layout/"), "test"},
-                           {"export", "-q", "-o", "/dev/full", "test"},
-                           {"extract", "-q", "test", small.file("tree")}}) {
+  for (auto const& args :
+       {std::vector<std::string>{"export", "-q", "-o", small.file("out.tar"), "test"},
+        {"export", "-q", "-o", small.file("layout/"), "test"},
+        {"export", "-q", "-o", "/dev/full", "test"},
+        {"extract", "-q", "test", small.file("tree")}}) {
     CAPTURE(args[3]);
     auto const answer = place.run(args);
     CAPTURE(answer.err);
@@ -172,7 +203,9 @@ TEST_CASE("output: a host that has no room for it is told as that, not as a stor
   }
 }
 
-TEST_CASE("layer rm: those above go first whatever the order; what stands on a layer is named; --lazy waits for it") {
+TEST_CASE(
+    "layer rm: those above go first whatever the order; what stands on a layer is named; --lazy "
+    "waits for it") {
   Place const place;
   place.refused({"layer", "rm", "one"}, {"one: layer work stands on it", "--lazy"});
   place.refused({"layer", "rm", "test"}, {"layer one and image test:latest stand on it"});
@@ -221,15 +254,19 @@ TEST_CASE("layer rm --lazy: a name given again keeps it; an image's layer goes w
   CHECK(lines_of(place.ok({"layer", "ls", "--json"})).size() == before - 1);
 }
 
-TEST_CASE("image tag, rm, prune: names move; what has none is pruned; nothing goes with --dry-run") {
+TEST_CASE(
+    "image tag, rm, prune: names move; what has none is pruned; nothing goes with --dry-run") {
   Place const place;
   place.ok({"image", "tag", "test", "mine", "host:5000/a/b:v1"});
   CHECK(has(place.ok({"image", "ls"}), "mine:latest"));
   CHECK(has(place.ok({"image", "show", "host:5000/a/b:v1"}), "name      test:latest"));
-  for (char const* name : {"work", "localhost/work:latest", "docker.io/library/work"}) {  // what they would be called for short, a layer is
+  for (char const* name :
+       {"work", "localhost/work:latest",
+        "docker.io/library/work"}) {  // what they would be called for short, a layer is
     place.refused({"image", "tag", "test", name}, {"a layer is called 'work'"});
   }
-  place.refused({"image", "tag", "test", "sha256:" + std::string(64, 'a')}, {"is no name for an image"}, cli::kUsage);
+  place.refused({"image", "tag", "test", "sha256:" + std::string(64, 'a')},
+                {"is no name for an image"}, cli::kUsage);
   place.ok({"layer", "commit", "work", "--image", "other", "--as", "done"});
   place.ok({"image", "tag", "other", "test:latest"});  // moves
   place.ok({"image", "rm", "mine", "host:5000/a/b:v1"});
@@ -246,14 +283,44 @@ TEST_CASE("image tag, rm, prune: names move; what has none is pruned; nothing go
   place.refused({"image", "rm", "nothing"}, {"nothing"});
 }
 
-TEST_CASE("layer commit --image: digests are those of the tars that diff --oci writes, changes are in the config") {
+TEST_CASE(
+    "layer commit --image: digests are those of the tars that diff --oci writes, changes are in "
+    "the config") {
   Place const place;
   auto const base = place.config("test");
-  auto const id = place.ok({"layer", "commit", "work", "--image", "me/app:1", "--as", "snap", "--comment", "why",
-                            "--config-change", "CMD [\"a\", \"b\"]", "--config-change", "ENTRYPOINT=run it", "--config-change", "ENV=PATH=/x=y",
-                            "--config-change", "env A=1", "--config-change", "ENV A=2", "--config-change", "LABEL=k=v", "--config-change", "USER me",
-                            "--config-change", "WORKDIR=/srv", "--config-change", "WORKDIR=sub", "--config-change", "EXPOSE 80 53/udp",
-                            "--config-change", "VOLUME=[\"/data\"]", "--config-change", "STOPSIGNAL=SIGINT"});
+  auto const id = place.ok({"layer",
+                            "commit",
+                            "work",
+                            "--image",
+                            "me/app:1",
+                            "--as",
+                            "snap",
+                            "--comment",
+                            "why",
+                            "--config-change",
+                            "CMD [\"a\", \"b\"]",
+                            "--config-change",
+                            "ENTRYPOINT=run it",
+                            "--config-change",
+                            "ENV=PATH=/x=y",
+                            "--config-change",
+                            "env A=1",
+                            "--config-change",
+                            "ENV A=2",
+                            "--config-change",
+                            "LABEL=k=v",
+                            "--config-change",
+                            "USER me",
+                            "--config-change",
+                            "WORKDIR=/srv",
+                            "--config-change",
+                            "WORKDIR=sub",
+                            "--config-change",
+                            "EXPOSE 80 53/udp",
+                            "--config-change",
+                            "VOLUME=[\"/data\"]",
+                            "--config-change",
+                            "STOPSIGNAL=SIGINT"});
   auto const config = place.config("me/app:1");
   auto const& run = config["config"];
   CHECK(run["Cmd"] == json({"a", "b"}));
@@ -278,14 +345,18 @@ TEST_CASE("layer commit --image: digests are those of the tars that diff --oci w
   std::pair<char const*, char const*> const pairs[] = {{"test", "one"}, {"one", "snap"}};
   for (std::size_t i = 0; i < 2; ++i) {
     std::ostringstream none;
-    (void)place.run({"diff", "--oci", place.file("t.tar"), pairs[i].first, pairs[i].second}, {{"SOURCE_DATE_EPOCH", ""}});
+    (void)place.run({"diff", "--oci", place.file("t.tar"), pairs[i].first, pairs[i].second},
+                    {{"SOURCE_DATE_EPOCH", ""}});
     std::ifstream in(place.file("t.tar"), std::ios::binary);
     std::string const tar((std::istreambuf_iterator<char>(in)), {});
     CHECK(ids[2 + i] == digest_text(importer::sha256(tar)));
     CHECK(place.layer(pairs[i].second)["diff_id"] == ids[2 + i]);
     CHECK(place.layer(pairs[i].second)["diff_bytes"] == tar.size());
   }
-  CHECK(id == "sha256:" + digest_hex(importer::sha256(place.ok({"image", "show", "--config", "me/app:1"}))) + "\n");
+  CHECK(id ==
+        "sha256:" +
+            digest_hex(importer::sha256(place.ok({"image", "show", "--config", "me/app:1"}))) +
+            "\n");
   CHECK(config["history"].back()["comment"] == "why");
   CHECK(config["history"].size() == 4);  // a line for each layer, also of an image without history
 
@@ -306,16 +377,21 @@ TEST_CASE("layer commit --image: digests are those of the tars that diff --oci w
   CHECK(place.layer("scratch")["state"] == "open");
 
   place.refused({"layer", "commit", "work"}, {"--as FROZEN or --image"}, cli::kUsage);
-  place.refused({"layer", "commit", "work", "--as", "x", "--config-change", "USER=a"}, {"--image"}, cli::kUsage);
-  for (char const* change : {"NOTHING=1", "ENV=1", "LABEL==", "CMD=[1]", "EXPOSE=http", "VOLUME="}) {
+  place.refused({"layer", "commit", "work", "--as", "x", "--config-change", "USER=a"}, {"--image"},
+                cli::kUsage);
+  for (char const* change :
+       {"NOTHING=1", "ENV=1", "LABEL==", "CMD=[1]", "EXPOSE=http", "VOLUME="}) {
     CAPTURE(std::string(change));
-    place.refused({"layer", "commit", "work", "--image", "bad", "--config-change", change}, {"config change"}, cli::kUsage);
+    place.refused({"layer", "commit", "work", "--image", "bad", "--config-change", change},
+                  {"config change"}, cli::kUsage);
   }
   CHECK(place.layer("work")["parent"] == "snap");  // none of them froze anything
   place.refused({"layer", "commit", "snap", "--as", "x"}, {"frozen already"});
 }
 
-TEST_CASE("layer commit --image: one operation in the log, which undo takes back as a whole, and says so first") {
+TEST_CASE(
+    "layer commit --image: one operation in the log, which undo takes back as a whole, and says so "
+    "first") {
   Place const place;
   auto const before = lines_of(place.ok({"log", "--json"})).size();
   auto const id = place.ok({"layer", "commit", "work", "--as", "snap", "--image", "me/app:1"});
@@ -331,16 +407,21 @@ TEST_CASE("layer commit --image: one operation in the log, which undo takes back
     args.insert(args.begin(), {"undo", "-n", "--json"});
     for (auto const& line : lines_of(place.ok(args))) {
       auto const row = json::parse(line);
-      if (row.contains("image")) out["image " + (row["image"].is_null() ? row["id"] : row["image"]).get<std::string>()] = row["becomes"];
-      else if (!row["layer"].is_null()) out["layer " + row["layer"].get<std::string>()] = row["becomes"];
+      if (row.contains("image"))
+        out["image " + (row["image"].is_null() ? row["id"] : row["image"]).get<std::string>()] =
+            row["becomes"];
+      else if (!row["layer"].is_null())
+        out["layer " + row["layer"].get<std::string>()] = row["becomes"];
     }
     return out;
   };
   using Plan = std::map<std::string, std::string>;
   CHECK(plan({}) == Plan{{"image me/app:1", "as it was"}});
-  CHECK(plan({"--steps", "2"}) == Plan{{"image me/app:1", "as it was"}, {"image test:latest", "back"}});
-  CHECK(plan({"--steps", "3"}) ==
-        Plan{{"image me/app:1", "as it was"}, {"image more:2", "gone"}, {"image test:latest", "back"}});
+  CHECK(plan({"--steps", "2"}) ==
+        Plan{{"image me/app:1", "as it was"}, {"image test:latest", "back"}});
+  CHECK(plan({"--steps", "3"}) == Plan{{"image me/app:1", "as it was"},
+                                       {"image more:2", "gone"},
+                                       {"image test:latest", "back"}});
   auto const all = plan({"--steps", "4"});
   CHECK(all.at("image me/app:1") == "gone");
   CHECK(all.at("image " + id.substr(0, id.size() - 1)) == "gone");  // it has no name by now
@@ -356,7 +437,8 @@ TEST_CASE("layer commit --image: one operation in the log, which undo takes back
   place.refused({"image", "show", "me/app:1"}, {"me/app:1"});
 }
 
-TEST_CASE("layer commit --image: two layers with the same content on the same parent are one chain") {
+TEST_CASE(
+    "layer commit --image: two layers with the same content on the same parent are one chain") {
   Place const place;
   place.ok({"layer", "create", "twin", "--parent", "one"});
   place.ok({"layer", "commit", "work", "--image", "a", "--as", "first"});
@@ -387,9 +469,12 @@ TEST_CASE("layer squash and apply: the tree of one layer on another, or on nothi
   place.refused({"layer", "show", "x"}, {"no layer"});
 }
 
-TEST_CASE("layer apply: whiteouts, opaque directories, hard links and attributes make the tree that they say") {
+TEST_CASE(
+    "layer apply: whiteouts, opaque directories, hard links and attributes make the tree that they "
+    "say") {
   Place const place;
-  auto const apply = [&place](test::TarBuilder& tar, std::string const& onto, std::string const& name) {
+  auto const apply = [&place](test::TarBuilder& tar, std::string const& onto,
+                              std::string const& name) {
     test::write_file(place.file(name + ".tar"), tar.end().text());
     place.ok({"layer", "apply", onto, place.file(name + ".tar"), name});
     return place.digest(name);
@@ -397,30 +482,51 @@ TEST_CASE("layer apply: whiteouts, opaque directories, hard links and attributes
   place.ok({"layer", "create", "nothing"});
   auto const base = [] {
     test::TarBuilder tar;
-    tar.directory("d").file("d/old", "old").file("d/sub", "gone as well").directory("keep").file("keep/f", std::string(9000, 'f')).file("keep/g", "g");
+    tar.directory("d")
+        .file("d/old", "old")
+        .file("d/sub", "gone as well")
+        .directory("keep")
+        .file("keep/f", std::string(9000, 'f'))
+        .file("keep/g", "g");
     return tar;
   };
   auto below = base();
   apply(below, "nothing", "below");
   test::TarBuilder change;
-  change.directory("d").file("d/.wh..wh..opq", "").file("d/new", "new");   // nothing of the old one stays
-  change.file("keep/.wh.g", "").hardlink("keep/again", "keep/f");          // the target is of the layer below
-  change.pax({{"SCHILY.xattr.user.a", "value"}}).file("x", "with an attribute").symlink("to", "keep/again");
+  change.directory("d")
+      .file("d/.wh..wh..opq", "")
+      .file("d/new", "new");  // nothing of the old one stays
+  change.file("keep/.wh.g", "")
+      .hardlink("keep/again", "keep/f");  // the target is of the layer below
+  change.pax({{"SCHILY.xattr.user.a", "value"}})
+      .file("x", "with an attribute")
+      .symlink("to", "keep/again");
   auto const changed = apply(change, "below", "changed");
   test::TarBuilder whole;
-  whole.directory("d").file("d/new", "new").directory("keep").file("keep/f", std::string(9000, 'f')).hardlink("keep/again", "keep/f");
-  whole.pax({{"SCHILY.xattr.user.a", "value"}}).file("x", "with an attribute").symlink("to", "keep/again");
+  whole.directory("d")
+      .file("d/new", "new")
+      .directory("keep")
+      .file("keep/f", std::string(9000, 'f'))
+      .hardlink("keep/again", "keep/f");
+  whole.pax({{"SCHILY.xattr.user.a", "value"}})
+      .file("x", "with an attribute")
+      .symlink("to", "keep/again");
   CHECK(apply(whole, "nothing", "whole") == changed);
   // And what a diff writes leads from any of them to any other.
-  for (auto const& [from, to] : {std::pair{"below", "changed"}, {"changed", "below"}, {"nothing", "whole"}, {"whole", "test"}}) {
+  for (auto const& [from, to] : {std::pair{"below", "changed"},
+                                 {"changed", "below"},
+                                 {"nothing", "whole"},
+                                 {"whole", "test"}}) {
     auto const name = std::string(from) + "-" + to;
-    CHECK(place.run({"diff", "--oci", place.file("c.tar"), from, to}, {{"SOURCE_DATE_EPOCH", ""}}).code == cli::kDiffer);
+    CHECK(place.run({"diff", "--oci", place.file("c.tar"), from, to}, {{"SOURCE_DATE_EPOCH", ""}})
+              .code == cli::kDiffer);
     place.ok({"layer", "apply", from, place.file("c.tar"), name});
     CHECK(place.digest(name) == place.digest(to));
   }
 }
 
-TEST_CASE("layer show: the digest of a tree if it is recorded or asked for; equal trees have the same") {
+TEST_CASE(
+    "layer show: the digest of a tree if it is recorded or asked for; equal trees have the same") {
   Place const place;
   CHECK(place.layer("work")["digest"].is_null());
   CHECK(has(place.ok({"layer", "show", "work"}), "digest    -\n"));
@@ -474,7 +580,8 @@ TEST_CASE("completion: commands, options, their words, and the names of the stor
   auto const words = [&place](std::vector<std::string> typed) {
     typed.insert(typed.begin(), "__complete");
     std::vector<std::string> out;
-    for (auto const& line : lines_of(place.ok(std::move(typed)))) out.push_back(line.substr(0, line.find('\t')));
+    for (auto const& line : lines_of(place.ok(std::move(typed))))
+      out.push_back(line.substr(0, line.find('\t')));
     return out;
   };
   using Words = std::vector<std::string>;
@@ -495,6 +602,7 @@ TEST_CASE("completion: commands, options, their words, and the names of the stor
   CHECK(words({"nonsense", "x"}).empty());
   CHECK(words({"layer", "show", "--store", "/none", ""}).empty());
   CHECK(words({""}).size() > 15);
-  for (char const* shell : {"bash", "zsh", "fish"}) CHECK(has(place.ok({"completion", shell}), "__complete"));
+  for (char const* shell : {"bash", "zsh", "fish"})
+    CHECK(has(place.ok({"completion", shell}), "__complete"));
   CHECK(place.run({"completion", "tcsh"}).code == cli::kUsage);
 }

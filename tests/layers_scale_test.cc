@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// I9: what is done to a layer costs the same however many there are, side by side or one on the other.  Counted, not timed: what is
-// written and read on the device, and how many checkpoints it takes.
+// I9: what is done to a layer costs the same however many there are, side by side or one on the
+// other.  Counted, not timed: what is written and read on the device, and how many checkpoints it
+// takes.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -49,15 +50,24 @@ Costs measure(Store& store, LayerId parent) {
   constexpr int kTimes = 12;
   Costs costs;
   std::vector<LayerId> made, running;
-  costs.create = dearest(store, kTimes, [&](int i) { made.push_back(must(store.create_layer("op" + std::to_string(i), parent))); });
+  costs.create = dearest(store, kTimes, [&](int i) {
+    made.push_back(must(store.create_layer("op" + std::to_string(i), parent)));
+  });
   for (LayerId const id : made) add_file(store, id, "f");
   must(store.checkpoint());
   costs.commit = dearest(store, kTimes, [&](int i) {
-    running.push_back(must(store.commit_layer(made[static_cast<std::size_t>(i)], "snap" + std::to_string(i))));
+    running.push_back(
+        must(store.commit_layer(made[static_cast<std::size_t>(i)], "snap" + std::to_string(i))));
   });
-  costs.rename = dearest(store, kTimes, [&](int i) { must(store.rename_layer(running[static_cast<std::size_t>(i)], "r" + std::to_string(i))); });
-  costs.lazy = dearest(store, kTimes, [&](int i) { must(store.remove_layer(made[static_cast<std::size_t>(i)], Remove::kLazy)); });
-  costs.remove = dearest(store, kTimes, [&](int i) { must(store.remove_layer(running[static_cast<std::size_t>(i)])); });
+  costs.rename = dearest(store, kTimes, [&](int i) {
+    must(store.rename_layer(running[static_cast<std::size_t>(i)], "r" + std::to_string(i)));
+  });
+  costs.lazy = dearest(store, kTimes, [&](int i) {
+    must(store.remove_layer(made[static_cast<std::size_t>(i)], Remove::kLazy));
+  });
+  costs.remove = dearest(store, kTimes, [&](int i) {
+    must(store.remove_layer(running[static_cast<std::size_t>(i)]));
+  });
   must(store.checkpoint());
   return costs;
 }
@@ -72,7 +82,9 @@ void check_same(char const* what, Cost const& few, Cost const& many) {
 
 }  // namespace
 
-TEST_CASE("layers: create, commit, rename and remove read and write as much with 10,000 layers as with 10, wide and deep") {
+TEST_CASE(
+    "layers: create, commit, rename and remove read and write as much with 10,000 layers as with "
+    "10, wide and deep") {
   for (bool const deep : {false, true}) {
     CAPTURE(deep);
     TestStore s(512);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random lives of layers and images, against a model: whatever is created, committed, renamed, squashed, removed, held and undone.
+// Random lives of layers and images, against a model: whatever is created, committed, renamed,
+// squashed, removed, held and undone.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -45,9 +46,9 @@ struct ModelLayer {
   Files files{};
   std::string parent{};
   int children = 0;
-  std::shared_ptr<Layer> held{};  // somebody uses it
-  bool anonymous = false;         // its name was taken away; here it is called "@ID"
-  std::set<std::string> images{}; // configs of those that stand on it
+  std::shared_ptr<Layer> held{};   // somebody uses it
+  bool anonymous = false;          // its name was taken away; here it is called "@ID"
+  std::set<std::string> images{};  // configs of those that stand on it
 };
 
 // A layer that was removed while it was held.
@@ -58,7 +59,9 @@ struct Ghost {
 };
 
 struct History {
-  explicit History(std::uint64_t seed) : rng(seed), store(std::make_unique<TestStore>(96)) { store->operator*().set_events(&told); }
+  explicit History(std::uint64_t seed) : rng(seed), store(std::make_unique<TestStore>(96)) {
+    store->operator*().set_events(&told);
+  }
   ~History() {
     ghosts.clear();
     layers.clear();
@@ -109,7 +112,8 @@ struct History {
   void create() {
     std::string const name = "n" + std::to_string(named++);
     std::string const parent = rng() % 3 ? pick(false) : std::string();
-    must(s().create_layer(name, parent.empty() ? 0 : must(s().resolve_layer(parent)), {.quota_blocks = rng() % 2 ? 20000u : 0u}));
+    must(s().create_layer(name, parent.empty() ? 0 : must(s().resolve_layer(parent)),
+                          {.quota_blocks = rng() % 2 ? 20000u : 0u}));
     ModelLayer l;
     if (!parent.empty()) {
       auto& p = layers.at(parent);
@@ -191,9 +195,11 @@ struct History {
     }
   }
   void squash(std::string const& what) {
-    std::string const name = "s" + std::to_string(named++), onto = rng() % 3 ? pick(false) : std::string();
+    std::string const name = "s" + std::to_string(named++),
+                      onto = rng() % 3 ? pick(false) : std::string();
     std::atomic<bool> const stop{false};
-    LayerId const id = must(squash_layer(s(), onto.empty() ? 0 : must(s().resolve_layer(onto)), must(s().resolve_layer(what)), name, stop));
+    LayerId const id = must(squash_layer(s(), onto.empty() ? 0 : must(s().resolve_layer(onto)),
+                                         must(s().resolve_layer(what)), name, stop));
     ModelLayer l;
     l.open = false;
     l.files = layers.at(what).files;
@@ -215,7 +221,8 @@ struct History {
     image.config_digest = importer::sha256(image.config);
     image.manifest_digest = importer::sha256(image.manifest);
     image.top_layer = must(s().resolve_layer(top));
-    for (LayerId at = image.top_layer; at != 0; at = must(s().layer_info(at)).parent) ++image.layer_count;
+    for (LayerId at = image.top_layer; at != 0; at = must(s().layer_info(at)).parent)
+      ++image.layer_count;
     image.names = {"image:" + std::to_string(rng() % 3)};
     for (auto& other : images) other.second.erase(image.names[0]);
     must(s().make_image(image, {}));
@@ -224,16 +231,20 @@ struct History {
   }
   void tag() {
     if (images.empty()) return;
-    auto const chosen = std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
+    auto const chosen =
+        std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
     std::string const name = "image:" + std::to_string(rng() % 5);
     must(s().tag_image(image_id(chosen->first), {name}));
     for (auto& other : images) other.second.erase(name);
     chosen->second.insert(name);
   }
-  ImageId image_id(std::string const& config) { return must(s().resolve_image(digest_text(importer::sha256(config)))); }
+  ImageId image_id(std::string const& config) {
+    return must(s().resolve_image(digest_text(importer::sha256(config))));
+  }
   void drop_image() {
     if (images.empty()) return;
-    auto const chosen = std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
+    auto const chosen =
+        std::next(images.begin(), static_cast<std::ptrdiff_t>(rng() % images.size()));
     auto const config = chosen->first;
     bool const by_name = !chosen->second.empty() && rng() % 2 != 0;
     std::string const name = by_name ? *chosen->second.begin() : std::string();
@@ -276,15 +287,27 @@ struct History {
     if (rng() % 3 == 0) remember();
     std::string const open = pick(true), any = pick(false);
     switch (any.empty() ? 0 : rng() % 21) {
-      case 0: case 1: create(); break;
-      case 2: case 3: if (!open.empty()) commit(open); break;
+      case 0:
+      case 1: create(); break;
+      case 2:
+      case 3:
+        if (!open.empty()) commit(open);
+        break;
       case 4: rename(any); break;
-      case 5: case 6: remove(any); break;
+      case 5:
+      case 6: remove(any); break;
       case 7: layers.at(any).held.reset(); break;
-      case 8: if (!ghosts.empty()) ghosts.erase(ghosts.begin() + static_cast<std::ptrdiff_t>(rng() % ghosts.size())); break;
-      case 9: if (!open.empty()) must(s().set_quota(must(s().resolve_layer(open)), rng() % 2 ? 0 : 15000)); break;
+      case 8:
+        if (!ghosts.empty())
+          ghosts.erase(ghosts.begin() + static_cast<std::ptrdiff_t>(rng() % ghosts.size()));
+        break;
+      case 9:
+        if (!open.empty())
+          must(s().set_quota(must(s().resolve_layer(open)), rng() % 2 ? 0 : 15000));
+        break;
       case 10: must(s().checkpoint()); break;
-      case 11: case 12: remove(any, Remove::kLazy); break;
+      case 11:
+      case 12: remove(any, Remove::kLazy); break;
       case 13: squash(any); break;
       case 14: image(any); break;
       case 15: tag(); break;
@@ -327,7 +350,8 @@ struct History {
       CHECK(told_of->second.state == info.state);
       CHECK(told_of->second.quota_blocks == info.quota_blocks);
     }
-    auto const named_layers = std::count_if(layers.begin(), layers.end(), [](auto const& entry) { return !entry.second.anonymous; });
+    auto const named_layers = std::count_if(
+        layers.begin(), layers.end(), [](auto const& entry) { return !entry.second.anonymous; });
     CHECK(told.table.size() == static_cast<std::size_t>(named_layers));
     std::set<std::set<std::string>> have, want;
     must(s().for_each_image([&have](ImageDetails const& image) {
@@ -346,7 +370,9 @@ struct History {
 
 }  // namespace
 
-TEST_CASE("layers: random lives of a store are those of a table of maps, whatever is held, committed, removed or undone meanwhile") {
+TEST_CASE(
+    "layers: random lives of a store are those of a table of maps, whatever is held, committed, "
+    "removed or undone meanwhile") {
   // LCFS_SEEDS=N: as many lives, for a long search.
   std::uint64_t const seeds = number_from("LCFS_SEEDS", 12);
   int undone = 0;
@@ -361,7 +387,8 @@ TEST_CASE("layers: random lives of a store are those of a table of maps, whateve
         h.store->check();
         fsck::Options whole;
         whole.walk_all = true;
-        auto const a = must(fsck::check(*h.store->device(), {})), b = must(fsck::check(*h.store->device(), whole));
+        auto const a = must(fsck::check(*h.store->device(), {})),
+                   b = must(fsck::check(*h.store->device(), whole));
         CHECK(b.clean());
         CHECK(a.counters.inodes == b.counters.inodes);
         CHECK(a.counters.layer_data == b.counters.layer_data);

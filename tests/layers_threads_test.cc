@@ -18,7 +18,8 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("commit: a running layer's object goes on while others write to it, and no operation fails") {
+TEST_CASE(
+    "commit: a running layer's object goes on while others write to it, and no operation fails") {
   TestStore store(256);
   LayerId id = must(store->create_layer("web", 0));
   auto const layer = must(store->layer(id));
@@ -38,10 +39,12 @@ TEST_CASE("commit: a running layer's object goes on while others write to it, an
       std::string const data(40000 + 8 * (i % 100), static_cast<char>('a' + i % 26));
       auto const w = layer->write(made->inode, 0, bytes_of(data));
       std::string back(data.size(), '?');
-      auto const r = layer->read(made->inode, 0, std::as_writable_bytes(std::span{back.data(), back.size()}));
+      auto const r =
+          layer->read(made->inode, 0, std::as_writable_bytes(std::span{back.data(), back.size()}));
       if (!w || !r || back != data) ++bad;
       auto const x = layer->create(layer->root(), name + "-" + std::to_string(i), {S_IFREG | 0644});
-      if (!x || (i % 7 == 0 && !layer->unlink(layer->root(), name + "-" + std::to_string(i)))) ++bad;
+      if (!x || (i % 7 == 0 && !layer->unlink(layer->root(), name + "-" + std::to_string(i))))
+        ++bad;
       last[static_cast<std::size_t>(n)] = i;
     }
   };
@@ -60,15 +63,19 @@ TEST_CASE("commit: a running layer's object goes on while others write to it, an
   for (LayerId const f : frozen) {
     auto const snap = must(store->layer(f));
     CHECK(snap->frozen());
-    for (auto const& [name, data] : files_of(*snap)) {  // every block's checksum holds; a write is in whole or not at all
-      if (data.size() > 30000) CHECK(std::set<char>(data.begin(), data.begin() + 30000).size() == 1);
+    for (auto const& [name, data] :
+         files_of(*snap)) {  // every block's checksum holds; a write is in whole or not at all
+      if (data.size() > 30000)
+        CHECK(std::set<char>(data.begin(), data.begin() + 30000).size() == 1);
     }
     CHECK(snap->create(snap->root(), "no", {S_IFREG | 0644}).error().to_errno() == EROFS);
   }
   store.check();
 }
 
-TEST_CASE("layers: threads that create, commit, rename and remove do not see each other, and readers see only whole layers") {
+TEST_CASE(
+    "layers: threads that create, commit, rename and remove do not see each other, and readers see "
+    "only whole layers") {
   TestStore store(256);
   std::atomic<bool> stop{false};
   std::atomic<int> bad{0}, read{0}, wrong_sums{0};
@@ -78,7 +85,8 @@ TEST_CASE("layers: threads that create, commit, rename and remove do not see eac
     auto fill = [&](Layer& layer, char c) -> Status {
       for (int i = 0; i < 3; ++i) {
         std::string const name = "f" + std::to_string(i);
-        if (!layer.lookup(layer.root(), name)) LCFS_TRY(layer.create(layer.root(), name, {S_IFREG | 0644}));
+        if (!layer.lookup(layer.root(), name))
+          LCFS_TRY(layer.create(layer.root(), name, {S_IFREG | 0644}));
         LCFS_TRY_ASSIGN(Attr const f, layer.lookup(layer.root(), name));
         LCFS_TRY(layer.write(f.inode, 0, bytes_of(std::string(30000, c))));
       }
@@ -130,7 +138,7 @@ TEST_CASE("layers: threads that create, commit, rename and remove do not see eac
       for (LayerId const id : ids) {
         (void)store->layer_space(id);
         auto const layer = store->layer(id);
-        if (!layer) continue;  // gone meanwhile
+        if (!layer) continue;                          // gone meanwhile
         for (auto const& entry : files_of(**layer)) {  // also checks checksums
           if (std::set<char>(entry.second.begin(), entry.second.end()).size() > 1) ++bad;
           ++read;

@@ -29,12 +29,14 @@ std::vector<std::string> read_page(std::string const& page) {
   return lines;
 }
 
-std::vector<std::string> section_of(std::vector<std::string> const& page, std::string const& section) {
+std::vector<std::string> section_of(std::vector<std::string> const& page,
+                                    std::string const& section) {
   if (section.empty()) return page;
   auto const start = std::find(page.begin(), page.end(), ".Ss " + section);
   REQUIRE_MESSAGE(start != page.end(), section);
-  auto const end =
-      std::find_if(start + 1, page.end(), [](auto const& l) { return l.starts_with(".Ss ") || l.starts_with(".Sh "); });
+  auto const end = std::find_if(start + 1, page.end(), [](auto const& l) {
+    return l.starts_with(".Ss ") || l.starts_with(".Sh ");
+  });
   return {start, end};
 }
 
@@ -65,7 +67,8 @@ std::vector<Documented> all_commands(CLI::App const& app) {
     auto const page = "lcfs-" + command->get_name() + ".8";
     auto const inner = command->get_subcommands({});
     all.push_back({command, page, inner.empty() ? "" : "lcfs " + command->get_name()});
-    for (auto const* sub : inner) all.push_back({sub, page, "lcfs " + command->get_name() + " " + sub->get_name()});
+    for (auto const* sub : inner)
+      all.push_back({sub, page, "lcfs " + command->get_name() + " " + sub->get_name()});
   }
   return all;
 }
@@ -91,8 +94,10 @@ TEST_CASE("man pages: every option of every command is told, and every option to
     CAPTURE(known.section);
     auto const taken = options_of(*known.command);
     auto const told = options_in(section_of(read_page(known.page), known.section));
-    for (auto const& name : taken) CHECK_MESSAGE(told.contains(name), name << " is not in the page");
-    for (auto const& name : told) CHECK_MESSAGE(taken.contains(name), name << " is in the page only");
+    for (auto const& name : taken)
+      CHECK_MESSAGE(told.contains(name), name << " is not in the page");
+    for (auto const& name : told)
+      CHECK_MESSAGE(taken.contains(name), name << " is in the page only");
   }
 }
 
@@ -112,7 +117,8 @@ TEST_CASE("man pages: each has exit codes and an example, and so does each comma
   for (auto const& known : all_commands(*parser.app)) {
     CAPTURE(known.page);
     auto const lines = read_page(known.page);
-    for (char const* heading : {".Sh NAME", ".Sh SYNOPSIS", ".Sh DESCRIPTION", ".Sh EXIT STATUS", ".Sh EXAMPLES"})
+    for (char const* heading :
+         {".Sh NAME", ".Sh SYNOPSIS", ".Sh DESCRIPTION", ".Sh EXIT STATUS", ".Sh EXAMPLES"})
       CHECK_MESSAGE(contains(lines, heading), heading);
     CAPTURE(known.command->get_name());
     CHECK(known.command->help().find("Example:") != std::string::npos);

@@ -34,10 +34,13 @@ TEST_CASE("mount options: what was said, and nothing else") {
   CHECK_FALSE(none.writeback);
 
   auto const all = parsed(
-      "ro,nosuid,nodev,noexec,sync,dirsync,layer=debian:12,transport=uring,threads=4,clone_fd,no_writeback,node_cache="
+      "ro,nosuid,nodev,noexec,sync,dirsync,layer=debian:12,transport=uring,threads=4,clone_fd,no_"
+      "writeback,node_cache="
       "8M,"
-      "dirty=1G,checkpoint=30,no_pseudo,no_verify,control=no,allow_other,default_permissions,relatime");
-  CHECK(all.vfs.set == (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC));
+      "dirty=1G,checkpoint=30,no_pseudo,no_verify,control=no,allow_other,default_permissions,"
+      "relatime");
+  CHECK(all.vfs.set ==
+        (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC));
   CHECK(all.read_only());
   CHECK(all.layer == "debian:12");
   CHECK(all.transport == TransportKind::kUring);
@@ -70,8 +73,9 @@ TEST_CASE("mount options: the later of two counts") {
 }
 
 TEST_CASE("mount options: what fstab holds for others is skipped") {
-  auto const options =
-      parsed("defaults,_netdev,nofail,auto,noauto,user,users,user=joe,owner,x-systemd.automount,x-a=b,comment=c d,,ro");
+  auto const options = parsed(
+      "defaults,_netdev,nofail,auto,noauto,user,users,user=joe,owner,x-systemd.automount,x-a=b,"
+      "comment=c d,,ro");
   CHECK(options.read_only());
 }
 
@@ -109,15 +113,24 @@ TEST_CASE("mount options: anything else is an error that names it, and nothing c
   CHECK_FALSE(parse_options("threads=x", true, options));  // known, and wrong
 }
 
-TEST_CASE("mount options: what a server was asked for as text, and back; a remount that wants something else is told of it") {
-  for (std::string const list : {"", "layer=debian:12,transport=uring,threads=4,clone_fd,no_writeback,node_cache=8388608,dirty=1024,checkpoint=30,no_pseudo,no_verify,no_killpriv_v2,control=no",
-                                 "at=7,transport=dev,no_clone_fd,writeback,relatime", "strictatime"})
+TEST_CASE(
+    "mount options: what a server was asked for as text, and back; a remount that wants something "
+    "else is told of it") {
+  for (std::string const list :
+       {"",
+        "layer=debian:12,transport=uring,threads=4,clone_fd,no_writeback,node_cache=8388608,dirty="
+        "1024,checkpoint=30,no_pseudo,no_verify,no_killpriv_v2,control=no",
+        "at=7,transport=dev,no_clone_fd,writeback,relatime", "strictatime"})
     CHECK(own_text(parsed(list)) == list);
   auto const had = parsed("layer=a,threads=4,writeback,checkpoint=30,relatime");
-  for (std::string const same : {"", "layer=a", "threads=4,writeback", "no_clone_fd", "transport=auto", "checkpoint=30,ro,noexec,relatime", "control=yes"})
+  for (std::string const same :
+       {"", "layer=a", "threads=4,writeback", "no_clone_fd", "transport=auto",
+        "checkpoint=30,ro,noexec,relatime", "control=yes"})
     CHECK_MESSAGE(fixed_change(parsed(same), had).empty(), same);
-  for (std::string const other : {"layer=b", "at=3", "transport=dev", "threads=5", "clone_fd", "no_writeback", "node_cache=8M", "dirty=8M", "checkpoint=31",
-                                  "no_pseudo", "no_verify", "no_killpriv_v2", "control=no", "noatime", "strictatime"}) {
+  for (std::string const other :
+       {"layer=b", "at=3", "transport=dev", "threads=5", "clone_fd", "no_writeback",
+        "node_cache=8M", "dirty=8M", "checkpoint=31", "no_pseudo", "no_verify", "no_killpriv_v2",
+        "control=no", "noatime", "strictatime"}) {
     auto const name = other == "no_writeback" ? "writeback" : other.substr(0, other.find('='));
     CHECK(fixed_change(parsed(other), had) == name);
   }
@@ -126,7 +139,8 @@ TEST_CASE("mount options: what a server was asked for as text, and back; a remou
 TEST_CASE("mount options: the VFS' part as text, and back") {
   CHECK(vfs_text(parsed("")) == "rw,suid,dev");
   CHECK(vfs_text(parsed("ro,nosuid,noexec,sync")) == "ro,nosuid,dev,noexec,sync");
-  CHECK(vfs_text(parsed("nodiratime,noatime")) == "rw,suid,dev,noatime");  // libfuse refuses that word
+  CHECK(vfs_text(parsed("nodiratime,noatime")) ==
+        "rw,suid,dev,noatime");  // libfuse refuses that word
   CHECK(vfs_flags_of("rw,relatime") == MS_RELATIME);
   CHECK(vfs_flags_of("ro,nosuid,nodev,noatime") == (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOATIME));
   CHECK(parsed("remount,rw,suid").vfs.over(MS_RDONLY | MS_NOSUID | MS_NODEV) == MS_NODEV);
@@ -142,8 +156,8 @@ TEST_CASE("mount table: lines as the kernel writes them") {
   CHECK(entry->type == kFsType);
   CHECK(entry->flags == (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_RELATIME));
   REQUIRE(parse_mount_line("1 2 3:4 / /x rw - ext4 /dev/sda1 rw"));
-  for (char const* line :
-       {"", "36", "36 35 0:52 / /mnt rw", "36 35 0:52 / /mnt rw -", "36 35 052 / /mnt rw - t s o", "a b c d e f g"})
+  for (char const* line : {"", "36", "36 35 0:52 / /mnt rw", "36 35 0:52 / /mnt rw -",
+                           "36 35 052 / /mnt rw - t s o", "a b c d e f g"})
     CHECK_FALSE(parse_mount_line(line));
   CHECK(lcfs_mounts());
 }

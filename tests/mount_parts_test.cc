@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts of the FUSE server that need no kernel: node ids, lookup counts, ACLs, statistics.
 #include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <map>
@@ -34,7 +33,8 @@ TEST_CASE("lookup counts agree with a map through random adds and drops") {
   std::map<NodeId, std::uint64_t> model;
   for (int i = 0; i < 200'000; ++i) {
     // Few different ids of few shards at first, many later: tables grow, fill up and shrink.
-    NodeId const id = make_node(static_cast<std::uint32_t>(1 + rng() % 3), 1 + rng() % (i < 100'000 ? 5000 : 50));
+    NodeId const id =
+        make_node(static_cast<std::uint32_t>(1 + rng() % 3), 1 + rng() % (i < 100'000 ? 5000 : 50));
     if (rng() % 2 == 0) {
       CHECK(lookups.add(id) == !model.contains(id));
       ++model[id];
@@ -64,7 +64,8 @@ namespace {
 struct AclEntry {
   unsigned tag, permissions, id;
 };
-constexpr unsigned kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32, kNone = 0xffffffff;
+constexpr unsigned kUserObj = 1, kUser = 2, kGroupObj = 4, kGroup = 8, kMask = 16, kOther = 32,
+                   kNone = 0xffffffff;
 
 std::string acl_bytes(std::initializer_list<AclEntry> entries, unsigned version = 2) {
   std::string out;
@@ -84,7 +85,13 @@ std::string acl_bytes(std::initializer_list<AclEntry> entries, unsigned version 
 
 TEST_CASE("ACLs: what is valid is read and written back, what is not is refused") {
   auto const minimal = acl_bytes({{kUserObj, 7, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}});
-  auto const extended = acl_bytes({{kUserObj, 6, kNone}, {kUser, 7, 1000}, {kUser, 4, 1001}, {kGroupObj, 4, kNone}, {kGroup, 1, 5}, {kMask, 5, kNone}, {kOther, 0, kNone}});
+  auto const extended = acl_bytes({{kUserObj, 6, kNone},
+                                   {kUser, 7, 1000},
+                                   {kUser, 4, 1001},
+                                   {kGroupObj, 4, kNone},
+                                   {kGroup, 1, 5},
+                                   {kMask, 5, kNone},
+                                   {kOther, 0, kNone}});
   REQUIRE(Acl::parse(minimal).ok());
   CHECK(Acl::parse(minimal)->bytes() == minimal);
   CHECK(Acl::parse(minimal)->trivial());
@@ -95,33 +102,70 @@ TEST_CASE("ACLs: what is valid is read and written back, what is not is refused"
   CHECK(Acl::parse(extended)->mode() == 0650);  // the group's bits are the mask's
 
   std::string const bad[] = {
-      "", "\2\0\0", acl_bytes({{kUserObj, 7, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}, 1), minimal + "x",
-      acl_bytes({{kUserObj, 8, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}),                                      // permissions
-      acl_bytes({{kGroupObj, 5, kNone}, {kUserObj, 7, kNone}, {kOther, 4, kNone}}),                                      // order
-      acl_bytes({{kUserObj, 7, kNone}, {kUserObj, 7, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}),                // twice
-      acl_bytes({{kUserObj, 7, kNone}, {kOther, 4, kNone}}),                                                            // group missing
-      acl_bytes({{kUserObj, 7, kNone}, {kUser, 7, 1}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}),                       // no mask
-      acl_bytes({{kUserObj, 7, kNone}, {kUser, 7, 2}, {kUser, 7, 1}, {kGroupObj, 5, kNone}, {kMask, 7, kNone}, {kOther, 4, kNone}}),
-      acl_bytes({{kUserObj, 7, kNone}, {kUser, 7, kNone}, {kGroupObj, 5, kNone}, {kMask, 7, kNone}, {kOther, 4, kNone}}),  // no id
-      acl_bytes({{kUserObj, 7, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}, {64, 4, kNone}}),                      // tag
+      "",
+      "\2\0\0",
+      acl_bytes({{kUserObj, 7, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}, 1),
+      minimal + "x",
+      acl_bytes({{kUserObj, 8, kNone}, {kGroupObj, 5, kNone}, {kOther, 4, kNone}}),  // permissions
+      acl_bytes({{kGroupObj, 5, kNone}, {kUserObj, 7, kNone}, {kOther, 4, kNone}}),  // order
+      acl_bytes({{kUserObj, 7, kNone},
+                 {kUserObj, 7, kNone},
+                 {kGroupObj, 5, kNone},
+                 {kOther, 4, kNone}}),                        // twice
+      acl_bytes({{kUserObj, 7, kNone}, {kOther, 4, kNone}}),  // group missing
+      acl_bytes({{kUserObj, 7, kNone},
+                 {kUser, 7, 1},
+                 {kGroupObj, 5, kNone},
+                 {kOther, 4, kNone}}),  // no mask
+      acl_bytes({{kUserObj, 7, kNone},
+                 {kUser, 7, 2},
+                 {kUser, 7, 1},
+                 {kGroupObj, 5, kNone},
+                 {kMask, 7, kNone},
+                 {kOther, 4, kNone}}),
+      acl_bytes({{kUserObj, 7, kNone},
+                 {kUser, 7, kNone},
+                 {kGroupObj, 5, kNone},
+                 {kMask, 7, kNone},
+                 {kOther, 4, kNone}}),  // no id
+      acl_bytes({{kUserObj, 7, kNone},
+                 {kGroupObj, 5, kNone},
+                 {kOther, 4, kNone},
+                 {64, 4, kNone}}),  // tag
   };
   for (auto const& bytes : bad) CHECK_FALSE(Acl::parse(bytes).ok());
 }
 
-TEST_CASE("ACLs: chmod changes owner, mask and others; new files get what both mode and default ACL grant") {
-  auto const bytes = acl_bytes({{kUserObj, 7, kNone}, {kUser, 7, 1000}, {kGroupObj, 5, kNone}, {kMask, 7, kNone}, {kOther, 5, kNone}});
+TEST_CASE(
+    "ACLs: chmod changes owner, mask and others; new files get what both mode and default ACL "
+    "grant") {
+  auto const bytes = acl_bytes({{kUserObj, 7, kNone},
+                                {kUser, 7, 1000},
+                                {kGroupObj, 5, kNone},
+                                {kMask, 7, kNone},
+                                {kOther, 5, kNone}});
   auto acl = *Acl::parse(bytes);
   acl.set_mode(0640);
   CHECK(acl.mode() == 0640);
-  CHECK(acl.bytes() == acl_bytes({{kUserObj, 6, kNone}, {kUser, 7, 1000}, {kGroupObj, 5, kNone}, {kMask, 4, kNone}, {kOther, 0, kNone}}));
+  CHECK(acl.bytes() == acl_bytes({{kUserObj, 6, kNone},
+                                  {kUser, 7, 1000},
+                                  {kGroupObj, 5, kNone},
+                                  {kMask, 4, kNone},
+                                  {kOther, 0, kNone}}));
   auto fresh = *Acl::parse(bytes);
   CHECK(fresh.inherit(0100666) == 0100664);
-  CHECK(fresh.bytes() == acl_bytes({{kUserObj, 6, kNone}, {kUser, 7, 1000}, {kGroupObj, 5, kNone}, {kMask, 6, kNone}, {kOther, 4, kNone}}));
-  auto minimal = *Acl::parse(acl_bytes({{kUserObj, 6, kNone}, {kGroupObj, 0, kNone}, {kOther, 0, kNone}}));
+  CHECK(fresh.bytes() == acl_bytes({{kUserObj, 6, kNone},
+                                    {kUser, 7, 1000},
+                                    {kGroupObj, 5, kNone},
+                                    {kMask, 6, kNone},
+                                    {kOther, 4, kNone}}));
+  auto minimal =
+      *Acl::parse(acl_bytes({{kUserObj, 6, kNone}, {kGroupObj, 0, kNone}, {kOther, 0, kNone}}));
   CHECK(minimal.inherit(0777) == 0600);
 }
 
-TEST_CASE("statistics: counts, errors and times add up, and clearing forgets exactly what was told") {
+TEST_CASE(
+    "statistics: counts, errors and times add up, and clearing forgets exactly what was told") {
   Counters counters;
   using std::chrono::microseconds;
   counters.add(Op::kLookup, std::chrono::nanoseconds(1), false);
@@ -141,11 +185,16 @@ TEST_CASE("statistics: counts, errors and times add up, and clearing forgets exa
 }
 
 TEST_CASE("a caller keeps set-user-ID with CAP_FSETID only, as /proc/PID/status tells") {
-  CHECK(status_keeps_privileges("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000010\nCapBnd:\t0000000000000000\n"));
+  CHECK(
+      status_keeps_privileges("Name:\tx\nCapPrm:\t0000000000000000\nCapEff:"
+                              "\t0000000000000010\nCapBnd:\t0000000000000000\n"));
   CHECK(status_keeps_privileges("Name:\tx\nCapEff:\t000001ffffffffff\n"));
-  CHECK_FALSE(status_keeps_privileges("Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffef\n"));
-  CHECK_FALSE(status_keeps_privileges("Name:\tCapEff:\t000001ffffffffff\nCapEff:\t0000000000000000\n"));
-  for (auto const* text : {"", "CapEff", "\nCapEff:\t", "\nCapEff:\tzz", "\nCapEff:\t1f\n"}) CHECK_FALSE(status_keeps_privileges(text));
+  CHECK_FALSE(
+      status_keeps_privileges("Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffef\n"));
+  CHECK_FALSE(
+      status_keeps_privileges("Name:\tCapEff:\t000001ffffffffff\nCapEff:\t0000000000000000\n"));
+  for (auto const* text : {"", "CapEff", "\nCapEff:\t", "\nCapEff:\tzz", "\nCapEff:\t1f\n"})
+    CHECK_FALSE(status_keeps_privileges(text));
   fuse_in_header nobody{};
   CHECK_FALSE(keeps_privileges(nobody));  // a thread that can't be seen
   nobody.pid = static_cast<std::uint32_t>(getpid());

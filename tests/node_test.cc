@@ -88,44 +88,61 @@ void check_cases(std::span<Case const> cases, std::uint8_t level) {
 
 }  // namespace
 
-TEST_CASE("node: each damaged field of a leaf is refused, and named, though the checksum is right") {
+TEST_CASE(
+    "node: each damaged field of a leaf is refused, and named, though the checksum is right") {
   static constexpr Case kCases[] = {
       {"magic", [](Node& n) { n.put<std::uint32_t>(0, 7); }, 0, "no node here"},
-      {"block", [](Node& n) { n.put<std::uint64_t>(0x08, 104); }, 0x08, "node of block 104 stands at block 100"},
+      {"block", [](Node& n) { n.put<std::uint64_t>(0x08, 104); }, 0x08,
+       "node of block 104 stands at block 100"},
       {"generation", [](Node& n) { n.put<std::uint64_t>(0x18, 4); }, 0x18, "generation 4"},
       {"level", [](Node& n) { n.put<std::uint8_t>(0x20, 1); }, 0x20, "level 1"},
       {"reserved0", [](Node& n) { n.put<std::uint8_t>(0x21, 1); }, 0x21, "reserved"},
       {"count large", [](Node& n) { n.put<std::uint16_t>(0x22, 0xffff); }, 0x22, "65535 slots"},
       {"heap in the slots", [](Node& n) { n.put<std::uint16_t>(0x24, 0x50); }, 0x24, "heap 0x50"},
-      {"heap behind the end", [](Node& n) { n.put<std::uint16_t>(0x24, 0x4001); }, 0x24, "heap 0x4001"},
+      {"heap behind the end", [](Node& n) { n.put<std::uint16_t>(0x24, 0x4001); }, 0x24,
+       "heap 0x4001"},
       {"garbage", [](Node& n) { n.put<std::uint16_t>(0x26, 1); }, 0x26, "garbage 1"},
       {"store", [](Node& n) { n.put<std::uint8_t>(0x2f, 0); }, 0x28, "another store"},
       {"end of store", [](Node& n) { n.put<std::uint8_t>(0x37, 0); }, 0x28, "another store"},
       {"reserved1", [](Node& n) { n.put<std::uint8_t>(0x3f, 1); }, 0x38, "reserved"},
       {"slot reserved", [](Node& n) { n.put<std::uint8_t>(0x40 + 0x11, 1); }, 0x51, "reserved"},
-      {"value below the heap", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x100); }, 0x52, "value at 0x100"},
-      {"value over the end", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x3ffc); }, 0x52, "value at 0x3ffc"},
-      {"value far behind", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0xffff); }, 0x52, "value at 0xffff"},
-      {"value too large", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x14, 4097); }, 0x54, "value of 4097 bytes"},
-      {"values overlap", [](Node& n) { n.put<std::uint16_t>(0x40 + 22 + 0x12, 0x3ffa); }, 0x3ffb, "overlap"},
-      {"key again", [](Node& n) { n.put<std::uint64_t>(0x40 + 22 + 8, 0); n.put<std::uint8_t>(0x40 + 22 + 16, 1); }, 0x56, "out of order"},
+      {"value below the heap", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x100); }, 0x52,
+       "value at 0x100"},
+      {"value over the end", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0x3ffc); }, 0x52,
+       "value at 0x3ffc"},
+      {"value far behind", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x12, 0xffff); }, 0x52,
+       "value at 0xffff"},
+      {"value too large", [](Node& n) { n.put<std::uint16_t>(0x40 + 0x14, 4097); }, 0x54,
+       "value of 4097 bytes"},
+      {"values overlap", [](Node& n) { n.put<std::uint16_t>(0x40 + 22 + 0x12, 0x3ffa); }, 0x3ffb,
+       "overlap"},
+      {"key again",
+       [](Node& n) {
+         n.put<std::uint64_t>(0x40 + 22 + 8, 0);
+         n.put<std::uint8_t>(0x40 + 22 + 16, 1);
+       },
+       0x56, "out of order"},
       {"keys swapped", [](Node& n) { n.put<std::uint64_t>(0x40, 9); }, 0x56, "out of order"},
   };
   check_cases(kCases, 0);
 }
 
-TEST_CASE("node: each damaged field of a branch is refused, and named, though the checksum is right") {
+TEST_CASE(
+    "node: each damaged field of a branch is refused, and named, though the checksum is right") {
   static constexpr Case kCases[] = {
       {"no children", [](Node& n) { n.put<std::uint16_t>(0x22, 0); }, 0x22, "0 children"},
       {"count large", [](Node& n) { n.put<std::uint16_t>(0x22, 409); }, 0x22, "409 children"},
       {"heap", [](Node& n) { n.put<std::uint16_t>(0x24, 1); }, 0x24, "heap"},
       {"garbage", [](Node& n) { n.put<std::uint16_t>(0x26, 1); }, 0x26, "garbage"},
       {"entry reserved", [](Node& n) { n.put<std::uint8_t>(0x40 + 0x13, 1); }, 0x51, "reserved"},
-      {"child in the superblock", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, 15); }, 0x54, "block 15"},
+      {"child in the superblock", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, 15); }, 0x54,
+       "block 15"},
       {"no child", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, 0); }, 0x54, "block 0"},
-      {"child behind the end", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, 4997); }, 0x54, "block 4997"},
+      {"child behind the end", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, 4997); }, 0x54,
+       "block 4997"},
       {"child wraps", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x14, ~0ull); }, 0x54, "outside"},
-      {"child of the future", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x1c, 6); }, 0x5c, "younger"},
+      {"child of the future", [](Node& n) { n.put<std::uint64_t>(0x40 + 0x1c, 6); }, 0x5c,
+       "younger"},
       {"keys swapped", [](Node& n) { n.put<std::uint64_t>(0x40, 9); }, 0x68, "out of order"},
   };
   check_cases(kCases, 3);
@@ -144,7 +161,8 @@ TEST_CASE("node: a whole node that is not the one meant is refused, and so is an
   CHECK_FALSE(check_node(std::span{n.bytes}.first(kNodeSize - 1), e, kTotal));
   auto other = e;
   ++other.checksum;
-  CHECK(check_node(n.bytes, other, kTotal).error().message.find("not the one") != std::string::npos);
+  CHECK(check_node(n.bytes, other, kTotal).error().message.find("not the one") !=
+        std::string::npos);
   other = e;
   other.exact_level = true;
   CHECK_FALSE(check_node(n.bytes, other, kTotal));
@@ -212,7 +230,9 @@ TEST_CASE("node: a leaf does what a map does, and is sound after every step") {
   }
 }
 
-TEST_CASE("node: a branch does what a map does, finds the child of every key, and is sound after every step") {
+TEST_CASE(
+    "node: a branch does what a map does, finds the child of every key, and is sound after every "
+    "step") {
   std::mt19937 random(3);
   Node n(2);
   std::map<Key, std::uint64_t> model;
@@ -253,8 +273,10 @@ TEST_CASE("node: move_tail cuts a node in two sound halves") {
   for (std::uint8_t level = 0; level < 2; ++level) {
     Node a(level), b(level);
     for (std::uint32_t i = 0; i < 100; ++i) {
-      if (level == 0) REQUIRE(a.edit.insert(i, {i, 1, 0}, bytes_of(std::string(i, 'v'))));
-      else REQUIRE(a.edit.insert_child(i, {i, 1, 0}, pointer(16 + i)));
+      if (level == 0)
+        REQUIRE(a.edit.insert(i, {i, 1, 0}, bytes_of(std::string(i, 'v'))));
+      else
+        REQUIRE(a.edit.insert_child(i, {i, 1, 0}, pointer(16 + i)));
     }
     a.edit.move_tail(40, b.edit);
     REQUIRE(a.check(level));
@@ -263,8 +285,10 @@ TEST_CASE("node: move_tail cuts a node in two sound halves") {
     REQUIRE(b.edit.count() == 60);
     for (std::uint32_t i = 0; i < 60; ++i) {
       CHECK(b.edit.key(i) == Key{i + 40, 1, 0});
-      if (level == 0) CHECK(b.edit.value(i).size() == i + 40);
-      else CHECK(b.edit.entry(i).child.block.get() == 56 + i);
+      if (level == 0)
+        CHECK(b.edit.value(i).size() == i + 40);
+      else
+        CHECK(b.edit.entry(i).child.block.get() == 56 + i);
     }
     // All to the other node: a leaf may end up empty.
     Node c(0);

@@ -27,11 +27,14 @@ std::string descriptor(std::string const& extra) {
 }  // namespace
 
 TEST_CASE("oci: an index gives digests, sizes, platforms, and the fuller of two names") {
-  auto const index = parse_index(R"({"manifests":[)" +
-                                 descriptor(R"(,"platform":{"os":"linux","architecture":"arm64","variant":"v8"})") + "," +
-                                 descriptor(R"(,"annotations":{"org.opencontainers.image.ref.name":"tag"})") + "," +
-                                 descriptor(R"(,"annotations":{"org.opencontainers.image.ref.name":"1","io.containerd.image.name":"docker.io/library/x:1"})") + "," +
-                                 descriptor(R"(,"annotations":{"vnd.docker.reference.type":"attestation-manifest"})") + "]}");
+  auto const index = parse_index(
+      R"({"manifests":[)" +
+      descriptor(R"(,"platform":{"os":"linux","architecture":"arm64","variant":"v8"})") + "," +
+      descriptor(R"(,"annotations":{"org.opencontainers.image.ref.name":"tag"})") + "," +
+      descriptor(
+          R"(,"annotations":{"org.opencontainers.image.ref.name":"1","io.containerd.image.name":"docker.io/library/x:1"})") +
+      "," + descriptor(R"(,"annotations":{"vnd.docker.reference.type":"attestation-manifest"})") +
+      "]}");
   REQUIRE(index);
   REQUIRE(index->size() == 4);
   CHECK(digest_hex((*index)[0].digest) == kHex);
@@ -58,20 +61,41 @@ TEST_CASE("oci: documents of the wrong shape are refused, with the place that is
       {"bad UTF-8", "{\"a\":\"\xff\"}", Errc::kCorrupt, "not valid JSON"},
       {"array", "[]", Errc::kCorrupt, "$: an object expected, array found"},
       {"no config", "{}", Errc::kCorrupt, "$.config is missing"},
-      {"config number", R"({"config":3})", Errc::kCorrupt, "$.config: an object expected, number found"},
-      {"layers object", R"({"config":)" + descriptor("") + R"(,"layers":{}})", Errc::kCorrupt, "$.layers: an array expected"},
-      {"layer string", manifest("\"x\""), Errc::kCorrupt, "$.layers[0]: an object expected, string found"},
+      {"config number", R"({"config":3})", Errc::kCorrupt,
+       "$.config: an object expected, number found"},
+      {"layers object", R"({"config":)" + descriptor("") + R"(,"layers":{}})", Errc::kCorrupt,
+       "$.layers: an array expected"},
+      {"layer string", manifest("\"x\""), Errc::kCorrupt,
+       "$.layers[0]: an object expected, string found"},
       {"no digest", manifest("{\"size\":1}"), Errc::kCorrupt, "$.layers[0].digest is missing"},
-      {"short digest", manifest(R"({"digest":"sha256:12","size":1})"), Errc::kCorrupt, "$.layers[0].digest: \"sha256:12\" is not a digest"},
-      {"path digest", manifest(R"({"digest":"../../etc/passwd","size":1})"), Errc::kCorrupt, "is not a digest"},
-      {"sha512", manifest(R"({"digest":"sha512:12","size":1})"), Errc::kUnsupported, "sha512 is not supported"},
-      {"negative size", manifest(std::string(R"({"digest":"sha256:)") + kHex + R"(","size":-1})"), Errc::kCorrupt, "$.layers[0].size: a whole number"},
-      {"huge size", manifest(std::string(R"({"digest":"sha256:)") + kHex + R"(","size":1e30})"), Errc::kCorrupt, "$.layers[0].size: a whole number"},
+      {"short digest", manifest(R"({"digest":"sha256:12","size":1})"), Errc::kCorrupt,
+       "$.layers[0].digest: \"sha256:12\" is not a digest"},
+      {"path digest", manifest(R"({"digest":"../../etc/passwd","size":1})"), Errc::kCorrupt,
+       "is not a digest"},
+      {"sha512", manifest(R"({"digest":"sha512:12","size":1})"), Errc::kUnsupported,
+       "sha512 is not supported"},
+      {"negative size", manifest(std::string(R"({"digest":"sha256:)") + kHex + R"(","size":-1})"),
+       Errc::kCorrupt, "$.layers[0].size: a whole number"},
+      {"huge size", manifest(std::string(R"({"digest":"sha256:)") + kHex + R"(","size":1e30})"),
+       Errc::kCorrupt, "$.layers[0].size: a whole number"},
       {"schema 1", R"({"schemaVersion":1,"fsLayers":[]})", Errc::kUnsupported, "schema 1"},
       {"deep", std::string(100'000, '['), Errc::kUnsupported, "nested more than 64"},
-      {"deep objects", [] { std::string s; for (int i = 0; i < 70; ++i) s += "{\"a\":"; return s; }(), Errc::kUnsupported, "nested more than 64"},
-      {"too many layers", [&] { std::string s = "1"; for (std::size_t i = 0; i < kMaxLayers; ++i) s += ",1"; return manifest(s); }(), Errc::kUnsupported, "$.layers has 16385 entries"},
-      {"too long", std::string((16u << 20) + 1, ' '), Errc::kUnsupported, "JSON document of 16777217 bytes"},
+      {"deep objects",
+       [] {
+         std::string s;
+         for (int i = 0; i < 70; ++i) s += "{\"a\":";
+         return s;
+       }(),
+       Errc::kUnsupported, "nested more than 64"},
+      {"too many layers",
+       [&] {
+         std::string s = "1";
+         for (std::size_t i = 0; i < kMaxLayers; ++i) s += ",1";
+         return manifest(s);
+       }(),
+       Errc::kUnsupported, "$.layers has 16385 entries"},
+      {"too long", std::string((16u << 20) + 1, ' '), Errc::kUnsupported,
+       "JSON document of 16777217 bytes"},
   };
   for (auto const& c : manifests) {
     CAPTURE(c.name);
@@ -80,10 +104,13 @@ TEST_CASE("oci: documents of the wrong shape are refused, with the place that is
     CHECK(got.error().code == c.code);
     CHECK_MESSAGE(got.error().message.find(c.words) != std::string::npos, got.error().message);
   }
-  CHECK(parse_config(R"({"rootfs":{"diff_ids":[7]}})").error().message == "$.rootfs.diff_ids[0]: a string expected, number found");
+  CHECK(parse_config(R"({"rootfs":{"diff_ids":[7]}})").error().message ==
+        "$.rootfs.diff_ids[0]: a string expected, number found");
   CHECK(parse_config("{}").error().message == "$.rootfs is missing");
-  CHECK(parse_config(R"({"rootfs":{"type":"rar"}})").error().message == "$.rootfs.type is \"rar\", not \"layers\"");
-  CHECK(parse_docker_manifest(R"([{"Config":"c","Layers":[1]}])").error().message == "$[0].Layers[0]: a string expected, number found");
+  CHECK(parse_config(R"({"rootfs":{"type":"rar"}})").error().message ==
+        "$.rootfs.type is \"rar\", not \"layers\"");
+  CHECK(parse_docker_manifest(R"([{"Config":"c","Layers":[1]}])").error().message ==
+        "$[0].Layers[0]: a string expected, number found");
   CHECK(parse_docker_manifest(R"({"schemaVersion":2})").error().code == Errc::kUnsupported);
   CHECK(parse_docker_manifest(R"([{"Config":"c","RepoTags":null,"Layers":null}])"));
   CHECK(check_oci_layout(R"({"imageLayoutVersion":"2.0.0"})").error().code == Errc::kUnsupported);
@@ -93,10 +120,17 @@ TEST_CASE("oci: media types of images are taken, all others refused by name") {
   CHECK(check_layer_type("application/vnd.oci.image.layer.v1.tar+zstd"));
   CHECK(check_layer_type("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"));
   CHECK(check_layer_type(""));
-  CHECK(check_layer_type("application/vnd.oci.image.layer.v1.tar+gzip+encrypted").error().message.find("encrypted layer") == 0);
-  CHECK(check_layer_type("application/vnd.in-toto+json").error().message.find("vnd.in-toto+json") != std::string::npos);
-  CHECK(check_config_type("application/vnd.cncf.helm.config.v1+json").error().message.find("artifact") != std::string::npos);
-  CHECK(document_kind("application/vnd.docker.distribution.manifest.v1+prettyjws", "{}").error().code == Errc::kUnsupported);
+  CHECK(check_layer_type("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")
+            .error()
+            .message.find("encrypted layer") == 0);
+  CHECK(check_layer_type("application/vnd.in-toto+json").error().message.find("vnd.in-toto+json") !=
+        std::string::npos);
+  CHECK(check_config_type("application/vnd.cncf.helm.config.v1+json")
+            .error()
+            .message.find("artifact") != std::string::npos);
+  CHECK(document_kind("application/vnd.docker.distribution.manifest.v1+prettyjws", "{}")
+            .error()
+            .code == Errc::kUnsupported);
   CHECK(*document_kind("", R"({"manifests":[]})") == DocumentKind::kIndex);
   CHECK(*document_kind("", R"({"layers":[]})") == DocumentKind::kManifest);
 }
@@ -106,7 +140,8 @@ TEST_CASE("oci: chain ids are those of the specification") {
   Digest const a = sha256("a"), b = sha256("b");
   CHECK(chain_id(nullptr, a) == a);
   CHECK(chain_id(&a, b) == sha256(digest_text(a) + " " + digest_text(b)));
-  CHECK(digest_text(sha256("abc")) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(digest_text(sha256("abc")) ==
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST_CASE("oci: a platform is chosen as its owner would") {
@@ -122,7 +157,8 @@ TEST_CASE("oci: a platform is chosen as its owner would") {
   CHECK(rank("linux/arm", "linux/arm/v7") >= 0);
   CHECK(rank("linux/arm/v7", "linux/arm/v5") > rank("linux/arm/v7", "linux/arm/v6"));
   CHECK(rank("linux/arm/v6", "linux/arm/v7") < 0);
-  for (char const* bad : {"", "linux", "linux/", "/amd64", "a/b/c/d", "a//c"}) CHECK_FALSE(parse_platform(bad));
+  for (char const* bad : {"", "linux", "linux/", "/amd64", "a/b/c/d", "a//c"})
+    CHECK_FALSE(parse_platform(bad));
   CHECK(host_platform().os == "linux");
 }
 

@@ -12,7 +12,9 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("pin: what a pinned checkpoint reaches stays on the device, while the running store writes on") {
+TEST_CASE(
+    "pin: what a pinned checkpoint reaches stays on the device, while the running store writes "
+    "on") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   auto const layer = must(store->layer(id));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// engine/read_ahead.h: what stands beside small files is read once, and never believed when it was overwritten.
+// engine/read_ahead.h: what stands beside small files is read once, and never believed when it was
+// overwritten.
 #include "engine/read_ahead.h"
 
 #include <doctest/doctest.h>
@@ -28,12 +29,17 @@ class Spy final : public Device {
     ++reads;
     auto done = below->read(offset, into);
     if (auto const op = std::exchange(after_read, nullptr)) op();
-    if (fail_large && into.size() == ReadAheadDevice::kChunk) return Error{Errc::kIo, "bad sector", EIO, name(), offset};
+    if (fail_large && into.size() == ReadAheadDevice::kChunk)
+      return Error{Errc::kIo, "bad sector", EIO, name(), offset};
     return done;
   }
-  Status write(std::uint64_t offset, std::span<iovec const> parts) override { return below->write(offset, parts); }
+  Status write(std::uint64_t offset, std::span<iovec const> parts) override {
+    return below->write(offset, parts);
+  }
   Status flush() override { return below->flush(); }
-  Status discard(std::uint64_t offset, std::uint64_t length) override { return below->discard(offset, length); }
+  Status discard(std::uint64_t offset, std::uint64_t length) override {
+    return below->discard(offset, length);
+  }
   Status reserve(std::uint64_t, std::uint64_t) override { return {}; }
   Status release(std::uint64_t, std::uint64_t) override { return {}; }
   [[nodiscard]] bool always_backed() const override { return true; }

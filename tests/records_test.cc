@@ -25,7 +25,8 @@ template <class T>
 std::string with(std::string s, std::size_t at, T v) {
   LittleEndian<T> const le{v};
   REQUIRE(at + sizeof le <= s.size());
-  std::copy_n(reinterpret_cast<char const*>(&le), sizeof le, s.begin() + static_cast<std::ptrdiff_t>(at));
+  std::copy_n(reinterpret_cast<char const*>(&le), sizeof le,
+              s.begin() + static_cast<std::ptrdiff_t>(at));
   return s;
 }
 
@@ -47,8 +48,8 @@ struct Damage {
   char const* text;
 };
 
-void check(Parse const& parse, Key const& key, std::string const& good, std::vector<Damage> const& damages,
-           std::vector<Key> const& bad_keys) {
+void check(Parse const& parse, Key const& key, std::string const& good,
+           std::vector<Damage> const& damages, std::vector<Key> const& bad_keys) {
   auto const sound = parse(key, bytes_of(good));
   REQUIRE_MESSAGE(sound.ok(), sound.error().text());
   for (auto const& d : damages) {
@@ -123,7 +124,8 @@ TEST_CASE("records: an inode comes back as it was; each damaged field is refused
     REQUIRE_MESSAGE(r.ok(), r.error().text());
     CHECK(text_of(encode_inode(*r)) == value);
   }
-  auto const file = good_inode(S_IFREG | 0644), dir = good_inode(S_IFDIR | 0755), link = good_inode(S_IFLNK | 0777);
+  auto const file = good_inode(S_IFREG | 0644), dir = good_inode(S_IFDIR | 0755),
+             link = good_inode(S_IFLNK | 0777);
   check(parser(parse_inode), {9, kInode, 0}, file,
         {{"no type", with<std::uint32_t>(file, 0, 0644), 0, "no known type"},
          {"two types", with<std::uint32_t>(file, 0, 0170644), 0, "no known type"},
@@ -134,7 +136,8 @@ TEST_CASE("records: an inode comes back as it was; each damaged field is refused
          {"rdev of a file", with<std::uint64_t>(file, 0x20, 1), 0x20, "rdev 0x1"},
          {"empty symlink", with<std::uint64_t>(link, 0x10, 0), 0x10, "size 0 not in 1..4095"},
          {"long symlink", with<std::uint64_t>(link, 0x10, 4096), 0x10, "size 4096"},
-         {"sized fifo", with<std::uint64_t>(good_inode(S_IFIFO), 0x10, 1), 0x10, "size 1 not in 0..0"},
+         {"sized fifo", with<std::uint64_t>(good_inode(S_IFIFO), 0x10, 1), 0x10,
+          "size 1 not in 0..0"},
          {"lone directory", with<std::uint32_t>(dir, 0x04, 1), 0x04, "nlink 1"},
          {"atime", with<std::uint32_t>(file, 0x48, 1000000000), 0x48, "atime_nsec 1000000000"},
          {"mtime", with<std::uint32_t>(file, 0x4c, 1000000000), 0x4c, "mtime_nsec"},
@@ -186,13 +189,14 @@ TEST_CASE("records: attributes hold their first chunk") {
   auto const empty = encode_xattr({"user.a", 0, {}});
   CHECK(parse_xattr({3, kXattr, 0}, bytes_of(empty))->first.empty());
   auto const small = encode_xattr({"user.a", 2, bytes_of(value).first(2)});
-  check(parser(parse_xattr), {3, kXattr, 0x10000}, small,
-        {{"no name", with<std::uint8_t>(small, 0, 0), 0, "0 bytes"},
-         {"reserved", with<std::uint8_t>(small, 1, 1), 1, "reserved0 0x1"},
-         {"too large", with<std::uint32_t>(small, 2, kMaxXattr + 1), 2, "65537"},
-         {"cut", with<std::uint32_t>(small, 2, 3), 14, "14 bytes, not 15"},
-         {"nul", with<std::uint8_t>(small, 8, 0), 8, "a zero byte"}},
-        {{0, kXattr, 0x10000}, {3, kXattr, 0x10001}, {3, kXattr, 1ull << 63}, {3, kInline, 0x10000}});
+  check(
+      parser(parse_xattr), {3, kXattr, 0x10000}, small,
+      {{"no name", with<std::uint8_t>(small, 0, 0), 0, "0 bytes"},
+       {"reserved", with<std::uint8_t>(small, 1, 1), 1, "reserved0 0x1"},
+       {"too large", with<std::uint32_t>(small, 2, kMaxXattr + 1), 2, "65537"},
+       {"cut", with<std::uint32_t>(small, 2, 3), 14, "14 bytes, not 15"},
+       {"nul", with<std::uint8_t>(small, 8, 0), 8, "a zero byte"}},
+      {{0, kXattr, 0x10000}, {3, kXattr, 0x10001}, {3, kXattr, 1ull << 63}, {3, kInline, 0x10000}});
 }
 
 TEST_CASE("records: extents stay inside the store and the file") {
@@ -212,7 +216,11 @@ TEST_CASE("records: extents stay inside the store and the file") {
          {"none", with<std::uint32_t>(good, 16, 0), 16, "0 blocks"},
          {"many", with<std::uint32_t>(good, 16, 257), 16, "257 blocks"},
          {"sums", with<std::uint32_t>(good, 16, 2), 28, "32 bytes, not 28"}},
-        {{0, kExtent, 0}, {3, kExtent, 1}, {3, kExtent, kMaxFileSize}, {3, kExtent, kMaxFileSize - 4096}, {3, kInode, 0}});
+        {{0, kExtent, 0},
+         {3, kExtent, 1},
+         {3, kExtent, kMaxFileSize},
+         {3, kExtent, kMaxFileSize - 4096},
+         {3, kInode, 0}});
 }
 
 TEST_CASE("records: a layer comes back as it was; each damaged field is refused, and named") {
@@ -229,13 +237,17 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
          {"state 4", with<std::uint8_t>(l, 8, 4), 8, "state 4"},
          {"flags", with<std::uint8_t>(l, 9, 5), 9, "flags 0x5"},
          {"anonymous with name", with<std::uint8_t>(l, 9, 3), 0xa, "3 bytes"},
-         {"anonymous, with nothing on it", with<std::uint64_t>(with<std::uint64_t>(with<std::uint8_t>(l, 9, 3), 0x40, 0), 0x48, 0), 9, "nothing stands on"},
-         {"anonymous but open", with<std::uint8_t>(with<std::uint8_t>(l, 9, 3), 8, 1), 9, "not frozen"},
+         {"anonymous, with nothing on it",
+          with<std::uint64_t>(with<std::uint64_t>(with<std::uint8_t>(l, 9, 3), 0x40, 0), 0x48, 0),
+          9, "nothing stands on"},
+         {"anonymous but open", with<std::uint8_t>(with<std::uint8_t>(l, 9, 3), 8, 1), 9,
+          "not frozen"},
          {"no name", with<std::uint16_t>(l, 0xa, 0), 0xa, "0 bytes"},
          {"long name", with<std::uint16_t>(l, 0xa, 256), 0xa, "256 bytes"},
          {"dying with name", with<std::uint8_t>(l, 8, 3), 0xa, "3 bytes"},
          {"open with children", with<std::uint8_t>(l, 8, 1), 0x40, "not frozen"},
-         {"open but frozen", with<std::uint64_t>(with<std::uint8_t>(l, 8, 1), 0x40, 0), 0x58, "time of freezing"},
+         {"open but frozen", with<std::uint64_t>(with<std::uint8_t>(l, 8, 1), 0x40, 0), 0x58,
+          "time of freezing"},
          {"no root", with<std::uint64_t>(l, 0xc, 0), 0xc, "block 0 outside"},
          {"root high", with<std::uint64_t>(l, 0xc, 9997), 0xc, "block 9997 outside"},
          {"root generation", with<std::uint64_t>(l, 0x14, 0), 0x14, "generation 0"},
@@ -246,7 +258,9 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
          {"frozen with quota", with<std::uint64_t>(l, 0xb0, 9), 0xb0, "quota of 9 blocks"},
          {"digests without flag", with<std::uint8_t>(l, 9, 0), 0x68, "diff_id"},
          {"skeleton > own", with<std::uint64_t>(l, 0xb8, 5), 0x28, "own_blocks 4 of 8 used"},
-         {"open with skeleton", with<std::uint64_t>(with<std::uint8_t>(with<std::uint64_t>(l, 0x40, 0), 8, 1), 0xb8, 2), 0xb8, "2 blocks of a tar's skeleton"},
+         {"open with skeleton",
+          with<std::uint64_t>(with<std::uint8_t>(with<std::uint64_t>(l, 0x40, 0), 8, 1), 0xb8, 2),
+          0xb8, "2 blocks of a tar's skeleton"},
          {"slash", with<std::uint8_t>(l, 0xc1, '/'), 0xc1, "a slash"}},
         {{0, kLayer, 0}, {5, kLayer, 1}, {5, kImage, 0}});
   LayerInfo anonymous = good_layer();
@@ -259,7 +273,10 @@ TEST_CASE("records: a layer comes back as it was; each damaged field is refused,
   CHECK(nameless->name == "@5");
   CHECK(nameless->anonymous);
   CHECK(encode_layer(*nameless) == n);
-  check(parse, key, n, {{"no flag", with<std::uint8_t>(n, 9, 1), 0xa, "0 bytes"}, {"a name", with<std::uint16_t>(n, 0xa, 1), 0xa, "1 bytes"}}, {});
+  check(parse, key, n,
+        {{"no flag", with<std::uint8_t>(n, 9, 1), 0xa, "0 bytes"},
+         {"a name", with<std::uint16_t>(n, 0xa, 1), 0xa, "1 bytes"}},
+        {});
   LayerInfo dying;
   dying.id = 5;
   dying.state = LayerState::kDying;
@@ -309,10 +326,15 @@ TEST_CASE("records: skeletons") {
   encode_extent({100, 5, 2, sums}, value);
   auto const good = text_of(value);
   REQUIRE(parse_skeleton_extent({5, kSkeletonExtent, 4096}, bytes_of(good), kTotal));
-  check(parser([](Key const& k, Bytes v) { return parse_skeleton_extent(k, v, kTotal); }), {5, kSkeletonExtent, 0}, good,
+  check(parser([](Key const& k, Bytes v) { return parse_skeleton_extent(k, v, kTotal); }),
+        {5, kSkeletonExtent, 0}, good,
         {{"owner", with<std::uint64_t>(good, 8, 4), 8, "skeleton of layer 5 owned by layer 4"},
          {"end", with<std::uint64_t>(good, 0, 9999), 0, "blocks 9999+2 outside"}},
-        {{0, kSkeletonExtent, 0}, {5, kSkeletonExtent, 1}, {5, kSkeletonExtent, kMaxSkeleton}, {5, kSkeletonExtent, kMaxSkeleton - 4096}, {5, kExtent, 0}});
+        {{0, kSkeletonExtent, 0},
+         {5, kSkeletonExtent, 1},
+         {5, kSkeletonExtent, kMaxSkeleton},
+         {5, kSkeletonExtent, kMaxSkeleton - 4096},
+         {5, kExtent, 0}});
 }
 
 TEST_CASE("records: runs, images, names and digests") {
@@ -348,9 +370,12 @@ TEST_CASE("records: runs, images, names and digests") {
          {"layer with slash", with<std::uint8_t>(name, 8, 1), 13, "a slash"},
          {"nul", with<std::uint8_t>(name, 12, 0), 12, "a zero byte"}},
         {{1, kName, 256}, {0, kName, 0}, {0, kName, 1ull << 63}, {0, kDigest, 256}});
-  CHECK(parse_name({0, kName, 256}, bytes_of(encode_name({6, NameType::kImage, std::string(1023, 'i')}))));
-  CHECK_FALSE(parse_name({0, kName, 256}, bytes_of(encode_name({6, NameType::kImage, std::string(1024, 'i')}))));
-  CHECK_FALSE(parse_name({0, kName, 256}, bytes_of(encode_name({6, NameType::kLayer, std::string(256, 'i')}))));
+  CHECK(parse_name({0, kName, 256},
+                   bytes_of(encode_name({6, NameType::kImage, std::string(1023, 'i')}))));
+  CHECK_FALSE(parse_name({0, kName, 256},
+                         bytes_of(encode_name({6, NameType::kImage, std::string(1024, 'i')}))));
+  CHECK_FALSE(parse_name({0, kName, 256},
+                         bytes_of(encode_name({6, NameType::kLayer, std::string(256, 'i')}))));
 
   Digest digest{};
   for (std::uint8_t b = 0; b < 32; ++b) digest[b] = static_cast<std::uint8_t>(0xf0 + b);
@@ -378,12 +403,14 @@ TEST_CASE("records: runs, images, names and digests") {
   CHECK(back->text == "layer rm web");
   CHECK(back->written_ns == -5);
   // Its text reaches to the end of the value, so only the fixed part can be cut.
-  std::vector<Damage> const damages{{"root outside", with<std::uint64_t>(kept, 0, kTotal - 3), 0, "outside the store"},
-                                    {"root of the future", with<std::uint64_t>(kept, 8, 10), 8, "generation 10"},
-                                    {"no root", with<std::uint64_t>(with<std::uint64_t>(kept, 8, 0), 0, 0), 0, "without a store tree"},
-                                    {"reserved", with<std::uint32_t>(kept, 0x14, 1), 0x14, "reserved0 0x1"},
-                                    {"no text", kept.substr(0, 0x40), 0x40, "0 bytes"},
-                                    {"cut", kept.substr(0, 0x3f), 0x3f, "cut short"}};
+  std::vector<Damage> const damages{
+      {"root outside", with<std::uint64_t>(kept, 0, kTotal - 3), 0, "outside the store"},
+      {"root of the future", with<std::uint64_t>(kept, 8, 10), 8, "generation 10"},
+      {"no root", with<std::uint64_t>(with<std::uint64_t>(kept, 8, 0), 0, 0), 0,
+       "without a store tree"},
+      {"reserved", with<std::uint32_t>(kept, 0x14, 1), 0x14, "reserved0 0x1"},
+      {"no text", kept.substr(0, 0x40), 0x40, "0 bytes"},
+      {"cut", kept.substr(0, 0x3f), 0x3f, "cut short"}};
   for (auto const& damage : damages) {
     CAPTURE(damage.name);
     auto const r = parse_checkpoint({0, kCheckpoint, 9}, bytes_of(damage.value), kTotal);
@@ -391,10 +418,13 @@ TEST_CASE("records: runs, images, names and digests") {
     CHECK(r.error().offset == damage.offset);
     CHECK(r.error().message.find(damage.text) != std::string::npos);
   }
-  for (Key const& wrong : {Key{1, kCheckpoint, 9}, Key{0, kCheckpoint, 0}, Key{0, kCheckpoint, 8}, Key{0, kName, 9}})
+  for (Key const& wrong :
+       {Key{1, kCheckpoint, 9}, Key{0, kCheckpoint, 0}, Key{0, kCheckpoint, 8}, Key{0, kName, 9}})
     CHECK_FALSE(parse_checkpoint(wrong, bytes_of(kept), kTotal));
   k.text = std::string(5000, 't');
-  CHECK(parse_checkpoint({0, kCheckpoint, 9}, bytes_of(encode_checkpoint(k)), kTotal)->text.size() == kMaxKeptText);
+  CHECK(
+      parse_checkpoint({0, kCheckpoint, 9}, bytes_of(encode_checkpoint(k)), kTotal)->text.size() ==
+      kMaxKeptText);
 
   auto const tree = encode_tree_digest(digest);
   CHECK(*parse_tree_digest({6, kTreeDigest, 0}, bytes_of(tree)) == digest);
@@ -411,8 +441,9 @@ TEST_CASE("digests: text and back; what is none is refused") {
   CHECK(text == "sha256:ab" + std::string(62, '0'));
   CHECK(*parse_digest_text(text) == d);
   CHECK(*parse_digest_text(digest_hex(d)) == d);
-  for (auto const& bad : {std::string(), std::string("sha256:"), std::string(63, '0'), std::string(65, '0'), "sha512:" + digest_hex(d),
-                          std::string(64, 'A'), std::string(64, 'g')})
+  for (auto const& bad :
+       {std::string(), std::string("sha256:"), std::string(63, '0'), std::string(65, '0'),
+        "sha512:" + digest_hex(d), std::string(64, 'A'), std::string(64, 'g')})
     CHECK_FALSE(parse_digest_text(bad));
 }
 

@@ -12,7 +12,9 @@
 using namespace lcfs;
 using namespace lcfs::test;
 
-TEST_CASE("remove: a layer in use goes on, its ancestors too, and their blocks come back when it is let go") {
+TEST_CASE(
+    "remove: a layer in use goes on, its ancestors too, and their blocks come back when it is let "
+    "go") {
   TestStore store;
   LayerId const base = must(store->create_layer("base", 0));
   std::string const big(500000, 'b');

@@ -28,6 +28,7 @@ TEST_CASE("result: LCFS_TRY hands the first error to the caller, unchanged") {
 }
 
 TEST_CASE("result: text leaves out what is not known, and names the errno") {
-  CHECK(Error{Errc::kIo, "cannot write", ENOSPC, {}, kNoOffset}.text() == "cannot write: No space left on device");
+  CHECK(Error{Errc::kIo, "cannot write", ENOSPC, {}, kNoOffset}.text() ==
+        "cannot write: No space left on device");
   CHECK(fs_error(ENOTEMPTY).to_errno() == ENOTEMPTY);
 }

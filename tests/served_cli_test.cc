@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One spelling, mounted or not: every command on a store that a server has, beside the same on a store that nobody has.
-// The server here is a control socket over an open Store; what mounting adds to it is no concern of these commands.
+// One spelling, mounted or not: every command on a store that a server has, beside the same on a
+// store that nobody has. The server here is a control socket over an open Store; what mounting adds
+// to it is no concern of these commands.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -42,11 +43,14 @@ std::string contents(int fd) {
 }
 
 // A run of the program with descriptors, as a shell would make it.
-Answer run_with(std::vector<std::string> args, std::map<std::string, std::string> env, int in = -1, int out = -1) {
+Answer run_with(std::vector<std::string> args, std::map<std::string, std::string> env, int in = -1,
+                int out = -1) {
   Fd const null = open_fd("/dev/null", O_RDONLY), out_file{memfd_create("out", MFD_CLOEXEC)},
            err_file{memfd_create("err", MFD_CLOEXEC)};
-  cli::FdStream out_stream(out < 0 ? out_file.get() : out, nullptr), err_stream(err_file.get(), nullptr);
-  cli::Io io{out_stream, err_stream, false, [env = std::move(env)](char const* name) -> std::optional<std::string> {
+  cli::FdStream out_stream(out < 0 ? out_file.get() : out, nullptr),
+      err_stream(err_file.get(), nullptr);
+  cli::Io io{out_stream, err_stream, false,
+             [env = std::move(env)](char const* name) -> std::optional<std::string> {
                auto const found = env.find(name);
                return found == env.end() ? std::nullopt : std::optional{found->second};
              }};
@@ -59,20 +63,27 @@ Answer run_with(std::vector<std::string> args, std::map<std::string, std::string
   return {code, contents(out_file.get()), contents(err_file.get())};
 }
 
-// A directory with a store that has an image and a layer on it, called "store" there, and commands that run in it.
+// A directory with a store that has an image and a layer on it, called "store" there, and commands
+// that run in it.
 class Place {
  public:
   Place() {
     test::TestImage image;
     image.layers = {
-        test::gzip_layer(test::TarBuilder().directory("etc").file("etc/motd", "hello\n").end().text()),
-        test::plain_layer(
-            test::TarBuilder().file("big", std::string(300'000, 'b')).symlink("to", "etc/motd").end().text())};
+        test::gzip_layer(
+            test::TarBuilder().directory("etc").file("etc/motd", "hello\n").end().text()),
+        test::plain_layer(test::TarBuilder()
+                              .file("big", std::string(300'000, 'b'))
+                              .symlink("to", "etc/motd")
+                              .end()
+                              .text())};
     test::write_file(dir_.file("image.tar"), test::tar_of(test::docker_members({image})));
     image.name = "other";
     image.layers[1] = test::plain_layer(test::TarBuilder().file("new", "n").end().text());
     test::write_file(dir_.file("other.tar"), test::tar_of(test::docker_members({image})));
-    REQUIRE(run({"mkfs", "-q", "--size", "64M", "-U", "12345678-1234-5678-9abc-def012345678", "store"}).code == 0);
+    REQUIRE(
+        run({"mkfs", "-q", "--size", "64M", "-U", "12345678-1234-5678-9abc-def012345678", "store"})
+            .code == 0);
     REQUIRE(run({"import", "-q", "image.tar"}).code == 0);
     REQUIRE(run({"layer", "create", "work", "--parent", "test"}).code == 0);
   }
@@ -84,15 +95,18 @@ class Place {
   Answer run(std::vector<std::string> args, int in = -1, int out = -1) const {
     auto const before = std::filesystem::current_path();
     std::filesystem::current_path(dir_.path());
-    auto answer = run_with(
-        std::move(args),
-        {{"LCFS_STORE", "store"}, {"LCFS_RUNTIME_DIR", file("run")}, {"SOURCE_DATE_EPOCH", "1700000000"}}, in, out);
+    auto answer = run_with(std::move(args),
+                           {{"LCFS_STORE", "store"},
+                            {"LCFS_RUNTIME_DIR", file("run")},
+                            {"SOURCE_DATE_EPOCH", "1700000000"}},
+                           in, out);
     std::filesystem::current_path(before);
     return answer;
   }
   // The store of another place, byte for byte.
   void copy_from(Place const& other) const {
-    std::filesystem::copy_file(other.file("store"), file("store"), std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(other.file("store"), file("store"),
+                               std::filesystem::copy_options::overwrite_existing);
   }
 
  private:
@@ -111,12 +125,17 @@ class Server {
     auto const identity = mount::store_identity(place.file("store"));
     REQUIRE(identity);
     serving_ = std::make_unique<mount::Serving>(mount::Serving{*store_, place.file("store"), {}});
-    serving_->stats = [](mount::StatsFormat format, std::optional<LayerId> layer, bool clear) -> Result<std::string> {
-      return fmt::format("format {} layer {} clear {}", static_cast<int>(format), layer.value_or(0), clear);
+    serving_->stats = [](mount::StatsFormat format, std::optional<LayerId> layer,
+                         bool clear) -> Result<std::string> {
+      return fmt::format("format {} layer {} clear {}", static_cast<int>(format), layer.value_or(0),
+                         clear);
     };
     auto server = mount::ControlServer::start(
-        {.socket = mount::control_socket_path(*identity, [&](char const*) { return place.file("run"); })},
-        [this, id = *identity](mount::ControlRequest& request) { return cli::run_for_client(request, *serving_, id); });
+        {.socket =
+             mount::control_socket_path(*identity, [&](char const*) { return place.file("run"); })},
+        [this, id = *identity](mount::ControlRequest& request) {
+          return cli::run_for_client(request, *serving_, id);
+        });
     REQUIRE_MESSAGE(server, (server ? "" : server.error().text()));
     server_ = *std::move(server);
   }
@@ -135,7 +154,9 @@ class Server {
   std::unique_ptr<mount::ControlServer> server_;
 };
 
-bool has(std::string const& text, std::string const& word) { return text.find(word) != std::string::npos; }
+bool has(std::string const& text, std::string const& word) {
+  return text.find(word) != std::string::npos;
+}
 
 }  // namespace
 
@@ -216,7 +237,8 @@ TEST_CASE("served: changes are made, and are durable when the command ends") {
     CHECK(place.run({"layer", "apply", "test", "change.tar", "applied"}).code == 0);
     CHECK(place.run({"layer", "squash", "work", "flat"}).code == 0);
     CHECK(place.run({"diff", "work", "flat"}).code == cli::kSame);
-    CHECK(place.run({"layer", "commit", "work", "--image", "made:1", "--config-change", "USER=me"}).code == 0);
+    CHECK(place.run({"layer", "commit", "work", "--image", "made:1", "--config-change", "USER=me"})
+              .code == 0);
     CHECK(has(place.run({"image", "show", "--config", "made:1"}).out, "\"User\":\"me\""));
     CHECK(place.run({"image", "tag", "made:1", "made:2"}).code == 0);
     CHECK(place.run({"image", "rm", "made:1", "made:2"}).code == 0);
@@ -237,7 +259,8 @@ TEST_CASE("served: changes are made, and are durable when the command ends") {
   CHECK_FALSE(has(list, "\"name\":\"b\""));
 }
 
-TEST_CASE("served: files are found from the client's directory, and standard input is the client's") {
+TEST_CASE(
+    "served: files are found from the client's directory, and standard input is the client's") {
   Place const place;
   Server server(place);
   CHECK(place.run({"extract", "-q", "work", "out"}).code == 0);
@@ -283,8 +306,9 @@ TEST_CASE("served: a client that goes away in the middle of an import leaves not
   std::thread client([&] {
     Fd const err{memfd_create("err", MFD_CLOEXEC)};
     auto const done = mount::control_call(
-        {mount::control_socket_path(*identity, [&](char const*) { return place.file("run"); })}, geteuid(),
-        {{"lcfs", "import", "-"}, {{"LCFS_STORE", place.file("store")}}, 022}, {in.get(), err.get(), err.get()}, &stop);
+        {mount::control_socket_path(*identity, [&](char const*) { return place.file("run"); })},
+        geteuid(), {{"lcfs", "import", "-"}, {{"LCFS_STORE", place.file("store")}}, 022},
+        {in.get(), err.get(), err.get()}, &stop);
     if (done) code = *done;
     CHECK(has(contents(err.get()), "interrupted"));
   });
@@ -327,7 +351,8 @@ TEST_CASE("served: what is not for a store in use is refused") {
   CHECK(has(mkfs.err, fmt::format("in use by pid {}", getpid())));
   CHECK(place.run({"umount", "store"}).code == 1);
   CHECK(server.counts().commands == 0);
-  // fsck that would write, as the server sees it; nothing is mounted here that the client could see.
+  // fsck that would write, as the server sees it; nothing is mounted here that the client could
+  // see.
   CHECK(place.run({"fsck", "-y"}).code == cli::kFsckOperation);
   CHECK(has(place.run({"fsck", "-p"}).err, fmt::format("in use by pid {}", getpid())));
 }
@@ -337,13 +362,15 @@ TEST_CASE("served: statistics are the server's, else what the store can tell") {
   CHECK(has(place.run({"stats", "--json"}).out, "\"mounted\":false"));
   CHECK(has(place.run({"stats", "--prometheus"}).out, "\nlcfs_device_reads "));
   CHECK(has(place.run({"stats", "work"}).out, "own_bytes"));
-  CHECK(has(place.run({"stats", "--prometheus", "work"}).out, "lcfs_layer_inodes{layer=\"work\"} "));
+  CHECK(
+      has(place.run({"stats", "--prometheus", "work"}).out, "lcfs_layer_inodes{layer=\"work\"} "));
   Server server(place);
   CHECK(place.run({"stats"}).out == "format 0 layer 0 clear false\n");
   CHECK(place.run({"stats", "--json", "--clear"}).out == "format 1 layer 0 clear true\n");
   auto const work = server.store().resolve_layer("work");
   REQUIRE(work);
-  CHECK(place.run({"stats", "--prometheus", "work"}).out == fmt::format("format 2 layer {} clear false\n", *work));
+  CHECK(place.run({"stats", "--prometheus", "work"}).out ==
+        fmt::format("format 2 layer {} clear false\n", *work));
   CHECK(place.run({"stats", "nothing"}).code == 1);
 }
 
@@ -379,7 +406,8 @@ TEST_CASE("mount.lcfs: mount(8)'s codes for what can't be mounted") {
   CHECK(helper({"store", "/mnt", "-o"}) == cli::kMountUsage);
   CHECK(helper({"store", "/mnt", "-x"}) == cli::kMountUsage);
   CHECK(helper({"store", "/mnt", "-o", "nonsense"}) == cli::kMountUsage);
-  CHECK(helper({"store", "/mnt", "-sfnv", "-o", "nonsense,ro", "-t", "lcfs"}) == cli::kMountOk);  // -f: as if
+  CHECK(helper({"store", "/mnt", "-sfnv", "-o", "nonsense,ro", "-t", "lcfs"}) ==
+        cli::kMountOk);  // -f: as if
   CHECK(helper({place.file("none"), "/mnt"}) == cli::kMountFailed);
   CHECK(helper({"store", place.file(""), "-o", "remount,ro"}) == cli::kMountFailed);
   CHECK(place.run({"mount", "-o", "nonsense", "store", "dir"}).code == cli::kUsage);

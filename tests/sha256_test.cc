@@ -15,7 +15,9 @@ using namespace lcfs::importer;
 
 namespace {
 
-std::span<std::byte const> bytes_of(std::string const& s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+std::span<std::byte const> bytes_of(std::string const& s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 std::string hex(Sha256& hash) { return digest_hex(hash.finish()); }
 
@@ -31,8 +33,10 @@ TEST_CASE("sha256: the examples of FIPS 180-4, by whatever does it") {
   std::pair<std::string, char const*> const examples[] = {
       {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
       {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-      {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
-      {std::string(1'000'000, 'a'), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"}};
+      {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+       "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+      {std::string(1'000'000, 'a'),
+       "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"}};
   for (auto const by : {Sha256::By::kBest, Sha256::By::kOpenssl}) {
     for (auto const& [text, want] : examples) {
       Sha256 hash(by);
@@ -42,7 +46,8 @@ TEST_CASE("sha256: the examples of FIPS 180-4, by whatever does it") {
   }
 }
 
-TEST_CASE("sha256: in pieces of every size, alone and two at once, the same as by OpenSSL in one piece") {
+TEST_CASE(
+    "sha256: in pieces of every size, alone and two at once, the same as by OpenSSL in one piece") {
   std::mt19937_64 random(1);
   for (int round = 0; round < 2000; ++round) {
     std::string const texts[] = {noise(random, random() % 700), noise(random, random() % 700)};
@@ -53,7 +58,8 @@ TEST_CASE("sha256: in pieces of every size, alone and two at once, the same as b
       whole[i].update(left[i]);
     }
     auto take = [&](int i) {
-      auto const n = std::min<std::size_t>(left[i].size(), random() % (random() % 2 == 0 ? 300 : 70));
+      auto const n =
+          std::min<std::size_t>(left[i].size(), random() % (random() % 2 == 0 ? 300 : 70));
       auto const part = left[i].first(n);
       left[i] = left[i].subspan(n);
       return part;

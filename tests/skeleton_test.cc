@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Skeletons: a tar that was imported comes back byte for byte, whatever it is; damage is seen, and goes with the layer.
+// Skeletons: a tar that was imported comes back byte for byte, whatever it is; damage is seen, and
+// goes with the layer.
+#include "engine/skeleton.h"
+
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -8,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/skeleton.h"
 #include "engine/store_impl.h"
 #include "format/hash.h"
 #include "importer/import.h"
@@ -53,59 +55,153 @@ std::string gnu_sparse() {
 Case const kCases[] = {
     {"nothing at all", [] { return std::string(); }},
     {"only the end", [] { return TarBuilder().end().text(); }},
-    {"files, directories, links", [] {
-       return TarBuilder().directory("d/").file("d/small", "hello").file("d/large", random_bytes(300000, 1)).file("empty", "")
-           .symlink("s", "d/small").hardlink("h", "d/small").file("d/zeroes", std::string(70000, '\0')).end().text();
+    {"files, directories, links",
+     [] {
+       return TarBuilder()
+           .directory("d/")
+           .file("d/small", "hello")
+           .file("d/large", random_bytes(300000, 1))
+           .file("empty", "")
+           .symlink("s", "d/small")
+           .hardlink("h", "d/small")
+           .file("d/zeroes", std::string(70000, '\0'))
+           .end()
+           .text();
      }},
     {"no end", [] { return TarBuilder().file("a", "a").text(); }},
-    {"a single block of zeroes at the end", [] { return TarBuilder().file("a", "a").raw(std::string(512, '\0')).text(); }},
-    {"garbage behind the end", [] {
-       return TarBuilder().file("a", "a").end().raw(random_bytes(1000001, 2)).raw(std::string(10240, '\0')).text();
+    {"a single block of zeroes at the end",
+     [] { return TarBuilder().file("a", "a").raw(std::string(512, '\0')).text(); }},
+    {"garbage behind the end",
+     [] {
+       return TarBuilder()
+           .file("a", "a")
+           .end()
+           .raw(random_bytes(1000001, 2))
+           .raw(std::string(10240, '\0'))
+           .text();
      }},
-    {"padding that is not zero", [] {
-       return TarBuilder().block(TarBlock("a").size(3)).raw("abc" + random_bytes(509, 3)).file("b", "b").end().text();
+    {"padding that is not zero",
+     [] {
+       return TarBuilder()
+           .block(TarBlock("a").size(3))
+           .raw("abc" + random_bytes(509, 3))
+           .file("b", "b")
+           .end()
+           .text();
      }},
-    {"global and local pax headers", [] {
-       return TarBuilder().pax({{"comment", "all"}}, 'g').pax({{"path", "long/" + std::string(200, 'n')}, {"mtime", "1.5"}})
-           .file("short", "x").pax({{"SCHILY.xattr.user.a", "v"}}).file("y", random_bytes(5000, 4)).end().text();
+    {"global and local pax headers",
+     [] {
+       return TarBuilder()
+           .pax({{"comment", "all"}}, 'g')
+           .pax({{"path", "long/" + std::string(200, 'n')}, {"mtime", "1.5"}})
+           .file("short", "x")
+           .pax({{"SCHILY.xattr.user.a", "v"}})
+           .file("y", random_bytes(5000, 4))
+           .end()
+           .text();
      }},
-    {"GNU long names", [] {
-       return TarBuilder().gnu_long(std::string(150, 'l') + "/" + std::string(150, 'm')).file("cut", "long name").gnu_long(std::string(150, 'k'), 'K')
-           .symlink("link", "cut").end().text();
+    {"GNU long names",
+     [] {
+       return TarBuilder()
+           .gnu_long(std::string(150, 'l') + "/" + std::string(150, 'm'))
+           .file("cut", "long name")
+           .gnu_long(std::string(150, 'k'), 'K')
+           .symlink("link", "cut")
+           .end()
+           .text();
      }},
     {"an old GNU sparse file", gnu_sparse},
-    {"a pax 1.0 sparse file", [] {
+    {"a pax 1.0 sparse file",
+     [] {
        std::string map = "2\n0\n512\n1048576\n100\n";
        map.resize(512, '\0');
-       return TarBuilder().pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", "sp"},
-                                {"GNU.sparse.realsize", "1048676"}})
-           .member(TarBlock("GNUSparseFile.0/sp"), map + random_bytes(612, 6)).end().text();
+       return TarBuilder()
+           .pax({{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.name", "sp"},
+                 {"GNU.sparse.realsize", "1048676"}})
+           .member(TarBlock("GNUSparseFile.0/sp"), map + random_bytes(612, 6))
+           .end()
+           .text();
      }},
-    {"a file twice, the first one large", [] {
-       return TarBuilder().file("f", random_bytes(2500000, 7)).file("other", "o").file("f", "second").end().text();
+    {"a file twice, the first one large",
+     [] {
+       return TarBuilder()
+           .file("f", random_bytes(2500000, 7))
+           .file("other", "o")
+           .file("f", "second")
+           .end()
+           .text();
      }},
-    {"a small file twice", [] { return TarBuilder().file("f", "first").file("f", std::string(2000, '\0')).file("f", "x").end().text(); }},
-    {"a directory replaced by a file", [] {
-       return TarBuilder().directory("d/").file("d/a", random_bytes(9000, 8)).file("d/b", std::string(5000, '\0') + "b").file("d", "now").end().text();
+    {"a small file twice",
+     [] {
+       return TarBuilder()
+           .file("f", "first")
+           .file("f", std::string(2000, '\0'))
+           .file("f", "x")
+           .end()
+           .text();
      }},
-    {"a sparse file replaced", [] { return TarBuilder().raw(gnu_sparse().substr(0, 512 + 1536)).file("sparse", "flat").end().text(); }},
-    {"a file replaced by a hard link", [] {
-       return TarBuilder().file("a", "first").file("b", random_bytes(6000, 9)).hardlink("b", "a").end().text();
+    {"a directory replaced by a file",
+     [] {
+       return TarBuilder()
+           .directory("d/")
+           .file("d/a", random_bytes(9000, 8))
+           .file("d/b", std::string(5000, '\0') + "b")
+           .file("d", "now")
+           .end()
+           .text();
      }},
-    {"whiteouts with bodies", [] {
-       return TarBuilder().file(".wh.gone", "why not").file("d/.wh..wh..opq", "x").file(".wh..wh.plnk/1", random_bytes(700, 10))
-           .file("a", "a").end().text();
+    {"a sparse file replaced",
+     [] {
+       return TarBuilder()
+           .raw(gnu_sparse().substr(0, 512 + 1536))
+           .file("sparse", "flat")
+           .end()
+           .text();
      }},
-    {"a volume label, and a dump directory with data", [] {
-       return TarBuilder().member(TarBlock("label", 'V'), "v").member(TarBlock("dd", 'D').gnu(), random_bytes(900, 11)).file("a", "a").end().text();
+    {"a file replaced by a hard link",
+     [] {
+       return TarBuilder()
+           .file("a", "first")
+           .file("b", random_bytes(6000, 9))
+           .hardlink("b", "a")
+           .end()
+           .text();
      }},
-    {"v7 and base-256 headers", [] {
-       return TarBuilder().member(TarBlock("old").v7(), "old").member(TarBlock("big").base256(136, 12, -5).gnu(), "big").end().text();
+    {"whiteouts with bodies",
+     [] {
+       return TarBuilder()
+           .file(".wh.gone", "why not")
+           .file("d/.wh..wh..opq", "x")
+           .file(".wh..wh.plnk/1", random_bytes(700, 10))
+           .file("a", "a")
+           .end()
+           .text();
      }},
-    {"thousands of entries", [] {
+    {"a volume label, and a dump directory with data",
+     [] {
+       return TarBuilder()
+           .member(TarBlock("label", 'V'), "v")
+           .member(TarBlock("dd", 'D').gnu(), random_bytes(900, 11))
+           .file("a", "a")
+           .end()
+           .text();
+     }},
+    {"v7 and base-256 headers",
+     [] {
+       return TarBuilder()
+           .member(TarBlock("old").v7(), "old")
+           .member(TarBlock("big").base256(136, 12, -5).gnu(), "big")
+           .end()
+           .text();
+     }},
+    {"thousands of entries",
+     [] {
        TarBuilder tar;
        for (int i = 0; i < 6000; ++i)
-         tar.file(fmt::format("dir{}/file{}", i % 50, i), random_bytes(static_cast<std::size_t>(i) % 5000, static_cast<std::uint32_t>(i)));
+         tar.file(fmt::format("dir{}/file{}", i % 50, i),
+                  random_bytes(static_cast<std::size_t>(i) % 5000, static_cast<std::uint32_t>(i)));
        return tar.end().text();
      }},
 };
@@ -133,9 +229,16 @@ TEST_CASE("skeleton: every tar comes back byte for byte") {
 
 TEST_CASE("skeleton: each layer of an image has its own, also where it changes what lies below") {
   TestStore store(64);
-  std::string const one = TarBuilder().directory("d/").file("d/a", random_bytes(9000, 1)).file("b", "b").end().text();
-  std::string const two = TarBuilder().file("d/.wh.a", "").hardlink("c", "b").file("d/new", random_bytes(5000, 2)).end().text();
-  std::string const three = TarBuilder().directory("d/").file("d/.wh..wh..opq", "").file("d/last", "l").end().text();
+  std::string const one =
+      TarBuilder().directory("d/").file("d/a", random_bytes(9000, 1)).file("b", "b").end().text();
+  std::string const two = TarBuilder()
+                              .file("d/.wh.a", "")
+                              .hardlink("c", "b")
+                              .file("d/new", random_bytes(5000, 2))
+                              .end()
+                              .text();
+  std::string const three =
+      TarBuilder().directory("d/").file("d/.wh..wh..opq", "").file("d/last", "l").end().text();
   must(import_layers(*store, {plain_layer(one), gzip_layer(two), zstd_layer(three)}));
   auto const layers = layers_of(*store);
   REQUIRE(layers.size() == 3);
@@ -154,7 +257,8 @@ TEST_CASE("skeleton: each layer of an image has its own, also where it changes w
 
 TEST_CASE("skeleton: its blocks are the layer's own, and go with it; a clone has none") {
   TestStore store(64);
-  auto const report = must(import_layers(*store, {plain_layer(TarBuilder().file("a", random_bytes(9000, 1)).end().text())}));
+  auto const report = must(import_layers(
+      *store, {plain_layer(TarBuilder().file("a", random_bytes(9000, 1)).end().text())}));
   auto const layer = layers_of(*store).at(0);
   CHECK(sizes_of(layer).inherited == 0);
   auto const clone = must(store->create_layer("clone", layer.id));
@@ -172,7 +276,9 @@ TEST_CASE("skeleton: its blocks are the layer's own, and go with it; a clone has
 TEST_CASE("skeleton: a layer that is removed gives all its blocks back") {
   TestStore store(64);
   auto const before = store->space().layers;
-  must(import_layers(*store, {plain_layer(TarBuilder().file("a", "a").end().raw(random_bytes(3000000, 1)).text())}));
+  must(import_layers(
+      *store,
+      {plain_layer(TarBuilder().file("a", "a").end().raw(random_bytes(3000000, 1)).text())}));
   CHECK(layers_of(*store).at(0).skeleton_blocks > 700);  // the garbage does not compress
   must(store->remove_image(must(store->resolve_image("test")), ""));
   store.check();
@@ -185,11 +291,13 @@ TEST_CASE("skeleton: a block that changed is told by whoever reads it, and by fs
   Extent where{};
   {
     auto store = must(Store::open(std::make_unique<SharedDevice>(device), {}));
-    must(import_layers(*store, {plain_layer(TarBuilder().file("a", random_bytes(9000, 1)).end().text())}));
+    must(import_layers(*store,
+                       {plain_layer(TarBuilder().file("a", random_bytes(9000, 1)).end().text())}));
     auto& impl = store->impl();
     ReadLock lock(impl.mu);
     must(scan(impl.tree, {0, 0, 0}, kMaxKey, [&](Key const& key, Bytes value) -> Result<bool> {
-      if (key.kind == kSkeletonExtent) where.start = must(parse_skeleton_extent(key, value, impl.space.total())).block;
+      if (key.kind == kSkeletonExtent)
+        where.start = must(parse_skeleton_extent(key, value, impl.space.total())).block;
       return true;
     }));
   }
@@ -203,7 +311,8 @@ TEST_CASE("skeleton: a block that changed is told by whoever reads it, and by fs
   auto const read = test::tar_from_skeleton(*store, id);
   REQUIRE_FALSE(read);
   CHECK(read.error().code == Errc::kCorrupt);
-  CHECK(read.error().message.find("data checksum of its tar's skeleton does not match") != std::string::npos);
+  CHECK(read.error().message.find("data checksum of its tar's skeleton does not match") !=
+        std::string::npos);
   CHECK(read.error().offset == where.start * kBlockSize);
   store.reset();
   auto const findings = fsck_findings(*device);
@@ -250,7 +359,9 @@ TEST_CASE("skeleton: mending something else leaves it as it is") {
   CHECK(must(test::tar_from_skeleton(*store, layers_of(*store).at(0).id)) == tar);
 }
 
-TEST_CASE("skeleton: a stream from a stranger is refused where it breaks the rules, and no size in it is believed") {
+TEST_CASE(
+    "skeleton: a stream from a stranger is refused where it breaks the rules, and no size in it is "
+    "believed") {
   auto decode = [](std::string const& stream) {
     auto const packed = zstd(stream);
     bool given = false;
@@ -273,7 +384,8 @@ TEST_CASE("skeleton: a stream from a stranger is refused where it breaks the rul
     for (int const v : bytes) s += static_cast<char>(v);
     return s;
   };
-  CHECK(decode(b({3 << 2, 'a', 'b', 'c', 5 << 2 | 1, 100, 0 << 2 | 2, 7, 9})) == "literal 3;body 5 0 100;body 5 7 9;");
+  CHECK(decode(b({3 << 2, 'a', 'b', 'c', 5 << 2 | 1, 100, 0 << 2 | 2, 7, 9})) ==
+        "literal 3;body 5 0 100;body 5 7 9;");
   CHECK(decode("") == "");
   CHECK(decode(b({0})).find("a literal piece of no bytes") != std::string::npos);
   CHECK(decode(b({3})).find("an unknown kind") != std::string::npos);
@@ -283,6 +395,8 @@ TEST_CASE("skeleton: a stream from a stranger is refused where it breaks the rul
   std::string const huge(9, '\xff');
   CHECK(decode(huge + b({0x01, 1})).find("unknown kind") != std::string::npos);
   CHECK(decode(huge + b({0x7f, 1})).find("more than 64 bits") != std::string::npos);
-  CHECK(decode(b({0xfd}) + std::string(8, '\xff') + b({0x01, 1})).find("a file number beyond all files") != std::string::npos);
-  CHECK(decode(b({2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1})).find("a body out of range") != std::string::npos);
+  CHECK(decode(b({0xfd}) + std::string(8, '\xff') + b({0x01, 1}))
+            .find("a file number beyond all files") != std::string::npos);
+  CHECK(decode(b({2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1}))
+            .find("a body out of range") != std::string::npos);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which blocks are free, in every order in which checkpoints end, are kept, dropped and pinned: against plain sets of blocks.
+// Which blocks are free, in every order in which checkpoints end, are kept, dropped and pinned:
+// against plain sets of blocks.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -28,11 +29,15 @@ class Life {
 
   void step() {
     switch (roll(13)) {
-      case 0: case 1: case 2: take(); break;
-      case 3: case 4: let_go(); break;
-      case 5: pend(); break;        // a commit, or a layer that is dropped
+      case 0:
+      case 1:
+      case 2: take(); break;
+      case 3:
+      case 4: let_go(); break;
+      case 5: pend(); break;  // a commit, or a layer that is dropped
       case 6: hand_over(); break;
-      case 7: case 8: end(); break;
+      case 7:
+      case 8: end(); break;
       case 9: keep(); break;
       case 10: drop(); break;
       case 11: revive(); break;
@@ -60,7 +65,9 @@ class Life {
  private:
   static constexpr std::uint64_t kTotal = 1024, kFirst = 1;
 
-  std::uint64_t roll(std::uint64_t below) { return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random_); }
+  std::uint64_t roll(std::uint64_t below) {
+    return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random_);
+  }
   [[nodiscard]] std::uint64_t newest() const { return durable_.rbegin()->first; }
 
   void take() {
@@ -70,8 +77,11 @@ class Life {
       // The point of it all.
       for (auto const& each : durable_) {
         auto const generation = each.first;
-        bool const held = generation + 1 >= newest() || kept_.contains(generation) || pins_.contains(generation);
-        if (held) REQUIRE_MESSAGE(!each.second.contains(b), "block " << b << " of generation " << generation << " is given away");
+        bool const held =
+            generation + 1 >= newest() || kept_.contains(generation) || pins_.contains(generation);
+        if (held)
+          REQUIRE_MESSAGE(!each.second.contains(b),
+                          "block " << b << " of generation " << generation << " is given away");
       }
       REQUIRE(now_.insert(b).second);
       fresh_.insert(b);
@@ -111,7 +121,8 @@ class Life {
     space_.made_durable();
     space_.give_back(space_.take_pending(newest()), false);
     std::erase_if(durable_, [&](auto const& each) {
-      return each.first + 1 < newest() && !kept_.contains(each.first) && !pins_.contains(each.first);
+      return each.first + 1 < newest() && !kept_.contains(each.first) &&
+             !pins_.contains(each.first);
     });
   }
 
@@ -131,7 +142,8 @@ class Life {
   // A removed layer is brought back.
   void revive() {
     if (kept_.empty()) return;
-    auto const& then = durable_.at(*std::next(kept_.begin(), static_cast<std::ptrdiff_t>(roll(kept_.size()))));
+    auto const& then =
+        durable_.at(*std::next(kept_.begin(), static_cast<std::ptrdiff_t>(roll(kept_.size()))));
     std::vector<Extent> wanted;
     for (auto const b : then) {
       if (!now_.contains(b) && roll(3) == 0) wanted.push_back({b, 1});
@@ -158,9 +170,9 @@ class Life {
   std::unique_ptr<Device> device_ = make_memory_device(kTotal * kBlockSize);
   SpaceMap space_{*device_, kTotal, {}};
   std::uint64_t building_ = kFirst + 1;
-  Blocks now_{}, fresh_{};               // in use; of them, taken since the last hand-over
-  std::vector<Extent> gone_{};           // freed, and not said yet
-  std::optional<Blocks> under_way_{};    // of the checkpoint that is being written
+  Blocks now_{}, fresh_{};             // in use; of them, taken since the last hand-over
+  std::vector<Extent> gone_{};         // freed, and not said yet
+  std::optional<Blocks> under_way_{};  // of the checkpoint that is being written
   std::map<std::uint64_t, Blocks> durable_{};
   std::set<std::uint64_t> kept_{};
   std::multiset<std::uint64_t> pins_{};
@@ -168,7 +180,9 @@ class Life {
 
 }  // namespace
 
-TEST_CASE("space: whatever ends when, no block of a checkpoint that is kept, pinned or in one of the slots is given away") {
+TEST_CASE(
+    "space: whatever ends when, no block of a checkpoint that is kept, pinned or in one of the "
+    "slots is given away") {
   unsigned revived = 0;
   for (unsigned seed = 1; seed <= 300; ++seed) {
     CAPTURE(seed);

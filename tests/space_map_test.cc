@@ -27,7 +27,8 @@ class Sparse final : public SharedDevice {
 
 }  // namespace
 
-TEST_CASE("trim: free runs go back to the host, the largest first, and short ones are not worth a hole") {
+TEST_CASE(
+    "trim: free runs go back to the host, the largest first, and short ones are not worth a hole") {
   constexpr std::uint64_t kBlocks = 8192;
   Sparse device(make_memory_device(kBlocks * kBlockSize));
   // Free: every second block of [100, 2100), [2100, 2116), [3000, 3100), [4000, 8192).
@@ -39,5 +40,6 @@ TEST_CASE("trim: free runs go back to the host, the largest first, and short one
   normalize(used);
   SpaceMap space(device, kBlocks, used);
   space.trim();
-  CHECK(device.released == decltype(device.released){{4000, kBlocks - 4000}, {3000, 100}, {2100, 16}});
+  CHECK(device.released ==
+        decltype(device.released){{4000, kBlocks - 4000}, {3000, 100}, {2100, 16}});
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers stacked from random changesets: what a store shows of them against the same done with maps (tests/support/naive_stack.h).
+// Layers stacked from random changesets: what a store shows of them against the same done with maps
+// (tests/support/naive_stack.h).
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -63,10 +64,12 @@ Listing listing(Layer& layer) {
       auto& names = links[seen.inode];
       std::sort(names.begin(), names.end());
       CHECK(seen.info.nlink == names.size());
-      text += fmt::format("'{}' at {}", text_of(layer, seen.inode, seen.info), fmt::join(names, ", "));
+      text +=
+          fmt::format("'{}' at {}", text_of(layer, seen.inode, seen.info), fmt::join(names, ", "));
     }
     std::sort(seen.names.begin(), seen.names.end());
-    for (auto const& name : seen.names) text += fmt::format(" {}={}", name, must(layer.getxattr(seen.inode, name)));
+    for (auto const& name : seen.names)
+      text += fmt::format(" {}={}", name, must(layer.getxattr(seen.inode, name)));
   }
   return out;
 }
@@ -91,7 +94,9 @@ class Changeset {
   [[nodiscard]] std::string const& said() const { return said_; }
 
  private:
-  std::uint64_t roll(std::uint64_t below) { return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random_); }
+  std::uint64_t roll(std::uint64_t below) {
+    return std::uniform_int_distribution<std::uint64_t>(0, below - 1)(random_);
+  }
 
   // Few names, so that they meet.
   std::string path(bool target = false) {
@@ -99,15 +104,19 @@ class Changeset {
     std::string out = roll(12) == 0 ? "/" : roll(12) == 0 ? "./" : "";
     for (auto n = roll(20) == 0 ? 0 : 1 + roll(3); n > 0; --n) {
       bool const up = roll(target ? 8 : 1000) == 0;
-      out += up ? "..": kNames[roll(std::size(kNames))];
+      out += up ? ".." : kNames[roll(std::size(kNames))];
       if (n > 1 || roll(10) == 0) out += roll(15) == 0 ? "//" : "/";
     }
     return out;
   }
 
   NaiveFile file(std::uint32_t type) {
-    NaiveFile f{type | static_cast<std::uint32_t>(roll(01000)), 1 + static_cast<std::int64_t>(roll(1'000'000)), {}, {}};
-    for (auto n = roll(8) == 0 ? roll(3) : 0; n > 0; --n) f.xattrs[fmt::format("user.x{}", roll(5))] = std::string(roll(3000), 'v');
+    NaiveFile f{type | static_cast<std::uint32_t>(roll(01000)),
+                1 + static_cast<std::int64_t>(roll(1'000'000)),
+                {},
+                {}};
+    for (auto n = roll(8) == 0 ? roll(3) : 0; n > 0; --n)
+      f.xattrs[fmt::format("user.x{}", roll(5))] = std::string(roll(3000), 'v');
     return f;
   }
 
@@ -124,23 +133,28 @@ class Changeset {
     auto say = [&](std::string_view what) { said_ += fmt::format("{} '{}'; ", what, where); };
     auto& delta = ingest_.delta();
     switch (roll(12)) {
-      case 0: case 1: {
+      case 0:
+      case 1: {
         say("directory");
         auto f = file(S_IFDIR);
         bool const real = delta.add_directory(where, meta(f)).ok();
         return {real, naive_.directory(where, f)};
       }
-      case 2: case 3: case 4: {
+      case 2:
+      case 3:
+      case 4: {
         say("file");
         auto f = file(S_IFREG);
-        f.text = std::string(roll(3) == 0 ? roll(20'000) : roll(100), static_cast<char>('a' + roll(26)));
+        f.text =
+            std::string(roll(3) == 0 ? roll(20'000) : roll(100), static_cast<char>('a' + roll(26)));
         ingest_.begin_content(f.text.size());
         must(ingest_.append(std::as_bytes(std::span{f.text.data(), f.text.size()})));
         bool const real = delta.add_file(where, meta(f), must(ingest_.end_content())).ok();
         known_.push_back(where);
         return {real, naive_.other(where, f)};
       }
-      case 5: case 6: {
+      case 5:
+      case 6: {
         auto f = file(S_IFLNK);
         f.mode = S_IFLNK | 0777;
         f.text = path(true);
@@ -149,7 +163,8 @@ class Changeset {
         bool const real = delta.add_symlink(where, meta(f), f.text).ok();
         return {real, naive_.other(where, f)};
       }
-      case 7: case 8: {
+      case 7:
+      case 8: {
         auto const target = known_.empty() || roll(20) == 0 ? path() : known_[roll(known_.size())];
         say("link to " + target + " as");
         bool const real = delta.add_hardlink(where, target).ok();
@@ -184,7 +199,9 @@ class Changeset {
 
 }  // namespace
 
-TEST_CASE("stacking: random changesets on random layers give the tree that the rules say, and are refused where they say so") {
+TEST_CASE(
+    "stacking: random changesets on random layers give the tree that the rules say, and are "
+    "refused where they say so") {
   unsigned refused = 0, stacked = 0;
   for (unsigned seed = 1; seed <= 400; ++seed) {
     CAPTURE(seed);
@@ -232,7 +249,9 @@ TEST_CASE("stacking: random changesets on random layers give the tree that the r
         CHECK_MESSAGE(it != is.end(), entry.first << " is missing");
         if (it != is.end()) CHECK_MESSAGE(it->second == entry.second, entry.first);
       }
-      for (auto const& entry : is) CHECK_MESSAGE(should.contains(entry.first), entry.first << " should not be there: " << entry.second);
+      for (auto const& entry : is)
+        CHECK_MESSAGE(should.contains(entry.first),
+                      entry.first << " should not be there: " << entry.second);
       return;
     }
   }

@@ -52,7 +52,8 @@ TEST_CASE("stage: work that wants no more gets no more, here and there, and push
   }
 }
 
-TEST_CASE("stage: one that is cancelled while its thread works and its queue is full ends at once") {
+TEST_CASE(
+    "stage: one that is cancelled while its thread works and its queue is full ends at once") {
   std::atomic<bool> begun{false}, go_on{false};
   std::atomic<int> done{0};
   Stage<int> stage(2, [&](int) {

@@ -15,7 +15,8 @@ TEST_CASE("statistics: counters move, the node cache shrinks and empties") {
   TestStore store;
   LayerId const id = must(store->create_layer("a", 0));
   auto const layer = must(store->layer(id));
-  for (int i = 0; i < 2000; ++i) must(layer->create(layer->root(), "f" + std::to_string(i), {S_IFREG | 0644}));
+  for (int i = 0; i < 2000; ++i)
+    must(layer->create(layer->root(), "f" + std::to_string(i), {S_IFREG | 0644}));
   Inode const inode = put(*layer, "data", std::string(100000, 'x'));
   CHECK(store->stats().dirty_bytes > 0);
   must(store->checkpoint());

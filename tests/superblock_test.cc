@@ -79,38 +79,70 @@ TEST_CASE("superblock: each damaged field is refused, and named") {
     char const* text;
   };
   static constexpr Case kCases[] = {
-      {"magic", [](Block& b) { put<std::uint8_t>(b, 0, 'l'); }, Errc::kInvalid, 0, "not an lcfs store"},
-      {"size small", [](Block& b) { put<std::uint16_t>(b, 0xc, 0x1ff); }, Errc::kCorrupt, 0xc, "superblock_size 511"},
-      {"size large", [](Block& b) { put<std::uint16_t>(b, 0xc, 0x1001); }, Errc::kCorrupt, 0xc, "superblock_size 4097"},
-      {"block_bits", [](Block& b) { put<std::uint8_t>(b, 0xe, 3); }, Errc::kCorrupt, 0xe, "block_bits 3"},
-      {"node_bits", [](Block& b) { put<std::uint8_t>(b, 0xf, 15); }, Errc::kCorrupt, 0xf, "node_bits 15"},
-      {"version", [](Block& b) { put<std::uint32_t>(b, 0x10, 2); }, Errc::kUnsupported, 0x10, "format version 2"},
-      {"slot", [](Block& b) { put<std::uint32_t>(b, 0x14, 0); }, Errc::kCorrupt, 0x14, "slot 0, but it stands in slot 1"},
-      {"incompat", [](Block& b) { put<std::uint64_t>(b, 0x28, 6); }, Errc::kUnsupported, 0x28, "features 0x6"},
-      {"label", [](Block& b) { put<std::uint8_t>(b, 0x58, 'x'); }, Errc::kCorrupt, 0x58, "label goes on"},
-      {"generation", [](Block& b) { put<std::uint64_t>(b, 0x90, 0); }, Errc::kCorrupt, 0x90, "generation 0"},
-      {"tiny", [](Block& b) { put<std::uint64_t>(b, 0x98, 4095); }, Errc::kCorrupt, 0x98, "total_blocks 4095"},
-      {"huge", [](Block& b) { put<std::uint64_t>(b, 0x98, ~0ull); }, Errc::kCorrupt, 0x98, "total_blocks"},
-      {"cut short", [](Block& b) { put<std::uint64_t>(b, 0x98, 8193); }, Errc::kCorrupt, 0x98, "has only 8192"},
-      {"root low", [](Block& b) { put<std::uint64_t>(b, 0xa0, 15); }, Errc::kCorrupt, 0xa0, "block 15"},
-      {"root high", [](Block& b) { put<std::uint64_t>(b, 0xa0, 7997); }, Errc::kCorrupt, 0xa0, "block 7997"},
-      {"root wraps", [](Block& b) { put<std::uint64_t>(b, 0xa0, ~0ull - 1); }, Errc::kCorrupt, 0xa0, "outside the store"},
-      {"root empty", [](Block& b) { put<std::uint64_t>(b, 0xa0, 0); }, Errc::kCorrupt, 0xa0, "is empty"},
-      {"root generation 0", [](Block& b) { put<std::uint64_t>(b, 0xa8, 0); }, Errc::kCorrupt, 0xa8, "generation 0"},
-      {"root of the future", [](Block& b) { put<std::uint64_t>(b, 0xa8, 8); }, Errc::kCorrupt, 0xa8, "generation 8 not in 1..7"},
-      {"keep", [](Block& b) { put<std::uint32_t>(b, 0xb4, kMaxKept + 2); }, Errc::kCorrupt, 0xb4, "keep 66"},
-      {"next_id", [](Block& b) { put<std::uint64_t>(b, 0xb8, 0); }, Errc::kCorrupt, 0xb8, "next_id 0"},
-      {"next_inode", [](Block& b) { put<std::uint64_t>(b, 0xc0, 0); }, Errc::kCorrupt, 0xc0, "next_inode 0"},
-      {"tree not whole nodes", [](Block& b) { put<std::uint64_t>(b, 0xd8, 13); }, Errc::kCorrupt, 0xd8, "store_tree_blocks 13"},
-      {"tree too large", [](Block& b) { put<std::uint64_t>(b, 0xd8, 8000); }, Errc::kCorrupt, 0xd8, "store_tree_blocks 8000"},
-      {"layers too large", [](Block& b) { put<std::uint64_t>(b, 0xe0, 7973); }, Errc::kCorrupt, 0xe0, "layer_blocks 7973 of 7972"},
-      {"layers wrap", [](Block& b) { put<std::uint64_t>(b, 0xe0, ~0ull); }, Errc::kCorrupt, 0xe0, "layer_blocks"},
-      {"too many layers", [](Block& b) { put<std::uint64_t>(b, 0xe8, 10); }, Errc::kCorrupt, 0xe8, "layer_count 10 of 9"},
-      {"too many images", [](Block& b) { put<std::uint64_t>(b, 0xf0, 6); }, Errc::kCorrupt, 0xf0, "image_count 6 of 5"},
-      {"too many written runs", [](Block& b) { put<std::uint32_t>(b, 0xf8, 225); }, Errc::kCorrupt, 0xf8, "written_count 225"},
-      {"checksum of no runs", [](Block& b) { put<std::uint32_t>(b, 0xfc, 1); }, Errc::kCorrupt, 0xfc, "written_checksum of no runs"},
-      {"reserved first", [](Block& b) { put<std::uint8_t>(b, 0x100, 1); }, Errc::kCorrupt, 0x100, "reserved byte 0x1"},
-      {"reserved last", [](Block& b) { put<std::uint8_t>(b, 0x1ff, 1); }, Errc::kCorrupt, 0x1ff, "reserved byte 0x1"},
+      {"magic", [](Block& b) { put<std::uint8_t>(b, 0, 'l'); }, Errc::kInvalid, 0,
+       "not an lcfs store"},
+      {"size small", [](Block& b) { put<std::uint16_t>(b, 0xc, 0x1ff); }, Errc::kCorrupt, 0xc,
+       "superblock_size 511"},
+      {"size large", [](Block& b) { put<std::uint16_t>(b, 0xc, 0x1001); }, Errc::kCorrupt, 0xc,
+       "superblock_size 4097"},
+      {"block_bits", [](Block& b) { put<std::uint8_t>(b, 0xe, 3); }, Errc::kCorrupt, 0xe,
+       "block_bits 3"},
+      {"node_bits", [](Block& b) { put<std::uint8_t>(b, 0xf, 15); }, Errc::kCorrupt, 0xf,
+       "node_bits 15"},
+      {"version", [](Block& b) { put<std::uint32_t>(b, 0x10, 2); }, Errc::kUnsupported, 0x10,
+       "format version 2"},
+      {"slot", [](Block& b) { put<std::uint32_t>(b, 0x14, 0); }, Errc::kCorrupt, 0x14,
+       "slot 0, but it stands in slot 1"},
+      {"incompat", [](Block& b) { put<std::uint64_t>(b, 0x28, 6); }, Errc::kUnsupported, 0x28,
+       "features 0x6"},
+      {"label", [](Block& b) { put<std::uint8_t>(b, 0x58, 'x'); }, Errc::kCorrupt, 0x58,
+       "label goes on"},
+      {"generation", [](Block& b) { put<std::uint64_t>(b, 0x90, 0); }, Errc::kCorrupt, 0x90,
+       "generation 0"},
+      {"tiny", [](Block& b) { put<std::uint64_t>(b, 0x98, 4095); }, Errc::kCorrupt, 0x98,
+       "total_blocks 4095"},
+      {"huge", [](Block& b) { put<std::uint64_t>(b, 0x98, ~0ull); }, Errc::kCorrupt, 0x98,
+       "total_blocks"},
+      {"cut short", [](Block& b) { put<std::uint64_t>(b, 0x98, 8193); }, Errc::kCorrupt, 0x98,
+       "has only 8192"},
+      {"root low", [](Block& b) { put<std::uint64_t>(b, 0xa0, 15); }, Errc::kCorrupt, 0xa0,
+       "block 15"},
+      {"root high", [](Block& b) { put<std::uint64_t>(b, 0xa0, 7997); }, Errc::kCorrupt, 0xa0,
+       "block 7997"},
+      {"root wraps", [](Block& b) { put<std::uint64_t>(b, 0xa0, ~0ull - 1); }, Errc::kCorrupt, 0xa0,
+       "outside the store"},
+      {"root empty", [](Block& b) { put<std::uint64_t>(b, 0xa0, 0); }, Errc::kCorrupt, 0xa0,
+       "is empty"},
+      {"root generation 0", [](Block& b) { put<std::uint64_t>(b, 0xa8, 0); }, Errc::kCorrupt, 0xa8,
+       "generation 0"},
+      {"root of the future", [](Block& b) { put<std::uint64_t>(b, 0xa8, 8); }, Errc::kCorrupt, 0xa8,
+       "generation 8 not in 1..7"},
+      {"keep", [](Block& b) { put<std::uint32_t>(b, 0xb4, kMaxKept + 2); }, Errc::kCorrupt, 0xb4,
+       "keep 66"},
+      {"next_id", [](Block& b) { put<std::uint64_t>(b, 0xb8, 0); }, Errc::kCorrupt, 0xb8,
+       "next_id 0"},
+      {"next_inode", [](Block& b) { put<std::uint64_t>(b, 0xc0, 0); }, Errc::kCorrupt, 0xc0,
+       "next_inode 0"},
+      {"tree not whole nodes", [](Block& b) { put<std::uint64_t>(b, 0xd8, 13); }, Errc::kCorrupt,
+       0xd8, "store_tree_blocks 13"},
+      {"tree too large", [](Block& b) { put<std::uint64_t>(b, 0xd8, 8000); }, Errc::kCorrupt, 0xd8,
+       "store_tree_blocks 8000"},
+      {"layers too large", [](Block& b) { put<std::uint64_t>(b, 0xe0, 7973); }, Errc::kCorrupt,
+       0xe0, "layer_blocks 7973 of 7972"},
+      {"layers wrap", [](Block& b) { put<std::uint64_t>(b, 0xe0, ~0ull); }, Errc::kCorrupt, 0xe0,
+       "layer_blocks"},
+      {"too many layers", [](Block& b) { put<std::uint64_t>(b, 0xe8, 10); }, Errc::kCorrupt, 0xe8,
+       "layer_count 10 of 9"},
+      {"too many images", [](Block& b) { put<std::uint64_t>(b, 0xf0, 6); }, Errc::kCorrupt, 0xf0,
+       "image_count 6 of 5"},
+      {"too many written runs", [](Block& b) { put<std::uint32_t>(b, 0xf8, 225); }, Errc::kCorrupt,
+       0xf8, "written_count 225"},
+      {"checksum of no runs", [](Block& b) { put<std::uint32_t>(b, 0xfc, 1); }, Errc::kCorrupt,
+       0xfc, "written_checksum of no runs"},
+      {"reserved first", [](Block& b) { put<std::uint8_t>(b, 0x100, 1); }, Errc::kCorrupt, 0x100,
+       "reserved byte 0x1"},
+      {"reserved last", [](Block& b) { put<std::uint8_t>(b, 0x1ff, 1); }, Errc::kCorrupt, 0x1ff,
+       "reserved byte 0x1"},
   };
   for (auto const& c : kCases) {
     CAPTURE(c.name);
@@ -162,13 +194,16 @@ TEST_CASE("uuid: text and back; what is none is refused") {
   CHECK(uuid_text(good().uuid) == text);
   CHECK(*parse_uuid(text) == good().uuid);
   CHECK(*parse_uuid("00112233-4455-6677-8899-AABBCCDDEEFF") == good().uuid);
-  for (auto const* bad : {"", "00112233445566778899aabbccddeeff", "00112233-4455-6677-8899-aabbccddeef",
-                          "00112233-4455-6677-8899-aabbccddeefff", "0011223g-4455-6677-8899-aabbccddeeff",
-                          "00112233+4455-6677-8899-aabbccddeeff"})
+  for (auto const* bad :
+       {"", "00112233445566778899aabbccddeeff", "00112233-4455-6677-8899-aabbccddeef",
+        "00112233-4455-6677-8899-aabbccddeefff", "0011223g-4455-6677-8899-aabbccddeeff",
+        "00112233+4455-6677-8899-aabbccddeeff"})
     CHECK_FALSE(parse_uuid(bad));
 }
 
-TEST_CASE("superblock: written runs are parsed again, judged one by one, and known for torn when they are not those of the superblock") {
+TEST_CASE(
+    "superblock: written runs are parsed again, judged one by one, and known for torn when they "
+    "are not those of the superblock") {
   auto s = good();
   for (std::uint32_t i = 0; i < kMaxWritten; ++i) {
     auto& run = s.written.emplace_back();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Differences of texts: what is told makes one of the other, and is as little as can be; hunks in the words of POSIX diff -u.
+// Differences of texts: what is told makes one of the other, and is as little as can be; hunks in
+// the words of POSIX diff -u.
 #include "cli/text_diff.h"
 
 #include <doctest/doctest.h>
@@ -19,7 +20,8 @@ std::string hunks(std::string const& a, std::string const& b) {
 }
 
 // `a` with the changes made.
-std::vector<std::string_view> changed(std::vector<std::string_view> const& a, std::vector<std::string_view> const& b,
+std::vector<std::string_view> changed(std::vector<std::string_view> const& a,
+                                      std::vector<std::string_view> const& b,
                                       std::vector<LineChange> const& changes) {
   std::vector<std::string_view> out;
   std::size_t i = 0;
@@ -41,11 +43,14 @@ std::size_t edits(std::vector<LineChange> const& changes) {
   return n;
 }
 
-std::size_t fewest_edits(std::vector<std::string_view> const& a, std::vector<std::string_view> const& b) {
-  std::vector<std::vector<std::size_t>> common(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+std::size_t fewest_edits(std::vector<std::string_view> const& a,
+                         std::vector<std::string_view> const& b) {
+  std::vector<std::vector<std::size_t>> common(a.size() + 1,
+                                               std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 1; i <= a.size(); ++i) {
     for (std::size_t k = 1; k <= b.size(); ++k)
-      common[i][k] = a[i - 1] == b[k - 1] ? common[i - 1][k - 1] + 1 : std::max(common[i - 1][k], common[i][k - 1]);
+      common[i][k] = a[i - 1] == b[k - 1] ? common[i - 1][k - 1] + 1
+                                          : std::max(common[i - 1][k], common[i][k - 1]);
   }
   return a.size() + b.size() - 2 * common[a.size()][b.size()];
 }
@@ -73,7 +78,8 @@ TEST_CASE("text diff: random texts become each other by the fewest edits") {
   }
 }
 
-TEST_CASE("text diff: large texts that have little in common are told apart, right though not shortest") {
+TEST_CASE(
+    "text diff: large texts that have little in common are told apart, right though not shortest") {
   std::mt19937_64 rng(8);
   std::string text_a, text_b;
   for (int i = 0; i < 20000; ++i) text_a += std::to_string(rng() % 5000) + "\n";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fsck --search: a store whose superblocks or store trees are gone comes back as the newest state that is whole.
+// fsck --search: a store whose superblocks or store trees are gone comes back as the newest state
+// that is whole.
 #include "fsck/tree_search.h"
 
 #include <doctest/doctest.h>
@@ -39,7 +40,8 @@ struct Scene {
     TestStore store(disk, {});
     for (int i = 0; i < layers; ++i) {
       auto const id = must(store->create_layer(name(i), 0));
-      if (i % 16 == 0) put(*must(store->layer(id)), "file", std::string(9'000, static_cast<char>('a' + i % 26)));
+      if (i % 16 == 0)
+        put(*must(store->layer(id)), "file", std::string(9'000, static_cast<char>('a' + i % 26)));
     }
     // More than are kept, so that every older state that can be gone back to is one of these.
     for (int i = 0; i < 12; ++i) {
@@ -51,19 +53,23 @@ struct Scene {
     must(store->close());
   }
 
-  static std::string name(int i) { return "layer-with-a-name-that-takes-room-" + std::to_string(i); }
+  static std::string name(int i) {
+    return "layer-with-a-name-that-takes-room-" + std::to_string(i);
+  }
 
   // Was the store ever like that?
   [[nodiscard]] bool was(Contents const& now) const {
     if (std::find(states.begin(), states.end(), now) != states.end()) return true;
-    // While the first layers were made: these are there up to one, and of that the file may not have been durable.
+    // While the first layers were made: these are there up to one, and of that the file may not
+    // have been durable.
     auto want = states.back();
     int n = 0;
     while (now.contains(name(n) + ":/")) ++n;
     std::erase_if(want, [&](auto const& entry) {
       auto const layer = entry.first.substr(0, entry.first.find(':'));
       for (int i = 0; i < n; ++i)
-        if (layer == name(i)) return i == n - 1 && entry.first.ends_with("/file") && !now.contains(entry.first);
+        if (layer == name(i))
+          return i == n - 1 && entry.first.ends_with("/file") && !now.contains(entry.first);
       return true;
     });
     return now == want;
@@ -122,13 +128,16 @@ TEST_CASE("search: a store whose first 64 KiB are gone comes back with all that 
   }
 }
 
-TEST_CASE("search: with both newest store trees gone, superblocks or not, an older state comes back whole") {
+TEST_CASE(
+    "search: with both newest store trees gone, superblocks or not, an older state comes back "
+    "whole") {
   for (bool const superblocks : {true, false}) {
     for (int const layers : {1, 300}) {
       CAPTURE(superblocks);
       CAPTURE(layers);
       Scene const scene(layers);
-      for (std::uint32_t const slot : {0u, 1u}) wipe(*scene.disk, scene.superblock(slot).store_root.block.get(), kNodeBlocks);
+      for (std::uint32_t const slot : {0u, 1u})
+        wipe(*scene.disk, scene.superblock(slot).store_root.block.get(), kNodeBlocks);
       if (!superblocks) wipe(*scene.disk, 0, kReservedBlocks);
       auto const refused = mend(*scene.disk);
       CHECK_FALSE(refused.ok);
@@ -145,23 +154,29 @@ TEST_CASE("search: with both newest store trees gone, superblocks or not, an old
   }
 }
 
-TEST_CASE("search: whatever nodes of the store tree are gone, what comes back is a state that there was") {
+TEST_CASE(
+    "search: whatever nodes of the store tree are gone, what comes back is a state that there "
+    "was") {
   int found = 0;
   Scene const scene(300);
   std::vector<std::uint64_t> nodes;  // of any store tree
   AlignedBuffer node(kNodeSize);
-  for (std::uint64_t block = kReservedBlocks; block + kNodeBlocks <= scene.disk->size() / kBlockSize; ++block) {
+  for (std::uint64_t block = kReservedBlocks;
+       block + kNodeBlocks <= scene.disk->size() / kBlockSize; ++block) {
     must(scene.disk->read(block * kBlockSize, node.span()));
     auto const& h = NodeReader(node.data()).header();
-    NodeExpectation const itself{block, h.generation.get(), h.checksum.get(), h.level, false, h.store, false};
-    if (h.owner.get() == 0 && check_node(node.span(), itself, scene.disk->size() / kBlockSize)) nodes.push_back(block);
+    NodeExpectation const itself{
+        block, h.generation.get(), h.checksum.get(), h.level, false, h.store, false};
+    if (h.owner.get() == 0 && check_node(node.span(), itself, scene.disk->size() / kBlockSize))
+      nodes.push_back(block);
   }
   REQUIRE(nodes.size() > 20);
   for (std::uint64_t seed = 1; seed <= number_from("LCFS_SEEDS", 40); ++seed) {
     CAPTURE(seed);
     std::mt19937_64 rng(seed);
     auto const disk = copy_of(*scene.disk);
-    for (std::uint32_t const slot : {0u, 1u}) wipe(*disk, scene.superblock(slot).store_root.block.get(), kNodeBlocks);
+    for (std::uint32_t const slot : {0u, 1u})
+      wipe(*disk, scene.superblock(slot).store_root.block.get(), kNodeBlocks);
     for (auto n = rng() % 6; n > 0; --n) wipe(*disk, nodes[rng() % nodes.size()], kNodeBlocks);
     if (rng() % 2 == 0) wipe(*disk, 0, kReservedBlocks);
     auto const m = mend_by_search(*disk);
@@ -179,7 +194,8 @@ TEST_CASE("search: whatever nodes of the store tree are gone, what comes back is
   CHECK(found > 10);
 }
 
-TEST_CASE("search: nothing is written before the answer, and no to it leaves everything as it was") {
+TEST_CASE(
+    "search: nothing is written before the answer, and no to it leaves everything as it was") {
   Scene const scene(3);
   wipe(*scene.disk, 0, kReservedBlocks);
   auto const before = copy_of(*scene.disk);
@@ -201,7 +217,9 @@ TEST_CASE("search: nothing is written before the answer, and no to it leaves eve
   }
 }
 
-TEST_CASE("search: an old copy of the first 64 KiB is put right, though what it leads to is whole; of a store as it should be nothing is said") {
+TEST_CASE(
+    "search: an old copy of the first 64 KiB is put right, though what it leads to is whole; of a "
+    "store as it should be nothing is said") {
   std::shared_ptr<Device> const disk = make_memory_device(std::uint64_t{64} << 20);
   must(Store::format(*disk, {}));
   AlignedBuffer old(kReservedBlocks * kBlockSize);
@@ -215,7 +233,8 @@ TEST_CASE("search: an old copy of the first 64 KiB is put right, though what it 
   }
   for (int i = 0; i < 4; ++i) {
     TestStore store(disk, {});
-    put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file", "later");
+    put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file",
+        "later");
     must(store->close());
   }
   auto const want = *contents_of(*disk);
@@ -253,7 +272,8 @@ TEST_CASE("search: an old copy of the first 64 KiB from before the store grew") 
     TestStore store(disk, {});
     must(store->grow(std::uint64_t{64} << 20));
     for (int i = 0; i < 4; ++i) {
-      put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file", std::string(10'000'000, static_cast<char>('a' + i)));
+      put(*must(store->layer(must(store->create_layer("later-" + std::to_string(i), 0)))), "file",
+          std::string(10'000'000, static_cast<char>('a' + i)));
       must(store->checkpoint());
     }
     must(store->close());
@@ -267,7 +287,9 @@ TEST_CASE("search: an old copy of the first 64 KiB from before the store grew") 
   CHECK(*contents_of(*disk) == want);
 }
 
-TEST_CASE("search: of two stores that a device held the one that was used last is taken, and the other one told") {
+TEST_CASE(
+    "search: of two stores that a device held the one that was used last is taken, and the other "
+    "one told") {
   Scene const scene(3);
   auto const old = scene.superblock(0).uuid;
   FormatOptions how;
@@ -304,13 +326,16 @@ TEST_CASE("search: in a device that holds no store nothing is found, and nothing
   CHECK(m.error.text().find("no whole store tree") != std::string::npos);
 }
 
-TEST_CASE("search: a file whose blocks look like nodes of a later store tree does not break what is found") {
+TEST_CASE(
+    "search: a file whose blocks look like nodes of a later store tree does not break what is "
+    "found") {
   Scene const scene(3);
   auto const uuid = scene.superblock(0).uuid;
   {
     TestStore store(scene.disk, {});
     auto const layer = must(store->layer(must(store->create_layer("hostile", 0))));
-    // For every place that the data may come to lie at there is no telling; a generation that leaves no room for a next one is the worst.
+    // For every place that the data may come to lie at there is no telling; a generation that
+    // leaves no room for a next one is the worst.
     std::string data;
     for (std::uint64_t block = kReservedBlocks; block < kReservedBlocks + 200; ++block) {
       AlignedBuffer bytes(kNodeSize);
@@ -362,7 +387,9 @@ TEST_CASE("search: kept checkpoints stay, those too that hold a layer which was 
   CHECK(content(*b, must(b->lookup(b->root(), "file")).inode) == "content");
 }
 
-TEST_CASE("search: a state that lost nodes gives way to an older one that is whole, one that lost data does not") {
+TEST_CASE(
+    "search: a state that lost nodes gives way to an older one that is whole, one that lost data "
+    "does not") {
   for (bool const data : {false, true}) {
     CAPTURE(data);
     auto const disk = std::shared_ptr<Device>(make_memory_device(std::uint64_t{48} << 20));
@@ -388,8 +415,12 @@ TEST_CASE("search: a state that lost nodes gives way to an older one that is who
     for (std::uint64_t block = kReservedBlocks; block + kNodeBlocks <= total; ++block) {
       must(disk->read(block * kBlockSize, bytes.span()));
       auto const& h = NodeReader(bytes.data()).header();
-      if (h.magic.get() == kNodeMagic && h.block.get() == block && h.owner.get() == late && h.level == 0) leaf = block;
-      if (std::all_of(bytes.data(), bytes.data() + kBlockSize, [](std::byte b) { return b == std::byte{'l'}; })) blocks = block;
+      if (h.magic.get() == kNodeMagic && h.block.get() == block && h.owner.get() == late &&
+          h.level == 0)
+        leaf = block;
+      if (std::all_of(bytes.data(), bytes.data() + kBlockSize,
+                      [](std::byte b) { return b == std::byte{'l'}; }))
+        blocks = block;
     }
     REQUIRE(leaf != 0);
     REQUIRE(blocks != 0);
@@ -400,7 +431,9 @@ TEST_CASE("search: a state that lost nodes gives way to an older one that is who
     CAPTURE(m.text);
     auto const now = *contents_of(*disk);
     CHECK((m.text.find("it has 1 errors") != std::string::npos) == data);
-    if (data) CHECK(now.size() + 1 == newest.size());  // the file that can't be read was given up
-    else CHECK(now.size() == older.size() + 1);        // "late" as it was made, empty
+    if (data)
+      CHECK(now.size() + 1 == newest.size());  // the file that can't be read was given up
+    else
+      CHECK(now.size() == older.size() + 1);  // "late" as it was made, empty
   }
 }

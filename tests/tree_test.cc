@@ -31,7 +31,8 @@ struct Ground {
 };
 
 struct OneTree {
-  OneTree(Ground& g, std::uint64_t owner, NodePtr root) : ground(g), space(g.space, owner), tree(g.cache, space, root) {
+  OneTree(Ground& g, std::uint64_t owner, NodePtr root)
+      : ground(g), space(g.space, owner), tree(g.cache, space, root) {
     tree.set_generation(owner);
   }
   void seal() { ground.write(tree.seal()); }
@@ -150,7 +151,8 @@ TEST_CASE("tree: a clone shares nodes; neither side ever sees the other's change
     for (int i = 0; i < 1500; ++i) random_change(*trees.back(), models.back(), rng);
     trees.back()->seal();  // frozen from here on
     auto const& frozen = *trees.back();
-    trees.push_back(std::make_unique<OneTree>(ground, static_cast<std::uint64_t>(generation + 1), frozen.tree.root()));
+    trees.push_back(std::make_unique<OneTree>(ground, static_cast<std::uint64_t>(generation + 1),
+                                              frozen.tree.root()));
     models.push_back(models.back());
   }
   for (std::size_t i = 0; i < trees.size(); ++i) {
@@ -187,7 +189,9 @@ TEST_CASE("tree: ascending appends fill leaves") {
   CHECK(n == kRecords);
 }
 
-TEST_CASE("tree: what is put behind records that fill their leaves, in ascending order, leaves leaves nearly full") {
+TEST_CASE(
+    "tree: what is put behind records that fill their leaves, in ascending order, leaves leaves "
+    "nearly full") {
   // As files that are made, all of them, and then written back one after the other.
   Ground ground;
   OneTree t(ground, 1, {});
@@ -224,7 +228,8 @@ TEST_CASE("tree: appends between puts and erases keep the order") {
       must(t.tree.append({inode, kind, 0}, value));
       model[{inode, kind, 0}] = value;
     }
-    Key const key{inode - rng() % std::min<std::uint64_t>(inode, 40), static_cast<std::uint8_t>(1 + rng() % 4), 0};
+    Key const key{inode - rng() % std::min<std::uint64_t>(inode, 40),
+                  static_cast<std::uint8_t>(1 + rng() % 4), 0};
     if (rng() % 3 == 0) {
       CHECK(must(t.tree.erase(key)) == (model.erase(key) != 0));
     } else {

@@ -63,7 +63,9 @@ void plant(Layer& layer, bool backwards) {
     must(layer.setxattr(big, "user.a", "1", XattrMode::kAny));
   });
   steps.emplace_back([&] { must(layer.symlink(etc, "link", "../big", {S_IFLNK | 0777})); });
-  steps.emplace_back([&] { must(layer.create(etc, "null", {S_IFCHR | 0666, 0, 0, (1ull << 32) | 3})); });
+  steps.emplace_back([&] {
+    must(layer.create(etc, "null", {S_IFCHR | 0666, 0, 0, (1ull << 32) | 3}));
+  });
   if (backwards) std::reverse(steps.begin(), steps.end());
   for (auto const& step : steps) step();
   if (backwards) {  // and something that comes and goes
@@ -76,8 +78,10 @@ void plant(Layer& layer, bool backwards) {
     Inode const at = todo.back();
     todo.pop_back();
     must(layer.readdir(at, 0, [&](DirEntry const& e) {
-      if (e.type == DT_DIR) todo.push_back(e.inode);
-      else must(layer.setattr(e.inode, {.mtime = kThen}));
+      if (e.type == DT_DIR)
+        todo.push_back(e.inode);
+      else
+        must(layer.setattr(e.inode, {.mtime = kThen}));
       return true;
     }));
     must(layer.setattr(at, {.mtime = kThen}));
@@ -86,10 +90,12 @@ void plant(Layer& layer, bool backwards) {
 
 Digest digest_of(Store& store, LayerId id) { return must(compute_tree_digest(store, id, {})); }
 
-std::vector<Damage> damages(Store& store, std::vector<LayerId> ids, std::vector<VerifiedLayer>* layers = nullptr,
+std::vector<Damage> damages(Store& store, std::vector<LayerId> ids,
+                            std::vector<VerifiedLayer>* layers = nullptr,
                             VerifyOptions options = {}) {
   std::vector<Damage> out;
-  auto done = must(verify_layers(store, std::move(ids), options, [&out](Damage const& d) { out.push_back(d); }));
+  auto done = must(
+      verify_layers(store, std::move(ids), options, [&out](Damage const& d) { out.push_back(d); }));
   if (layers != nullptr) *layers = std::move(done);
   return out;
 }
@@ -110,15 +116,19 @@ LayerInfo import_layer(Store& store, std::string tar) {
 // As the program verifies.
 VerifiedLayer verify_with_diff_id(Store& store, LayerId id, std::vector<Damage>* found = nullptr) {
   VerifyOptions options;
-  options.diff_id = [](Store& from, LayerInfo const& info) { return exporter::makes_its_diff_id(from, info, nullptr); };
+  options.diff_id = [](Store& from, LayerInfo const& info) {
+    return exporter::makes_its_diff_id(from, info, nullptr);
+  };
   std::vector<VerifiedLayer> layers;
   auto damage = damages(store, {id}, &layers, options);
   if (found != nullptr) *found = std::move(damage);
   return layers.at(0);
 }
 
-// Changes bytes that stand in the layer's one node, and makes all checksums right again, as a writer gone wrong would.
-void rewrite_small_file(TestStore& store, LayerInfo info, std::string const& from, std::string const& to) {
+// Changes bytes that stand in the layer's one node, and makes all checksums right again, as a
+// writer gone wrong would.
+void rewrite_small_file(TestStore& store, LayerInfo info, std::string const& from,
+                        std::string const& to) {
   AlignedBuffer node(kNodeSize);
   auto const at = info.root.block.get() * kBlockSize;
   must(store.device()->read(at, node.span()));
@@ -173,21 +183,33 @@ TEST_CASE("digest: whatever is part of a tree changes it, and nothing else does"
       {"mode", [&](Layer& l) { must(l.setattr(find(l, "motd"), {.permissions = 0600})); }},
       {"uid", [&](Layer& l) { must(l.setattr(find(l, "motd"), {.uid = 9})); }},
       {"gid", [&](Layer& l) { must(l.setattr(find(l, "motd"), {.gid = 9})); }},
-      {"mtime", [&](Layer& l) { must(l.setattr(find(l, "motd"), {.mtime = Timestamp{1'000'000, 123'456'788}})); }},
-      {"size", [&](Layer& l) { must(l.setattr(find(l, "sparse"), {.size = 500'001, .mtime = kThen})); }},
-      {"content", [&](Layer& l) { must(l.write(find(l, "motd"), 1, bytes_of("E"))); must(l.setattr(find(l, "motd"), {.mtime = kThen})); }},
-      {"place of content", [&](Layer& l) {
+      {"mtime",
+       [&](Layer& l) {
+         must(l.setattr(find(l, "motd"), {.mtime = Timestamp{1'000'000, 123'456'788}}));
+       }},
+      {"size",
+       [&](Layer& l) { must(l.setattr(find(l, "sparse"), {.size = 500'001, .mtime = kThen})); }},
+      {"content",
+       [&](Layer& l) {
+         must(l.write(find(l, "motd"), 1, bytes_of("E")));
+         must(l.setattr(find(l, "motd"), {.mtime = kThen}));
+       }},
+      {"place of content",
+       [&](Layer& l) {
          must(l.write(find(l, "sparse"), 300'000, bytes_of(std::string(1, '\0'))));
          must(l.write(find(l, "sparse"), 300'000 + 4096, bytes_of("x")));
          must(l.setattr(find(l, "sparse"), {.mtime = kThen}));
        }},
-      {"xattr", [&](Layer& l) { must(l.setxattr(find(l, "again"), "user.a", "3", XattrMode::kAny)); }},
-      {"name", [&](Layer& l) {
+      {"xattr",
+       [&](Layer& l) { must(l.setxattr(find(l, "again"), "user.a", "3", XattrMode::kAny)); }},
+      {"name",
+       [&](Layer& l) {
          Inode const etc = must(l.lookup(l.root(), "etc")).inode;
          must(l.rename(etc, "motd", etc, "motd2", Rename::kReplace));
          must(l.setattr(etc, {.mtime = kThen}));
        }},
-      {"hard link", [&](Layer& l) {  // the same bytes in a file of its own
+      {"hard link",
+       [&](Layer& l) {  // the same bytes in a file of its own
          Inode const etc = must(l.lookup(l.root(), "etc")).inode;
          must(l.unlink(etc, "again"));
          Inode const copy = must(l.create(etc, "again", {S_IFREG | 0640, 1, 2})).inode;
@@ -197,10 +219,12 @@ TEST_CASE("digest: whatever is part of a tree changes it, and nothing else does"
          must(l.setattr(copy, {.mtime = kThen}));
          must(l.setattr(etc, {.mtime = kThen}));
        }},
-      {"target", [&](Layer& l) {
+      {"target",
+       [&](Layer& l) {
          Inode const etc = must(l.lookup(l.root(), "etc")).inode;
          must(l.unlink(etc, "link"));
-         must(l.setattr(must(l.symlink(etc, "link", "../bug", {S_IFLNK | 0777})).inode, {.mtime = kThen}));
+         must(l.setattr(must(l.symlink(etc, "link", "../bug", {S_IFLNK | 0777})).inode,
+                        {.mtime = kThen}));
          must(l.setattr(etc, {.mtime = kThen}));
        }},
   };
@@ -260,7 +284,8 @@ TEST_CASE("verify: sound layers are read whole, shared parts once") {
   CHECK(layers[0].digest == VerifiedLayer::kDifferent);
 }
 
-TEST_CASE("verify: a flipped bit of data or of a node is found, with its place, beneath a store in use") {
+TEST_CASE(
+    "verify: a flipped bit of data or of a node is found, with its place, beneath a store in use") {
   for (bool const node : {false, true}) {
     CAPTURE(node);
     TestStore store;
@@ -291,9 +316,15 @@ TEST_CASE("verify: a flipped bit of data or of a node is found, with its place, 
   }
 }
 
-TEST_CASE("verify: content that has right checksums and is not what was imported is told by the diff_id") {
+TEST_CASE(
+    "verify: content that has right checksums and is not what was imported is told by the "
+    "diff_id") {
   TestStore store;
-  auto const tar = test::TarBuilder().file("small", "this is it").file("large", std::string(9000, 'l')).end().text();
+  auto const tar = test::TarBuilder()
+                       .file("small", "this is it")
+                       .file("large", std::string(9000, 'l'))
+                       .end()
+                       .text();
   auto const info = import_layer(*store, tar);
   CHECK(verify_with_diff_id(*store, info.id).diff_id == VerifiedLayer::kSame);
   rewrite_small_file(store, info, "this is it", "it is this");
@@ -304,7 +335,9 @@ TEST_CASE("verify: content that has right checksums and is not what was imported
   CHECK(found.empty());
 }
 
-TEST_CASE("verify: a tar whose skeleton can't be read is damage; what has no tar of its own is not checked") {
+TEST_CASE(
+    "verify: a tar whose skeleton can't be read is damage; what has no tar of its own is not "
+    "checked") {
   TestStore store;
   auto const info = import_layer(*store, test::TarBuilder().file("a", "a").end().text());
   LayerId const clone = must(store->create_layer("clone", info.id));
@@ -315,7 +348,8 @@ TEST_CASE("verify: a tar whose skeleton can't be read is damage; what has no tar
   {
     ReadLock lock(impl.mu);
     must(scan(impl.tree, {0, 0, 0}, kMaxKey, [&](Key const& key, Bytes value) -> Result<bool> {
-      if (key.kind == kSkeletonExtent) at = must(parse_skeleton_extent(key, value, impl.space.total())).block * kBlockSize;
+      if (key.kind == kSkeletonExtent)
+        at = must(parse_skeleton_extent(key, value, impl.space.total())).block * kBlockSize;
       return true;
     }));
   }
@@ -338,7 +372,8 @@ TEST_CASE("why: each layer's part in a file, who owns it and who shares it") {
   auto write = [&](LayerId id, std::string const& name, std::size_t at, std::string const& data) {
     auto const layer = must(store->layer(id));
     auto const is = layer->lookup(layer->root(), name);
-    Inode const inode = is ? is->inode : must(layer->create(layer->root(), name, {S_IFREG | 0644})).inode;
+    Inode const inode =
+        is ? is->inode : must(layer->create(layer->root(), name, {S_IFREG | 0644})).inode;
     must(layer->write(inode, at, bytes_of(data)));
     return inode;
   };

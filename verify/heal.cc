@@ -26,7 +26,8 @@ Status offer(ContentLog& log, std::uint64_t at, Device& device, fsck::Healer& he
     PlacedExtent e;
     LCFS_TRY(read(&e, sizeof e));
     if (e.count == 0) return {};
-    if (e.count > kMaxExtentBlocks || e.file_offset < told) return Error{Errc::kCorrupt, "content log: a wrong extent"};
+    if (e.count > kMaxExtentBlocks || e.file_offset < told)
+      return Error{Errc::kCorrupt, "content log: a wrong extent"};
     at += e.count * sizeof(std::uint32_t);  // checksums: the healer computes them of what is read
     auto const bytes = data.span().first(e.count * kBlockSize);
     LCFS_TRY(device.read(e.block * kBlockSize, bytes));
@@ -46,7 +47,8 @@ Result<std::uint64_t> heal_blocks(Store& store, Ingest& received, std::span<Dama
   LCFS_TRY(ingest.finish());
   fsck::Healer healer(device);
   for (auto const& d : damages) {
-    if (d.inode != 0 && !d.path.empty()) healer.want(d.path, d.file_offset, d.device_offset / kBlockSize, d.expected);
+    if (d.inode != 0 && !d.path.empty())
+      healer.want(d.path, d.file_offset, d.device_offset / kBlockSize, d.expected);
   }
   for (std::uint32_t n = 0; n < delta.nodes.size(); ++n) {
     auto const& node = delta.nodes[n];

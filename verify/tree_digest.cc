@@ -66,7 +66,8 @@ Result<std::vector<Entry>> list(LayerSnapshot& layer) {
     }
     out.push_back(e);
     if (!directory) continue;
-    if (way.size() > layer.info().inodes) return Error{Errc::kCorrupt, "directories lie inside themselves; run lcfs fsck"};
+    if (way.size() > layer.info().inodes)
+      return Error{Errc::kCorrupt, "directories lie inside themselves; run lcfs fsck"};
     LCFS_TRY_ASSIGN(auto below, layer.entries(name.inode));
     way.push_back({std::move(e.path), std::move(below), 0});
   }
@@ -85,16 +86,19 @@ void put(importer::Sha256& hash, std::string_view text) {
 }
 
 // Over the blocks that are not zero, with their numbers: holes cost nothing and make no difference.
-Result<Digest> content_digest(LayerSnapshot& layer, Entry const& e, AlignedBuffer& buffer, std::atomic<std::uint64_t>& read) {
+Result<Digest> content_digest(LayerSnapshot& layer, Entry const& e, AlignedBuffer& buffer,
+                              std::atomic<std::uint64_t>& read) {
   importer::Sha256 hash;
   for (std::uint64_t at = 0; at < e.info.size;) {
     LCFS_TRY_ASSIGN(auto const data, layer.next_data(e.inode, at));
     if (data >= e.info.size) break;
     at = data / kBlockSize * kBlockSize;
-    auto const wanted = static_cast<std::size_t>(std::min<std::uint64_t>(LayerSnapshot::kMaxRead, e.info.size - at));
+    auto const wanted = static_cast<std::size_t>(
+        std::min<std::uint64_t>(LayerSnapshot::kMaxRead, e.info.size - at));
     auto const whole = (wanted + kBlockSize - 1) / kBlockSize * kBlockSize;
     LCFS_TRY(layer.read(e.inode, at, buffer, whole));
-    std::fill(buffer.span().begin() + static_cast<std::ptrdiff_t>(wanted), buffer.span().begin() + static_cast<std::ptrdiff_t>(whole),
+    std::fill(buffer.span().begin() + static_cast<std::ptrdiff_t>(wanted),
+              buffer.span().begin() + static_cast<std::ptrdiff_t>(whole),
               std::byte{0});  // behind the end
     for (std::size_t b = 0; b < whole; b += kBlockSize) {
       auto const block = buffer.span().subspan(b, kBlockSize);
@@ -109,7 +113,8 @@ Result<Digest> content_digest(LayerSnapshot& layer, Entry const& e, AlignedBuffe
 }
 
 // The content of all regular files, in the order of inodes, which is about that of the device.
-Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& entries, TreeDigestOptions const& options) {
+Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& entries,
+                     TreeDigestOptions const& options) {
   std::vector<std::size_t> files;
   std::uint64_t all = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
@@ -117,7 +122,8 @@ Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& en
     files.push_back(i);
     all += entries[i].info.blocks * kBlockSize;
   }
-  std::sort(files.begin(), files.end(), [&](std::size_t a, std::size_t b) { return entries[a].inode < entries[b].inode; });
+  std::sort(files.begin(), files.end(),
+            [&](std::size_t a, std::size_t b) { return entries[a].inode < entries[b].inode; });
   std::atomic<std::size_t> next{0};
   std::atomic<std::uint64_t> read{0};
   std::atomic<bool> over{false};
@@ -145,7 +151,8 @@ Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& en
       if (options.progress) options.progress(read, std::max(all, read.load()));
     }
   };
-  auto const helpers = std::min<std::size_t>(options.threads > 0 ? options.threads - 1 : 0, files.size() / 8);
+  auto const helpers =
+      std::min<std::size_t>(options.threads > 0 ? options.threads - 1 : 0, files.size() / 8);
   std::vector<std::thread> threads;
   threads.reserve(helpers);
   for (std::size_t t = 0; t < helpers; ++t) threads.emplace_back(work);
@@ -198,7 +205,8 @@ Result<Digest> tree_digest(Store& store, LayerId id, TreeDigestOptions const& op
   if (known) return *known;
   LCFS_TRY_ASSIGN(auto const digest, compute_tree_digest(store, id, options));
   LCFS_TRY_ASSIGN(auto const info, store.layer_info(id));
-  if (info.state == LayerState::kFrozen && !store.impl().options.read_only) LCFS_TRY(store.set_tree_digest(id, digest));
+  if (info.state == LayerState::kFrozen && !store.impl().options.read_only)
+    LCFS_TRY(store.set_tree_digest(id, digest));
   return digest;
 }
 

@@ -19,7 +19,8 @@ namespace {
 
 class Verifier {
  public:
-  Verifier(Store& store, HeldLayers const& held, VerifyOptions const& options, std::function<void(Damage const&)> const& tell)
+  Verifier(Store& store, HeldLayers const& held, VerifyOptions const& options,
+           std::function<void(Damage const&)> const& tell)
       : device_(store.impl().device),
         options_(options),
         tell_(tell),
@@ -35,13 +36,15 @@ class Verifier {
       layer_->nodes += fresh ? 1 : 0;
       return fresh;
     };
-    hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const&, Key const&) {
+    hooks.on_damage = [this](Error const& error, NodePtr const& ptr, unsigned, Key const&,
+                             Key const&) {
       if (nodes_.insert(ptr.block.get()).second) bad_node(error, ptr);
     };
     fsck::TreeWalk walk(source_, layer.info.root, layer.info.id, std::move(hooks));
     std::uint64_t records = 0;
     while (auto const r = walk.next()) {
-      if (options_.stop != nullptr && (++records & 1023) == 0 && *options_.stop) return Error{Errc::kInterrupted, "interrupted"};
+      if (options_.stop != nullptr && (++records & 1023) == 0 && *options_.stop)
+        return Error{Errc::kInterrupted, "interrupted"};
       if (r->key.kind != kExtent) continue;
       auto const extent = parse_extent(r->key, r->value, source_.total_blocks());
       if (!extent) {
@@ -66,7 +69,8 @@ class Verifier {
  private:
   void damage(Damage d) {
     d.layer = layer_->info.id;
-    if (d.inode != 0) d.path = fsck::path_of(source_, layer_->info.root, layer_->info.root_inode, d.inode);
+    if (d.inode != 0)
+      d.path = fsck::path_of(source_, layer_->info.root, layer_->info.root_inode, d.inode);
     ++layer_->damaged;
     tell_(d);
   }
@@ -82,7 +86,8 @@ class Verifier {
     d.file_offset = b.file_offset;
     d.device_offset = b.block * kBlockSize;
     d.expected = b.expected;
-    auto const it = std::upper_bound(owners_.begin(), owners_.end(), std::pair<std::uint64_t, LayerId>(b.block, ~0ull));
+    auto const it = std::upper_bound(owners_.begin(), owners_.end(),
+                                     std::pair<std::uint64_t, LayerId>(b.block, ~0ull));
     if (it != owners_.begin()) d.owner = std::prev(it)->second;
     d.text = b.unread ? fmt::format("data can't be read (error {})", b.sys)
                       : fmt::format("data checksum {:#010x}, not {:#010x}", b.found, b.expected);
@@ -95,11 +100,13 @@ class Verifier {
   fsck::NodeSource source_;
   fsck::DataCheck data_;
   VerifiedLayer* layer_ = nullptr;
-  std::unordered_set<std::uint64_t> nodes_, extents_;           // met already, in any layer
-  std::vector<std::pair<std::uint64_t, LayerId>> owners_{};     // of this layer's extents, by first block
+  std::unordered_set<std::uint64_t> nodes_, extents_;  // met already, in any layer
+  std::vector<std::pair<std::uint64_t, LayerId>>
+      owners_{};  // of this layer's extents, by first block
 };
 
-Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& layer, std::function<void(Damage const&)> const& tell) {
+Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& layer,
+                     std::function<void(Damage const&)> const& tell) {
   auto const same = options.diff_id(store, layer.info);
   if (same) {
     if (*same) layer.diff_id = **same ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
@@ -119,7 +126,8 @@ Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& 
 Status check_digest(Store& store, VerifyOptions const& options, VerifiedLayer& layer) {
   LCFS_TRY_ASSIGN(auto const recorded, store.tree_digest(layer.info.id));
   if (!recorded && !options.record) return {};
-  LCFS_TRY_ASSIGN(layer.tree, compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));
+  LCFS_TRY_ASSIGN(layer.tree,
+                  compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));
   if (recorded) {
     layer.digest = *recorded == *layer.tree ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
   } else if (!store.impl().options.read_only) {
@@ -130,7 +138,8 @@ Status check_digest(Store& store, VerifyOptions const& options, VerifiedLayer& l
 
 }  // namespace
 
-Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids, VerifyOptions const& options,
+Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids,
+                                                 VerifyOptions const& options,
                                                  std::function<void(Damage const&)> const& tell) {
   std::sort(ids.begin(), ids.end());  // parents first: they own what others share
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -145,14 +154,17 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
     LCFS_TRY(verifier.read(layer));
   }
   // With damage about, a digest would only say so again.
-  bool const sound = std::all_of(out.begin(), out.end(), [](auto const& l) { return l.damaged == 0; });
+  bool const sound =
+      std::all_of(out.begin(), out.end(), [](auto const& l) { return l.damaged == 0; });
   std::uint64_t done = 0;
   for (auto& layer : out) {
     if (!sound || layer.info.state != LayerState::kFrozen) continue;
     if (options.progress) options.progress(layer.info.name, done++, out.size());
-    if (options.diff_id && layer.info.has_digests) LCFS_TRY(check_diff_id(store, options, layer, tell));
+    if (options.diff_id && layer.info.has_digests)
+      LCFS_TRY(check_diff_id(store, options, layer, tell));
     auto checked = check_digest(store, options, layer);
-    if (!checked && checked.error().code != Errc::kNotFound) return checked.error();  // kNotFound: removed meanwhile
+    if (!checked && checked.error().code != Errc::kNotFound)
+      return checked.error();  // kNotFound: removed meanwhile
   }
   return out;
 }

@@ -29,8 +29,10 @@ Result<std::vector<FileRun>> runs_of(LayerSnapshot& layer, Inode inode, InodeInf
     LCFS_TRY(layer.map(inode, at, refs));
     for (std::size_t i = 0; i < refs.size(); ++i) {
       if (refs[i].kind != LayerSnapshot::BlockRef::kData) continue;
-      FileRun const run{(at + i) * kBlockSize, refs[i].block * kBlockSize, kBlockSize, refs[i].owner};
-      if (!out.empty() && out.back().owner == run.owner && out.back().file_offset + out.back().bytes == run.file_offset &&
+      FileRun const run{(at + i) * kBlockSize, refs[i].block * kBlockSize, kBlockSize,
+                        refs[i].owner};
+      if (!out.empty() && out.back().owner == run.owner &&
+          out.back().file_offset + out.back().bytes == run.file_offset &&
           out.back().device_offset + out.back().bytes == run.device_offset) {
         out.back().bytes += run.bytes;
       } else {
@@ -44,13 +46,15 @@ Result<std::vector<FileRun>> runs_of(LayerSnapshot& layer, Inode inode, InodeInf
 
 bool same_runs(std::vector<FileRun> const& a, std::vector<FileRun> const& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](FileRun const& x, FileRun const& y) {
-    return x.file_offset == y.file_offset && x.device_offset == y.device_offset && x.bytes == y.bytes;
+    return x.file_offset == y.file_offset && x.device_offset == y.device_offset &&
+           x.bytes == y.bytes;
   });
 }
 
-// Other layers that reach a block of `version`: they inherit it, so they have the inode, with that block at that place.
-Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all, std::unordered_map<LayerId, LayerId> const& parents,
-                    FileVersion& version) {
+// Other layers that reach a block of `version`: they inherit it, so they have the inode, with that
+// block at that place.
+Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all,
+                    std::unordered_map<LayerId, LayerId> const& parents, FileVersion& version) {
   std::set<LayerId> owners;
   for (auto const& r : version.runs) owners.insert(r.owner);
   for (auto const& info : all) {
@@ -68,7 +72,9 @@ Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all, std::un
     for (auto const& r : version.runs) {
       std::vector<LayerSnapshot::BlockRef> ref(1);
       LCFS_TRY(other.map(version.inode, r.file_offset / kBlockSize, ref));
-      if (ref[0].kind != LayerSnapshot::BlockRef::kData || ref[0].block * kBlockSize != r.device_offset) continue;
+      if (ref[0].kind != LayerSnapshot::BlockRef::kData ||
+          ref[0].block * kBlockSize != r.device_offset)
+        continue;
       version.sharers.push_back(info.id);
       break;
     }
@@ -78,7 +84,8 @@ Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all, std::un
 
 }  // namespace
 
-Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view named, bool sharers) {
+Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view named,
+                                               bool sharers) {
   std::vector<LayerId> ids;
   LCFS_TRY(store.for_each_layer([&ids](LayerInfo const& l) {
     ids.push_back(l.id);
@@ -94,7 +101,8 @@ Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std:
   std::vector<LayerInfo const*> chain;
   for (LayerId at = layer; at != 0;) {
     auto const it = by_id.find(at);
-    if (it == by_id.end() || chain.size() > held.layers.size()) return Error{Errc::kNotFound, "no such layer", ENOENT};
+    if (it == by_id.end() || chain.size() > held.layers.size())
+      return Error{Errc::kNotFound, "no such layer", ENOENT};
     chain.push_back(it->second);
     at = it->second->parent;
   }
@@ -125,7 +133,8 @@ Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std:
     } else if (auto const& last = out.back(); last.inode != v.inode) {
       v.what = FileVersion::kReplaced;
     } else {
-      bool const content = !same_runs(last.runs, v.runs) || last.info.size != v.info.size || last.info.mtime != v.info.mtime;
+      bool const content = !same_runs(last.runs, v.runs) || last.info.size != v.info.size ||
+                           last.info.mtime != v.info.mtime;
       if (!content && last.info == v.info) continue;
       v.what = content && S_ISREG(v.info.mode) ? FileVersion::kContent : FileVersion::kAttributes;
     }

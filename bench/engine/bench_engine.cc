@@ -6,8 +6,9 @@
 //   stat      readdir + getattr of each entry
 //   readdir   readdir_attrs of all directories
 //   unlink    each
-// Each with 1 thread and with 2, which have directories of their own in one layer.  Prints operations per second, and processor
-// time per operation, which says more on a machine that does other things too.
+// Each with 1 thread and with 2, which have directories of their own in one layer.  Prints
+// operations per second, and processor time per operation, which says more on a machine that does
+// other things too.
 //
 //     bench_engine [FILES [THREADS...]]
 #include <fmt/format.h>
@@ -74,8 +75,8 @@ struct Bench {
     for (auto& t : pool) t.join();
     std::chrono::duration<double> const took = std::chrono::steady_clock::now() - begin;
     double const n = static_cast<double>(done);
-    fmt::print("{:10} {} threads {:>10.0f} ops/s {:>7.2f} us of cpu each\n", name, threads, n / took.count(),
-               (cpu_seconds() - cpu) * 1e6 / n);
+    fmt::print("{:10} {} threads {:>10.0f} ops/s {:>7.2f} us of cpu each\n", name, threads,
+               n / took.count(), (cpu_seconds() - cpu) * 1e6 / n);
   }
 
   void run() {
@@ -84,7 +85,8 @@ struct Bench {
     store = must(Store::open(std::move(device), {}));
     layer = must(store->layer(must(store->create_layer("bench", 0))));
     for (int d = 0; d < kDirectories; ++d) {
-      directories.push_back(must(layer->create(layer->root(), "d" + std::to_string(d), {S_IFDIR | 0755})).inode);
+      directories.push_back(
+          must(layer->create(layer->root(), "d" + std::to_string(d), {S_IFDIR | 0755})).inode);
     }
     int const each = files / kDirectories;
     auto name = [](int i) { return "file-" + std::to_string(i) + ".txt"; };
@@ -104,12 +106,14 @@ struct Bench {
     std::chrono::duration<double> const took = std::chrono::steady_clock::now() - begin;
     fmt::print("checkpoint {:.0f} ms\n", took.count() * 1e3);
     phase("lookup", [&](int d) {
-      for (int i = 0; i < each; ++i) must(layer->getattr(must(layer->lookup(in(d), name(i))).inode));
+      for (int i = 0; i < each; ++i)
+        must(layer->getattr(must(layer->lookup(in(d), name(i))).inode));
       return count;
     });
     phase("read", [&](int d) {
       std::vector<std::byte> buffer(131072);
-      for (int i = 0; i < each; ++i) must(layer->read(must(layer->lookup(in(d), name(i))).inode, 0, buffer));
+      for (int i = 0; i < each; ++i)
+        must(layer->read(must(layer->lookup(in(d), name(i))).inode, 0, buffer));
       return count;
     });
     constexpr int kRepeat = 5;

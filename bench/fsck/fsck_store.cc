@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a store with many inodes in many layers, for bench/fsck/bench.
 //
-//   fsck_store STORE [--inodes N] [--layers N] [--seed N]     (1,000,000 inodes, 100 layers; STORE is made)
+//   fsck_store STORE [--inodes N] [--layers N] [--seed N]     (1,000,000 inodes, 100 layers; STORE
+//   is made)
 //
-// Layers are a chain, each a clone of the one before that adds its share of the inodes; the top layer, "top", has them all.  A layer
-// adds packages as distributions have them: usr/lib/NAME with some subdirectories (3 to 30 files each), usr/share/doc/NAME, two files in
-// var/lib/dpkg/info, which so becomes one large directory, and now and then a symlink or a hard link.  It also appends to
-// var/lib/dpkg/status and brings another version of one in 500 of the packages below it: all files rewritten.  Of the files 1/8 are empty,
-// 4/8 hold up to 2 KiB (inline), 2/8 one or two blocks, 1/8 three to six.  Equal arguments, equal tree.
+// Layers are a chain, each a clone of the one before that adds its share of the inodes; the top
+// layer, "top", has them all.  A layer adds packages as distributions have them: usr/lib/NAME with
+// some subdirectories (3 to 30 files each), usr/share/doc/NAME, two files in var/lib/dpkg/info,
+// which so becomes one large directory, and now and then a symlink or a hard link.  It also appends
+// to var/lib/dpkg/status and brings another version of one in 500 of the packages below it: all
+// files rewritten.  Of the files 1/8 are empty, 4/8 hold up to 2 KiB (inline), 2/8 one or two
+// blocks, 1/8 three to six.  Equal arguments, equal tree.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -62,7 +65,8 @@ class Maker {
     auto const old = must(layer_->getattr(status_)).info.size;
     must(layer_->write(status_, old, std::span{bytes_}.first(4000)));
     for (std::size_t n = below_ / 500; n > 0; --n) {
-      for (Inode const inode : files_[below(below_)]) must(layer_->write(inode, 0, std::span{bytes_}.subspan(below(4096), 700)));
+      for (Inode const inode : files_[below(below_)])
+        must(layer_->write(inode, 0, std::span{bytes_}.subspan(below(4096), 700)));
     }
     below_ = files_.size();
   }
@@ -78,7 +82,8 @@ class Maker {
   Inode file(Inode in, std::string const& name, std::uint64_t size) {
     ++made_;
     auto const inode = must(layer_->create(in, name, {S_IFREG | 0644})).inode;
-    if (size != 0) must(layer_->write(inode, 0, std::span{bytes_}.subspan(below(bytes_.size() - size), size)));
+    if (size != 0)
+      must(layer_->write(inode, 0, std::span{bytes_}.subspan(below(bytes_.size() - size), size)));
     return inode;
   }
   std::uint64_t some_size() {
@@ -146,8 +151,10 @@ int main(int argc, char** argv) {
     for (std::uint64_t l = 1; l <= layers; ++l) {
       auto const name = l == layers ? std::string{"top"} : fmt::format("layer{}", l);
       last = must(store->create_layer(name, last));
-      if (l == 1) maker.begin(last);
-      else maker.go_on_in(last);
+      if (l == 1)
+        maker.begin(last);
+      else
+        maker.go_on_in(last);
       maker.add_until(inodes * l / layers);
     }
     fmt::print("{} inodes in {} layers\n", maker.made(), layers);

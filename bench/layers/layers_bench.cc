@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What does a layer cost when there are few, and when there are 10,000?
 //
-// Workload: a store with N layers, wide (all clones of one base) or deep (each a clone of the one before); every layer holds
-// one small file of its own, the base 2000.  At N = 10 and N = 10,000, each operation 50 times: create_layer (a clone), commit_layer
-// and remove_layer of clones made for it.  Per operation: microseconds in all (median), thereof in its checkpoint, bytes
-// written, and device flushes.  Then the store is closed and opened; and fsck, without data, is timed.
+// Workload: a store with N layers, wide (all clones of one base) or deep (each a clone of the one
+// before); every layer holds one small file of its own, the base 2000.  At N = 10 and N = 10,000,
+// each operation 50 times: create_layer (a clone), commit_layer and remove_layer of clones made for
+// it.  Per operation: microseconds in all (median), thereof in its checkpoint, bytes written, and
+// device flushes.  Then the store is closed and opened; and fsck, without data, is timed.
 //
-//   layers_bench [--file PATH] [--layers N]     PATH: a store in a file, with real flushes; else in memory
+//   layers_bench [--file PATH] [--layers N]     PATH: a store in a file, with real flushes; else in
+//   memory
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -29,7 +31,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double micros_since(Clock::time_point begin) { return std::chrono::duration<double, std::micro>(Clock::now() - begin).count(); }
+double micros_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
+}
 
 template <class T>
 T must(Result<T> r) {
@@ -50,7 +54,9 @@ class Shared final : public Device {
   [[nodiscard]] std::string const& name() const override { return below_->name(); }
   [[nodiscard]] std::uint64_t size() const override { return below_->size(); }
   Status read(std::uint64_t o, std::span<std::byte> into) override { return below_->read(o, into); }
-  Status write(std::uint64_t o, std::span<iovec const> parts) override { return below_->write(o, parts); }
+  Status write(std::uint64_t o, std::span<iovec const> parts) override {
+    return below_->write(o, parts);
+  }
   Status flush() override { return below_->flush(); }
   Status discard(std::uint64_t o, std::uint64_t n) override { return below_->discard(o, n); }
   Status reserve(std::uint64_t o, std::uint64_t n) override { return below_->reserve(o, n); }
@@ -82,8 +88,9 @@ void measure(Store& store, char const* what, int times, std::function<void(int)>
   auto const n = static_cast<std::uint64_t>(times);
   std::sort(all.begin(), all.end());
   std::sort(inside.begin(), inside.end());
-  fmt::print("  {:14} {:9.1f} us, {:9.1f} in the checkpoint, {:6} bytes written, {:.1f} flushes\n", what, all[all.size() / 2],
-             inside[inside.size() / 2], (after.device_written_bytes - before.device_written_bytes) / n,
+  fmt::print("  {:14} {:9.1f} us, {:9.1f} in the checkpoint, {:6} bytes written, {:.1f} flushes\n",
+             what, all[all.size() / 2], inside[inside.size() / 2],
+             (after.device_written_bytes - before.device_written_bytes) / n,
              static_cast<double>(after.device_flushes - before.device_flushes) / times);
 }
 
@@ -91,17 +98,21 @@ void operations(Store& store, LayerId parent, std::size_t count) {
   constexpr int kTimes = 50;
   std::vector<LayerId> made;
   fmt::print(" {} layers:\n", count);
-  measure(store, "create_layer", kTimes, [&](int i) { made.push_back(must(store.create_layer("op" + std::to_string(i), parent))); });
+  measure(store, "create_layer", kTimes, [&](int i) {
+    made.push_back(must(store.create_layer("op" + std::to_string(i), parent)));
+  });
   for (std::size_t i = 0; i < made.size(); ++i) add_file(store, made[i], "f");
   must(store.checkpoint());
   std::vector<LayerId> running;
   measure(store, "commit_layer", kTimes, [&](int i) {
-    running.push_back(must(store.commit_layer(made[static_cast<std::size_t>(i)], "snap" + std::to_string(i))));
+    running.push_back(
+        must(store.commit_layer(made[static_cast<std::size_t>(i)], "snap" + std::to_string(i))));
   });
   measure(store, "rename_layer", kTimes, [&](int i) {
     must(store.rename_layer(running[static_cast<std::size_t>(i)], "renamed" + std::to_string(i)));
   });
-  measure(store, "remove_layer", kTimes, [&](int i) { must(store.remove_layer(running[static_cast<std::size_t>(i)])); });
+  measure(store, "remove_layer", kTimes,
+          [&](int i) { must(store.remove_layer(running[static_cast<std::size_t>(i)])); });
   for (LayerId const id : made) must(store.remove_layer(id));
 }
 
@@ -117,7 +128,8 @@ int main(int argc, char** argv) {
   for (bool const deep : {false, true}) {
     constexpr std::uint64_t kSize = 2ull << 30;
     std::shared_ptr<Device> device =
-        path.empty() ? make_memory_device(kSize) : std::shared_ptr<Device>(must(create_file_device(path, kSize)));
+        path.empty() ? make_memory_device(kSize)
+                     : std::shared_ptr<Device>(must(create_file_device(path, kSize)));
     must(Store::format(*device, {}));
     auto store = must(Store::open(std::make_unique<Shared>(device), {}));
     fmt::print("{}, {}\n", deep ? "deep" : "wide", path.empty() ? "in memory" : path);
@@ -148,7 +160,8 @@ int main(int argc, char** argv) {
     options.data = false;
     auto const checking = Clock::now();
     auto const report = must(fsck::check(*device, options));
-    fmt::print(" fsck: {:.2f} s, {} errors, {} nodes read\n", micros_since(checking) / 1e6, report.errors, report.counters.nodes_read);
+    fmt::print(" fsck: {:.2f} s, {} errors, {} nodes read\n", micros_since(checking) / 1e6,
+               report.errors, report.counters.nodes_read);
     device.reset();
     if (!path.empty()) (void)std::remove(path.c_str());
   }

@@ -13,7 +13,9 @@
 namespace lcfs::test {
 namespace {
 
-std::string error_text(Error const& e) { return e.code == Errc::kFs ? std::to_string(e.sys) : kUnreadable; }
+std::string error_text(Error const& e) {
+  return e.code == Errc::kFs ? std::to_string(e.sys) : kUnreadable;
+}
 
 void walk(Layer& layer, std::string const& name, Contents& out) {
   struct Todo {
@@ -36,7 +38,8 @@ void walk(Layer& layer, std::string const& name, Contents& out) {
     if (S_ISREG(mode)) {
       if (attr->info.size > (8u << 20)) continue;  // damage may claim anything
       std::string data(attr->info.size, '?');
-      auto const r = layer.read(inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()}));
+      auto const r =
+          layer.read(inode, 0, std::as_writable_bytes(std::span{data.data(), data.size()}));
       text = r ? text + data : kUnreadable;
     } else if (S_ISLNK(mode)) {
       auto const target = layer.readlink(inode);
@@ -49,11 +52,13 @@ void walk(Layer& layer, std::string const& name, Contents& out) {
       if (!done) text = kUnreadable;
     }
     auto const names = layer.listxattr(inode);
-    if (!names) text += std::string(" ") + kUnreadable;
-    else for (auto const& x : std::set<std::string>(names->begin(), names->end())) {
-      auto const value = layer.getxattr(inode, x);
-      text += " " + x + "=" + (value ? *value : error_text(value.error()));
-    }
+    if (!names)
+      text += std::string(" ") + kUnreadable;
+    else
+      for (auto const& x : std::set<std::string>(names->begin(), names->end())) {
+        auto const value = layer.getxattr(inode, x);
+        text += " " + x + "=" + (value ? *value : error_text(value.error()));
+      }
   }
 }
 
@@ -63,7 +68,8 @@ std::unique_ptr<Device> copy_of(Device& device) {
   auto copy = make_memory_device(device.size());
   AlignedBuffer buffer(1u << 20);
   for (std::uint64_t at = 0; at < device.size(); at += buffer.size()) {
-    auto const part = buffer.span().first(std::min<std::uint64_t>(buffer.size(), device.size() - at));
+    auto const part =
+        buffer.span().first(std::min<std::uint64_t>(buffer.size(), device.size() - at));
     must(device.read(at, part));
     must(copy->write(at, std::span<std::byte const>(part)));
   }
@@ -74,23 +80,30 @@ std::optional<Contents> contents_of(Device& device) {
   OpenOptions options;
   options.read_only = true;
   // The engine owns its device; this one stays the caller's.
-  auto store = Store::open(std::make_unique<SharedDevice>(std::shared_ptr<Device>(&device, [](Device*) {})), options);
+  auto store = Store::open(
+      std::make_unique<SharedDevice>(std::shared_ptr<Device>(&device, [](Device*) {})), options);
   if (!store) return std::nullopt;
   Contents out;
   std::vector<LayerInfo> layers;
-  (void)(*store)->for_each_layer([&](LayerInfo const& l) {
-    layers.push_back(l);
-    return true;
-  }).ok();
+  (void)(*store)
+      ->for_each_layer([&](LayerInfo const& l) {
+        layers.push_back(l);
+        return true;
+      })
+      .ok();
   for (auto const& l : layers) {
     auto const layer = (*store)->layer(l.id);
-    if (layer) walk(**layer, l.name, out);
-    else out[l.name + ":/"] = kUnreadable;
+    if (layer)
+      walk(**layer, l.name, out);
+    else
+      out[l.name + ":/"] = kUnreadable;
   }
-  (void)(*store)->for_each_image([&](ImageDetails const& d) {
-    for (auto const& n : d.names) out["image " + n];
-    return true;
-  }).ok();
+  (void)(*store)
+      ->for_each_image([&](ImageDetails const& d) {
+        for (auto const& n : d.names) out["image " + n];
+        return true;
+      })
+      .ok();
   return out;
 }
 

@@ -13,8 +13,8 @@ namespace lcfs::test {
 
 inline constexpr char kUnreadable[] = "<reading it says EIO>";
 
-// By "LAYER:/path": type, permissions, and the content, target and attributes; kUnreadable where that is so.  A directory is its mode.
-// Images as "image NAME".
+// By "LAYER:/path": type, permissions, and the content, target and attributes; kUnreadable where
+// that is so.  A directory is its mode. Images as "image NAME".
 using Contents = std::map<std::string, std::string>;
 
 // Nothing if the engine does not open the store.  Never writes.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers that share most of their trees, and ways to break them: for tests that try thousands of broken stores.
+// Layers that share most of their trees, and ways to break them: for tests that try thousands of
+// broken stores.
 #pragma once
 
 #include <sys/stat.h>
@@ -22,12 +23,17 @@ inline std::string noise(std::mt19937_64& rng, std::size_t size) {
 
 // Breaks something, in one of the ways in which trees break.
 inline void damage(Records& records, std::mt19937_64& rng) {
-  auto const any = [&] { return std::next(records.begin(), static_cast<std::ptrdiff_t>(rng() % records.size())); };
+  auto const any = [&] {
+    return std::next(records.begin(), static_cast<std::ptrdiff_t>(rng() % records.size()));
+  };
   auto const it = any();
   switch (rng() % 8) {
     case 0: records.erase(it); break;
-    case 1: case 2:
-      if (!it->second.empty()) it->second[rng() % it->second.size()] = static_cast<char>(it->second[0] + 1 + static_cast<char>(rng() % 4));
+    case 1:
+    case 2:
+      if (!it->second.empty())
+        it->second[rng() % it->second.size()] =
+            static_cast<char>(it->second[0] + 1 + static_cast<char>(rng() % 4));
       break;
     case 3: {  // a copy at another key
       Key key = it->first;
@@ -55,7 +61,8 @@ inline void damage(Records& records, std::mt19937_64& rng) {
         if (rng() % 2) {
           std::array<std::uint8_t, 16> seed{};
           seed.fill(7);
-          records[{d->inode, kParent, parent_key(seed, from, d->name)}] = encode_parent({from, d->name});
+          records[{d->inode, kParent, parent_key(seed, from, d->name)}] =
+              encode_parent({from, d->name});
         }
       }
     }
@@ -72,11 +79,14 @@ struct Family {
   explicit Family(std::mt19937_64& rng, std::uint64_t broken_in_base = 0) {
     base = s.add_layer("base", 0);
     dirs.push_back(s.root(base));
-    for (int i = 0; i < 6; ++i) dirs.push_back(s.dir(base, dirs[rng() % dirs.size()], "d" + std::to_string(i)));
+    for (int i = 0; i < 6; ++i)
+      dirs.push_back(s.dir(base, dirs[rng() % dirs.size()], "d" + std::to_string(i)));
     for (int i = 0; i < 40; ++i) {
       auto const size = i % 4 == 0 ? 5000 + rng() % 20000 : rng() % 100;
-      files.push_back(s.file(base, dirs[rng() % dirs.size()], "f" + std::to_string(i), noise(rng, size)));
-      if (i % 5 == 0) s.link(base, files.back(), dirs[rng() % dirs.size()], "l" + std::to_string(i));
+      files.push_back(
+          s.file(base, dirs[rng() % dirs.size()], "f" + std::to_string(i), noise(rng, size)));
+      if (i % 5 == 0)
+        s.link(base, files.back(), dirs[rng() % dirs.size()], "l" + std::to_string(i));
       if (i % 7 == 0) s.xattr(base, files.back(), "user.x", noise(rng, i % 2 ? 10 : 5000));
     }
     s.symlink(base, dirs[1], "link", "target");
@@ -89,8 +99,10 @@ struct Family {
   }
   void change(std::uint64_t layer, std::mt19937_64& rng, std::string const& prefix) {
     for (int i = 0; i < 3; ++i) {
-      auto const inode = s.file(layer, dirs[rng() % dirs.size()], prefix + std::to_string(i), noise(rng, rng() % 9000));
-      if (rng() % 2) s.link(layer, inode, dirs[rng() % dirs.size()], prefix + "l" + std::to_string(i));
+      auto const inode = s.file(layer, dirs[rng() % dirs.size()], prefix + std::to_string(i),
+                                noise(rng, rng() % 9000));
+      if (rng() % 2)
+        s.link(layer, inode, dirs[rng() % dirs.size()], prefix + "l" + std::to_string(i));
     }
     auto const d = s.dir(layer, dirs[rng() % dirs.size()], prefix + "dir");
     s.file(layer, d, "inside", "x");

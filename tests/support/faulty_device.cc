@@ -57,7 +57,8 @@ std::uint64_t FaultyDevice::reads() const {
   return reads_;
 }
 
-std::optional<FaultyDevice::Plan> FaultyDevice::strike(std::optional<Plan>& plan, std::uint64_t& count, unsigned kind) {
+std::optional<FaultyDevice::Plan> FaultyDevice::strike(std::optional<Plan>& plan,
+                                                       std::uint64_t& count, unsigned kind) {
   std::lock_guard const lock(mutex_);
   ++count;
   if (!plan || (plan->kinds & kind) == 0) return std::nullopt;
@@ -77,7 +78,8 @@ std::optional<FaultyDevice::Plan> FaultyDevice::strike(std::optional<Plan>& plan
 }
 
 std::optional<Error> FaultyDevice::refuse(unsigned kind, std::uint64_t offset) {
-  if (auto const plan = strike(effect_plan_, effects_, kind)) return io_error(name(), offset, "refused", plan->sys);
+  if (auto const plan = strike(effect_plan_, effects_, kind))
+    return io_error(name(), offset, "refused", plan->sys);
   return std::nullopt;
 }
 
@@ -99,7 +101,8 @@ Status FaultyDevice::read(std::uint64_t offset, std::span<std::byte> into) {
 }
 
 // The first `bytes` bytes of the write, the last block of them mended from what was there.
-Status FaultyDevice::write_head(std::uint64_t offset, std::span<iovec const> parts, std::uint64_t bytes) {
+Status FaultyDevice::write_head(std::uint64_t offset, std::span<iovec const> parts,
+                                std::uint64_t bytes) {
   std::vector<std::byte> all;
   for (iovec const& part : parts) {
     auto const* const data = static_cast<std::byte const*>(part.iov_base);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device that fails on demand.  Effects (write, flush, discard, reserve, release, resize) are counted from 0 as they
-// begin, reads by a count of their own.  Thread safe; at most one plan for effects and one for reads is in force.
+// A device that fails on demand.  Effects (write, flush, discard, reserve, release, resize) are
+// counted from 0 as they begin, reads by a count of their own.  Thread safe; at most one plan for
+// effects and one for reads is in force.
 #pragma once
 
 #include <cstddef>
@@ -31,17 +32,21 @@ enum Effects : unsigned {
 class FaultyDevice final : public Device {
  public:
   explicit FaultyDevice(Device& below) : below_(below) {}
-  explicit FaultyDevice(std::unique_ptr<Device> below) : owned_(std::move(below)), below_(*owned_) {}
+  explicit FaultyDevice(std::unique_ptr<Device> below)
+      : owned_(std::move(below)), below_(*owned_) {}
 
   // Each plan counts from the moment it is made, replaces the one before and clears fired().
-  // The nth effect of these kinds is refused with `sys` and does nothing; kForEver: and every one after it.
-  void fail_effect(std::uint64_t nth, int sys, Repeat repeat = Repeat::kOnce, unsigned kinds = kAllEffects);
-  // Of the nth write the first `bytes` bytes reach the device (any number; more than it has: all), then it fails.
-  // kForEver: and every effect of any kind after it is refused.
+  // The nth effect of these kinds is refused with `sys` and does nothing; kForEver: and every one
+  // after it.
+  void fail_effect(std::uint64_t nth, int sys, Repeat repeat = Repeat::kOnce,
+                   unsigned kinds = kAllEffects);
+  // Of the nth write the first `bytes` bytes reach the device (any number; more than it has: all),
+  // then it fails. kForEver: and every effect of any kind after it is refused.
   void tear_write(std::uint64_t nth, std::uint64_t bytes, int sys, Repeat repeat = Repeat::kOnce);
   // The nth read fails; its buffer is filled with rubbish.
   void fail_read(std::uint64_t nth, int sys, Repeat repeat = Repeat::kOnce);
-  // From now on bytes [offset, offset + length), any range, are xor-ed with `mask` whenever they are read.
+  // From now on bytes [offset, offset + length), any range, are xor-ed with `mask` whenever they
+  // are read.
   void corrupt_reads(std::uint64_t offset, std::uint64_t length, std::byte mask = std::byte{1});
   // No more faults.
   void heal();

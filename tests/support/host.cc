@@ -33,7 +33,8 @@ Ran run(std::string const& shell_command) {
   FILE* const out = popen(("{ " + shell_command + "\n} 2>&1").c_str(), "re");
   if (out == nullptr) return ran;
   std::array<char, 4096> chunk{};
-  while (std::size_t const n = fread(chunk.data(), 1, chunk.size(), out)) ran.output.append(chunk.data(), n);
+  while (std::size_t const n = fread(chunk.data(), 1, chunk.size(), out))
+    ran.output.append(chunk.data(), n);
   ran.ok = pclose(out) == 0;
   while (!ran.output.empty() && ran.output.back() == '\n') ran.output.pop_back();
   return ran;
@@ -65,7 +66,8 @@ LoopDevice::LoopDevice(std::string const& backing, std::uint64_t size, unsigned 
     std::ofstream(backing).close();
     std::filesystem::resize_file(backing, size);
   }
-  std::string const sectors = sector_size == 0 ? "" : "--sector-size " + std::to_string(sector_size) + " ";
+  std::string const sectors =
+      sector_size == 0 ? "" : "--sector-size " + std::to_string(sector_size) + " ";
   auto const made = run("losetup --find --show " + sectors + backing);
   if (!made.ok) throw std::runtime_error("losetup: " + made.output);
   path_ = made.output;

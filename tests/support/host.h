@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What device tests need of the host: commands, mounts, loop devices and other processes, all gone at the end of the
-// scope.
+// What device tests need of the host: commands, mounts, loop devices and other processes, all gone
+// at the end of the scope.
 #pragma once
 
 #include <sys/types.h>
@@ -19,8 +19,8 @@ struct Ran {
 };
 Ran run(std::string const& shell_command);
 
-// Whether mounts and loop devices can be made here.  Where they can't, the test says so and is skipped; in CI (the
-// environment variable CI is set) that is a failure.
+// Whether mounts and loop devices can be made here.  Where they can't, the test says so and is
+// skipped; in CI (the environment variable CI is set) that is a failure.
 bool can_use_host();
 
 // The same question for a program that may be missing.
@@ -40,7 +40,8 @@ class Mount {
   TempDir dir_;
 };
 
-// A loop device over a file; the file is made sparse if it isn't there.  sector_size 0: the host's choice.
+// A loop device over a file; the file is made sparse if it isn't there.  sector_size 0: the host's
+// choice.
 class LoopDevice {
  public:
   LoopDevice(std::string const& backing, std::uint64_t size, unsigned sector_size = 0);
@@ -53,7 +54,8 @@ class LoopDevice {
   std::string path_;
 };
 
-// Another process that runs `body` and then waits to be killed, which happens at the latest at the end of the scope.
+// Another process that runs `body` and then waits to be killed, which happens at the latest at the
+// end of the scope.
 class Child {
  public:
   class Pipe {

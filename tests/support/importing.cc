@@ -7,7 +7,8 @@
 
 namespace lcfs::test {
 
-Result<importer::ImportReport> import_bytes(Store& store, std::string const& archive, importer::ImportOptions options) {
+Result<importer::ImportReport> import_bytes(Store& store, std::string const& archive,
+                                            importer::ImportOptions options) {
   TempDir const dir;
   options.source = dir.file("a.tar");
   write_file(options.source, archive);

@@ -19,7 +19,8 @@ inline importer::ImportOptions one_thread() {
 }
 
 // From a file, which `options` need not name.
-Result<importer::ImportReport> import_bytes(Store& store, std::string const& archive, importer::ImportOptions options = {});
+Result<importer::ImportReport> import_bytes(Store& store, std::string const& archive,
+                                            importer::ImportOptions options = {});
 
 // As an OCI archive of one image, "test".
 Result<importer::ImportReport> import_layers(Store& store, std::vector<TestLayer> layers);

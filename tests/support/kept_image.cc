@@ -45,7 +45,8 @@ std::string pack(std::string const& bytes, std::string const& prefix) {
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_enableLongDistanceMatching, 1);
   ZSTD_CCtx_refPrefix(context.get(), prefix.data(), prefix.size());
   std::string packed(ZSTD_compressBound(bytes.size()), '\0');
-  auto const n = ZSTD_compress2(context.get(), packed.data(), packed.size(), bytes.data(), bytes.size());
+  auto const n =
+      ZSTD_compress2(context.get(), packed.data(), packed.size(), bytes.data(), bytes.size());
   REQUIRE(ZSTD_isError(n) == 0);
   packed.resize(n);
   return packed;
@@ -58,7 +59,8 @@ std::string unpack(std::string const& packed, std::string const& prefix) {
   ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kWindowLog);
   ZSTD_DCtx_refPrefix(context.get(), prefix.data(), prefix.size());
   std::string bytes(size, '\0');
-  auto const n = ZSTD_decompressDCtx(context.get(), bytes.data(), bytes.size(), packed.data(), packed.size());
+  auto const n =
+      ZSTD_decompressDCtx(context.get(), bytes.data(), bytes.size(), packed.data(), packed.size());
   REQUIRE_MESSAGE(n == size, ZSTD_getErrorName(n));
   return bytes;
 }
@@ -74,7 +76,8 @@ void keep_image(Device& device, std::string_view code, std::string_view what) {
   std::filesystem::path const directory(folder);
   std::string const prefix = name == kSound ? "" : unpack(read_file(directory / kSound), "");
   std::string const packed = pack(bytes_of(device), prefix);
-  std::ofstream(directory / name, std::ios::binary).write(packed.data(), static_cast<std::streamsize>(packed.size()));
+  std::ofstream(directory / name, std::ios::binary)
+      .write(packed.data(), static_cast<std::streamsize>(packed.size()));
 }
 
 std::vector<KeptImage> kept_images(std::string const& folder) {
@@ -95,7 +98,8 @@ std::vector<KeptImage> kept_images(std::string const& folder) {
     REQUIRE(image.device->write(0, buffer.span()).ok());
     images.push_back(std::move(image));
   }
-  std::sort(images.begin(), images.end(), [](KeptImage const& a, KeptImage const& b) { return a.name < b.name; });
+  std::sort(images.begin(), images.end(),
+            [](KeptImage const& a, KeptImage const& b) { return a.name < b.name; });
   return images;
 }
 

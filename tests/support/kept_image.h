@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small stores kept in tests/data, one for each version of the format and for each defect that fsck has a name for: they say what
-// stores of the past look like, whatever the writers of today do.
+// Small stores kept in tests/data, one for each version of the format and for each defect that fsck
+// has a name for: they say what stores of the past look like, whatever the writers of today do.
 //
-// A file is VERSION.CODE.WHAT.zst, CODE that of the finding, or "sound".  The sound one is a zstd frame, the others are
-// frames with the sound one as their prefix (as zstd --patch-from makes them), some hundred bytes each.
+// A file is VERSION.CODE.WHAT.zst, CODE that of the finding, or "sound".  The sound one is a zstd
+// frame, the others are frames with the sound one as their prefix (as zstd --patch-from makes
+// them), some hundred bytes each.
 #pragma once
 
 #include <memory>

@@ -41,7 +41,8 @@ Files files_of(Layer& layer) {
 
 Inode put(Layer& layer, std::string const& name, std::string const& data) {
   auto at = layer.lookup(layer.root(), name);
-  Inode const inode = at ? at->inode : must(layer.create(layer.root(), name, {S_IFREG | 0644})).inode;
+  Inode const inode =
+      at ? at->inode : must(layer.create(layer.root(), name, {S_IFREG | 0644})).inode;
   must(layer.setattr(inode, {.size = 0}));
   REQUIRE(must(layer.write(inode, 0, bytes_of(data))) == data.size());
   return inode;
@@ -51,7 +52,8 @@ std::string some_data(std::mt19937_64& rng) {
   std::size_t const sizes[] = {0, 1, 100, 2048, 5000, 70000, 300000};
   std::string data(rng() % (sizes[rng() % std::size(sizes)] + 1), '\0');
   char const base = static_cast<char>('a' + rng() % 20);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(base + static_cast<char>((i / 1000) % 5));
+  for (std::size_t i = 0; i < data.size(); ++i)
+    data[i] = static_cast<char>(base + static_cast<char>((i / 1000) % 5));
   return data;
 }
 

@@ -44,8 +44,8 @@ std::vector<LayerId> open_layers(Store& store) {
   return open;
 }
 
-// The operations of a life.  Each ends durable; what is written without being synced is synced before the next begins, so
-// that the state before an operation is one that was promised.
+// The operations of a life.  Each ends durable; what is written without being synced is synced
+// before the next begins, so that the state before an operation is one that was promised.
 class Living {
  public:
   Living(Store& store, std::uint64_t seed) : store_(store), rng_(seed) {}
@@ -60,11 +60,13 @@ class Living {
  private:
   void act() {
     switch (open_.empty() ? 0 : below(20)) {
-      case 0: case 1: return create();
+      case 0:
+      case 1: return create();
       case 2: return import();
       case 3: return import_archive();
       case 4: return remove();
-      case 5: case 6: return commit();
+      case 5:
+      case 6: return commit();
       case 7: return must(store_.rename_layer(some(), name("r")));
       case 8: return must(store_.set_quota(some(), 5000 + below(100)));
       case 9: return must(store_.grow(store_.space().total * kBlockSize + (1u << 20)));
@@ -126,7 +128,8 @@ class Living {
   void bring_back() {
     auto const history = store_.history();
     if (history.empty()) return;
-    auto const then = must(store_.kept_contents(history[below(history.size())].checkpoint.generation)).layers;
+    auto const then =
+        must(store_.kept_contents(history[below(history.size())].checkpoint.generation)).layers;
     if (then.empty()) return;
     auto const back = store_.bring_back(then[below(then.size())].name, 0, name("b"));
     if (back && back->back().state == LayerState::kOpen) open_.push_back(back->back().id);
@@ -146,12 +149,14 @@ class Living {
       std::string const file = "f" + std::to_string(below(6));
       auto at = layer.lookup(layer.root(), file);
       if (at && S_ISDIR(at->info.mode)) continue;
-      Inode const inode = at ? at->inode : must(layer.create(layer.root(), file, {S_IFREG | 0644})).inode;
+      Inode const inode =
+          at ? at->inode : must(layer.create(layer.root(), file, {S_IFREG | 0644})).inode;
       if (below(5) == 0) {
         must(layer.unlink(layer.root(), file));
         continue;
       }
-      std::string const data(below(3) == 0 ? 500 : below(150000), static_cast<char>('a' + below(26)));
+      std::string const data(below(3) == 0 ? 500 : below(150000),
+                             static_cast<char>('a' + below(26)));
       must(layer.write(inode, below(50000), bytes_of(data)));
     }
   }
@@ -183,14 +188,29 @@ class Living {
     must(tx.add_image(image));
     must(tx.commit());
   }
-  // The whole way: an archive with a layer that links to, hides and replaces what the one below has, and their skeletons.
+  // The whole way: an archive with a layer that links to, hides and replaces what the one below
+  // has, and their skeletons.
   void import_archive() {
-    auto const text = [this] { return std::string(below(30000), static_cast<char>('0' + below(10))) + std::to_string(named_++); };
+    auto const text = [this] {
+      return std::string(below(30000), static_cast<char>('0' + below(10))) +
+             std::to_string(named_++);
+    };
     TestImage image;
     image.name = name("archive");
-    image.layers.push_back(gzip_layer(
-        TarBuilder().directory("d/").file("d/one", text()).file("d/two", text()).symlink("l", "d").hardlink("h", "d/one").end().text()));
-    image.layers.push_back(plain_layer(TarBuilder().file("d/.wh.two", "").file("d/one", text()).hardlink("again", "h").end().text()));
+    image.layers.push_back(gzip_layer(TarBuilder()
+                                          .directory("d/")
+                                          .file("d/one", text())
+                                          .file("d/two", text())
+                                          .symlink("l", "d")
+                                          .hardlink("h", "d/one")
+                                          .end()
+                                          .text()));
+    image.layers.push_back(plain_layer(TarBuilder()
+                                           .file("d/.wh.two", "")
+                                           .file("d/one", text())
+                                           .hardlink("again", "h")
+                                           .end()
+                                           .text()));
     must(import_bytes(store_, tar_of(oci_members({image})), one_thread()));
   }
 
@@ -205,11 +225,18 @@ class Living {
 // What a process that is killed still does to a device.
 class Killed final : public SharedDevice {
  public:
-  Killed(std::shared_ptr<Device> below, std::size_t effects) : SharedDevice(std::move(below)), left_(effects) {}
-  Status write(std::uint64_t o, std::span<iovec const> parts) override { return lives() ? SharedDevice::write(o, parts) : dead(); }
+  Killed(std::shared_ptr<Device> below, std::size_t effects)
+      : SharedDevice(std::move(below)), left_(effects) {}
+  Status write(std::uint64_t o, std::span<iovec const> parts) override {
+    return lives() ? SharedDevice::write(o, parts) : dead();
+  }
   Status flush() override { return lives() ? SharedDevice::flush() : dead(); }
-  Status discard(std::uint64_t o, std::uint64_t length) override { return lives() ? SharedDevice::discard(o, length) : dead(); }
-  Status resize(std::uint64_t size) override { return lives() ? SharedDevice::resize(size) : dead(); }
+  Status discard(std::uint64_t o, std::uint64_t length) override {
+    return lives() ? SharedDevice::discard(o, length) : dead();
+  }
+  Status resize(std::uint64_t size) override {
+    return lives() ? SharedDevice::resize(size) : dead();
+  }
 
  private:
   bool lives() {
@@ -242,8 +269,8 @@ State state_of(Store& store) {
   State out;
   for (auto const& info : all_layers(store)) {
     auto& files = out[info.name];
-    files["/"] = std::to_string(static_cast<int>(info.state)) + " serves " + std::to_string(info.serve_id) + " quota " +
-                 std::to_string(info.quota_blocks);
+    files["/"] = std::to_string(static_cast<int>(info.state)) + " serves " +
+                 std::to_string(info.serve_id) + " quota " + std::to_string(info.quota_blocks);
     read_tree(*must(store.layer(info.id)), files);
   }
   must(store.for_each_image([&](ImageDetails const& d) {
@@ -261,7 +288,9 @@ std::shared_ptr<Device> fresh_disk() {
 }
 
 Life::Life(std::shared_ptr<Device> disk, Plant plant)
-    : disk_(std::move(disk)), recorder_(std::make_shared<RecordingDevice>(*disk_)), seen_(plant ? plant(recorder_) : recorder_) {}
+    : disk_(std::move(disk)),
+      recorder_(std::make_shared<RecordingDevice>(*disk_)),
+      seen_(plant ? plant(recorder_) : recorder_) {}
 
 std::unique_ptr<Store> Life::open(std::shared_ptr<Device> device) {
   OpenOptions options;
@@ -287,17 +316,17 @@ void Life::live(std::uint64_t seed, int steps) {
       if (back == 0 || then == states_.end()) continue;
       auto is = state_of(*store);
       is["store"] = then->second.at("store");  // its size is today's
-      if (is != then->second) throw std::runtime_error("going back made another state than that of the checkpoint");
+      if (is != then->second)
+        throw std::runtime_error("going back made another state than that of the checkpoint");
     }
   }
   end(*store);
 }
 
-void Life::live(std::vector<std::function<void(Store&)>> const& steps) {
-  go(*open(seen_), steps);
-}
+void Life::live(std::vector<std::function<void(Store&)>> const& steps) { go(*open(seen_), steps); }
 
-void Life::live_until_killed(std::size_t effects, std::vector<std::function<void(Store&)>> const& steps) {
+void Life::live_until_killed(std::size_t effects,
+                             std::vector<std::function<void(Store&)>> const& steps) {
   try {
     go(*open(std::make_shared<Killed>(seen_, effects)), steps);
   } catch (std::runtime_error const&) {
@@ -311,7 +340,8 @@ void Life::end(Store& store) {
 }
 
 void Life::go(Store& store, std::vector<std::function<void(Store&)>> const& steps) {
-  states_[store.superblock().generation] = state_of(store);  // no promise: what a killed process left may be in flight
+  states_[store.superblock().generation] =
+      state_of(store);  // no promise: what a killed process left may be in flight
   for (auto const& step : steps) {
     step(store);
     promise(store);
@@ -319,7 +349,8 @@ void Life::go(Store& store, std::vector<std::function<void(Store&)>> const& step
   end(store);
 }
 
-std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least, std::string_view fsck_says) const {
+std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least,
+                        std::string_view fsck_says) const {
   if (auto found = fsck_findings(*disk); found != fsck_says) return "fsck: " + found;
   OpenOptions options;
   options.read_only = true;
@@ -329,7 +360,8 @@ std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least
   auto const generation = store.superblock().generation;
   if (generation < least) return "a promise is broken";
   auto const s = store.space();
-  if (s.total != s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free) return "the sum of space is wrong";
+  if (s.total != s.reserved + s.store_tree + s.layers + s.history + s.pending + s.free)
+    return "the sum of space is wrong";
   try {
     // What is kept reads as it was (fsck has read all of it).
     for (auto const& k : store.history()) {
@@ -343,14 +375,17 @@ std::string Life::judge(std::shared_ptr<Device> const& disk, std::uint64_t least
       is["store"] = was->second.at("store");  // its size is today's
       if (is != was->second) return "a kept checkpoint is not what it was";
     }
-    if (generation < states_.begin()->first) return {};  // before this life: to be whole is all that can be asked
-    // A checkpoint within an operation shows what was before it, or what is after it: never something between.
+    if (generation < states_.begin()->first)
+      return {};  // before this life: to be whole is all that can be asked
+    // A checkpoint within an operation shows what was before it, or what is after it: never
+    // something between.
     auto const after = states_.lower_bound(generation);
     if (after == states_.end()) return "a checkpoint that nobody made";
     auto const is = state_of(store);
     bool const exact = after->first == generation;
     bool const before = !exact && after != states_.begin() && is == std::prev(after)->second;
-    if (is != after->second && !before) return exact ? "the state is not that of its checkpoint" : "the state is between two";
+    if (is != after->second && !before)
+      return exact ? "the state is not that of its checkpoint" : "the state is between two";
   } catch (std::runtime_error const& e) {
     return std::string("reading: ") + e.what();
   }
@@ -364,7 +399,8 @@ std::string Life::verdict(std::size_t n, std::unique_ptr<Device> cut) const {
     if (p.log <= n) promised = p.generation;
   }
   if (auto wrong = judge(disk, promised); !wrong.empty()) return wrong;
-  // Of some also that no later state is found than the superblocks know of: what a crash left half done is none.
+  // Of some also that no later state is found than the superblocks know of: what a crash left half
+  // done is none.
   static std::atomic<unsigned> count{0};
   if (++count % 16 == 0)
     if (auto const found = fsck_findings(*disk, true); !found.empty()) return "search: " + found;
@@ -376,7 +412,9 @@ std::string Life::verdict(std::size_t n, std::unique_ptr<Device> cut) const {
   auto const at = kSlotBlock[slot] * kBlockSize;
   must(disk->write(at, std::span<std::byte const>(zeroes.span())));
   auto const wiped = fmt::format("at byte {:#x}: superblock slot {} was wiped\n", at, slot);
-  auto const older = judge(disk, 0, generation > 1 ? wiped : "");  // after the first checkpoint there could be no other slot yet
+  auto const older = judge(
+      disk, 0,
+      generation > 1 ? wiped : "");  // after the first checkpoint there could be no other slot yet
   return older.empty() ? older : "with the older superblock: " + older;
 }
 
@@ -385,7 +423,8 @@ Survives survivors(Cut cut, RecordingDevice const& recorder, std::size_t n, std:
   std::vector<std::size_t> in_flight;
   auto const log = recorder.log();
   for (std::size_t i = 0; i < std::min(n, log.size()); ++i) {
-    if (log[i].kind != Effect::kFlush && (log[i].durable_at == kNever || log[i].durable_at >= n)) in_flight.push_back(i);
+    if (log[i].kind != Effect::kFlush && (log[i].durable_at == kNever || log[i].durable_at >= n))
+      in_flight.push_back(i);
   }
   auto const last = in_flight.empty() ? kNever : in_flight.back();
   auto const one = in_flight.empty() ? kNever : in_flight[seed % in_flight.size()];
@@ -394,10 +433,13 @@ Survives survivors(Cut cut, RecordingDevice const& recorder, std::size_t n, std:
     case Cut::kNone: return none_survive();
     case Cut::kAll: return all_survive();
     case Cut::kSectors: return toss;
-    case Cut::kBlocks: return [toss](std::size_t i, std::uint64_t at) { return toss(i, at / kBlockSize * kBlockSize); };
+    case Cut::kBlocks:
+      return
+          [toss](std::size_t i, std::uint64_t at) { return toss(i, at / kBlockSize * kBlockSize); };
     case Cut::kWrites: return [toss](std::size_t i, std::uint64_t) { return toss(i, 0); };
     case Cut::kTorn:
-      return [last, end = seed % std::max<std::uint64_t>(sectors, 1) * kSectorSize](std::size_t i, std::uint64_t at) { return i != last || at < end; };
+      return [last, end = seed % std::max<std::uint64_t>(sectors, 1) * kSectorSize](
+                 std::size_t i, std::uint64_t at) { return i != last || at < end; };
     case Cut::kOne: return [one](std::size_t i, std::uint64_t) { return i == one; };
     case Cut::kAllButOne: return [one](std::size_t i, std::uint64_t) { return i != one; };
   }

@@ -11,15 +11,16 @@
 namespace lcfs::test {
 
 struct Mended {
-  bool ok = false;                        // no error
+  bool ok = false;  // no error
   Error error{};
   fsck::Repaired repaired{};
   std::vector<fsck::Proposal> asked{};
-  std::string text{};                     // all that was asked, for messages
+  std::string text{};  // all that was asked, for messages
 };
 
 // Says yes to everything but what `no` refuses.  `set`: what else the check should do.
-inline Mended mend(Device& device, bool data = true, std::function<bool(fsck::Proposal const&)> const& no = {},
+inline Mended mend(Device& device, bool data = true,
+                   std::function<bool(fsck::Proposal const&)> const& no = {},
                    std::function<void(fsck::Options&)> const& set = {}) {
   Mended m;
   fsck::RepairOptions how;
@@ -34,8 +35,10 @@ inline Mended mend(Device& device, bool data = true, std::function<bool(fsck::Pr
   };
   auto r = fsck::repair(device, how);
   m.ok = r.ok();
-  if (r) m.repaired = *std::move(r);
-  else m.error = r.error();
+  if (r)
+    m.repaired = *std::move(r);
+  else
+    m.error = r.error();
   return m;
 }
 
@@ -47,7 +50,8 @@ inline std::string findings_of(Device& device, bool data = true) {
   if (!r) return r.error().text();
   std::string out;
   for (auto const& f : r->findings)
-    if (f.severity == fsck::Severity::kError) out += std::string(fsck::code_name(f.code)) + ": " + f.line() + "\n";
+    if (f.severity == fsck::Severity::kError)
+      out += std::string(fsck::code_name(f.code)) + ": " + f.line() + "\n";
   return out;
 }
 

@@ -12,13 +12,16 @@
 namespace lcfs::test {
 namespace {
 
-std::string words(std::uint32_t changes, std::vector<ByteRange> const& content, std::vector<std::string> const& xattrs) {
-  char const* const names[] = {"type", "content", "mode", "owner", "times", "xattrs", "rdev", "target", "links"};
+std::string words(std::uint32_t changes, std::vector<ByteRange> const& content,
+                  std::vector<std::string> const& xattrs) {
+  char const* const names[] = {"type",   "content", "mode",   "owner", "times",
+                               "xattrs", "rdev",    "target", "links"};
   std::string out;
   for (unsigned i = 0; i < std::size(names); ++i) {
     if ((changes >> i & 1) != 0) out += std::string(" ") + names[i];
   }
-  for (auto const& r : content) out += " " + std::to_string(r.offset) + "+" + std::to_string(r.length);
+  for (auto const& r : content)
+    out += " " + std::to_string(r.offset) + "+" + std::to_string(r.length);
   for (auto const& x : xattrs) out += " " + x;
   return out;
 }
@@ -35,7 +38,8 @@ class Naive {
       Inode const j = partner(link);
       if (j == i) continue;
       if (j != 0 && !shared(i) && !shared(j)) {
-        for (auto const& path : b_.files.at(pairs_.at(link.first)).paths) changed(join(path, link.second), i, j);
+        for (auto const& path : b_.files.at(pairs_.at(link.first)).paths)
+          changed(join(path, link.second), i, j);
       } else if (shared(i)) {
         removed_[i].insert(join(*a_.files.at(link.first).paths.begin(), link.second));
       } else {
@@ -63,8 +67,12 @@ class Naive {
   }
 
  private:
-  static std::string join(std::string const& dir, std::string const& name) { return dir == "/" ? dir + name : dir + "/" + name; }
-  [[nodiscard]] bool shared(Inode i) const { return related_ && a_.files.contains(i) && b_.files.contains(i); }
+  static std::string join(std::string const& dir, std::string const& name) {
+    return dir == "/" ? dir + name : dir + "/" + name;
+  }
+  [[nodiscard]] bool shared(Inode i) const {
+    return related_ && a_.files.contains(i) && b_.files.contains(i);
+  }
   Inode partner(Link const& link) {
     auto const it = pairs_.find(link.first);
     return it == pairs_.end() ? 0 : b_.child(it->second, link.second);
@@ -96,25 +104,32 @@ class Naive {
     below(a_.paths, in_a);
     below(b_.paths, in_b);
     return in_a == in_b && std::all_of(in_a.begin(), in_a.end(), [this](std::string const& p) {
-      Inode const i = a_.paths.at(p), j = b_.paths.at(p);
-      auto const& x = a_.files.at(i);
-      return difference(i, j, false).empty() && (S_ISDIR(x.info.mode) || x.paths == b_.files.at(j).paths);
-    });
+             Inode const i = a_.paths.at(p), j = b_.paths.at(p);
+             auto const& x = a_.files.at(i);
+             return difference(i, j, false).empty() &&
+                    (S_ISDIR(x.info.mode) || x.paths == b_.files.at(j).paths);
+           });
   }
-  // Gives what is equal at one path in both the same inode, if that leaves every inode with one meaning.
+  // Gives what is equal at one path in both the same inode, if that leaves every inode with one
+  // meaning.
   void renumber() {
-    std::set<std::string> tops;  // at which another inode stands, below directories that are the same
+    std::set<std::string>
+        tops;  // at which another inode stands, below directories that are the same
     for (auto const& [path, i] : a_.paths) {
       if (path == "/" || !b_.paths.contains(path) || b_.paths.at(path) == i) continue;
       auto const slash = path.rfind('/');
       Inode const above = a_.paths.at(slash == 0 ? "/" : path.substr(0, slash));
-      if (b_.paths.at(slash == 0 ? "/" : path.substr(0, slash)) == above && equal_below(path)) tops.insert(path);
+      if (b_.paths.at(slash == 0 ? "/" : path.substr(0, slash)) == above && equal_below(path))
+        tops.insert(path);
     }
     auto const in_tops = [&tops](std::string const& path) {
-      return std::any_of(tops.begin(), tops.end(), [&](std::string const& t) { return path == t || path.starts_with(t + "/"); });
+      return std::any_of(tops.begin(), tops.end(), [&](std::string const& t) {
+        return path == t || path.starts_with(t + "/");
+      });
     };
     auto const whole = [&](Listing const& l, Inode i) {
-      return !l.files.contains(i) || std::all_of(l.files.at(i).paths.begin(), l.files.at(i).paths.end(), in_tops);
+      return !l.files.contains(i) ||
+             std::all_of(l.files.at(i).paths.begin(), l.files.at(i).paths.end(), in_tops);
     };
     for (bool again = true; again;) {
       again = false;
@@ -122,7 +137,8 @@ class Naive {
       for (auto const& top : tops) {
         for (Listing const* l : {&a_, static_cast<Listing const*>(&b_)}) {
           for (auto const& [path, i] : l->paths) {
-            if ((path == top || path.starts_with(top + "/")) && !(whole(a_, i) && whole(b_, i))) broken.insert(top);
+            if ((path == top || path.starts_with(top + "/")) && !(whole(a_, i) && whole(b_, i)))
+              broken.insert(top);
           }
         }
       }
@@ -163,11 +179,13 @@ class Naive {
     for (auto const& n : x.xattrs) names.insert(n.first);
     for (auto const& n : y.xattrs) names.insert(n.first);
     for (auto const& n : names) {
-      if (x.xattrs.contains(n) != y.xattrs.contains(n) || x.xattrs.at(n) != y.xattrs.at(n)) xattrs.push_back(n);
+      if (x.xattrs.contains(n) != y.xattrs.contains(n) || x.xattrs.at(n) != y.xattrs.at(n))
+        xattrs.push_back(n);
     }
     if (!xattrs.empty()) c |= kDiffXattrs;
     if (!type && S_ISREG(x.info.mode)) {
-      std::size_t const low = std::min(x.content.size(), y.content.size()), high = std::max(x.content.size(), y.content.size());
+      std::size_t const low = std::min(x.content.size(), y.content.size()),
+                        high = std::max(x.content.size(), y.content.size());
       for (std::size_t at = 0; at < high; at += kBlockSize) {
         std::size_t const end = std::min<std::size_t>(high, at + kBlockSize);
         if (end <= low && x.content.compare(at, end - at, y.content, at, end - at) == 0) continue;
@@ -181,7 +199,8 @@ class Naive {
     }
     if (links && !type && !S_ISDIR(x.info.mode)) {
       std::set<Link> mapped;
-      for (auto const& l : x.links) mapped.insert({pairs_.contains(l.first) ? pairs_.at(l.first) : 0, l.second});
+      for (auto const& l : x.links)
+        mapped.insert({pairs_.contains(l.first) ? pairs_.at(l.first) : 0, l.second});
       if (i == j ? x.links.size() != y.links.size() : mapped != y.links) c |= kDiffLinks;
     }
     return words(c, content, xattrs);
@@ -192,13 +211,17 @@ class Naive {
   }
   void shared_file(Inode i) {
     auto const what = difference(i, i);
-    std::vector<std::string> const gone(removed_[i].begin(), removed_[i].end()), come(added_[i].begin(), added_[i].end());
+    std::vector<std::string> const gone(removed_[i].begin(), removed_[i].end()),
+        come(added_[i].begin(), added_[i].end());
     std::size_t const moves = std::min(gone.size(), come.size());
-    for (std::size_t k = 0; k < moves; ++k) out_.push_back("R " + gone[k] + " -> " + come[k] + what);
+    for (std::size_t k = 0; k < moves; ++k)
+      out_.push_back("R " + gone[k] + " -> " + come[k] + what);
     for (std::size_t k = moves; k < gone.size(); ++k) out_.push_back("D " + gone[k]);
-    std::set<std::string> const fresh(come.begin() + static_cast<std::ptrdiff_t>(moves), come.end());
+    std::set<std::string> const fresh(come.begin() + static_cast<std::ptrdiff_t>(moves),
+                                      come.end());
     for (auto const& path : b_.files.at(i).paths) {
-      if (std::find(come.begin(), come.end(), path) == come.end() && !what.empty()) out_.push_back("C " + path + what);
+      if (std::find(come.begin(), come.end(), path) == come.end() && !what.empty())
+        out_.push_back("C " + path + what);
     }
     for (auto const& path : fresh) {
       for (auto const& other : b_.files.at(i).paths) {
@@ -228,7 +251,8 @@ Listing list(Layer& layer) {
     f.paths.insert(path.empty() ? "/" : path);
     out.paths[path.empty() ? "/" : path] = inode;
     f.info = must(layer.getattr(inode)).info;
-    for (auto const& name : must(layer.listxattr(inode))) f.xattrs[name] = must(layer.getxattr(inode, name));
+    for (auto const& name : must(layer.listxattr(inode)))
+      f.xattrs[name] = must(layer.getxattr(inode, name));
     if (S_ISLNK(f.info.mode)) f.content = must(layer.readlink(inode));
     if (S_ISREG(f.info.mode)) f.content = content(layer, inode);
   };
@@ -252,7 +276,9 @@ Lines lines_of(std::vector<DiffEntry> const& entries) {
   for (auto const& e : entries) {
     std::string const tail = words(e.changes, e.content, e.xattrs);
     switch (e.kind) {
-      case DiffKind::kAdded: out.push_back("A " + e.path + (e.link_to.empty() ? "" : " = " + e.link_to)); break;
+      case DiffKind::kAdded:
+        out.push_back("A " + e.path + (e.link_to.empty() ? "" : " = " + e.link_to));
+        break;
       case DiffKind::kDeleted: out.push_back("D " + e.path); break;
       case DiffKind::kModified: out.push_back("C " + e.path + tail); break;
       case DiffKind::kRenamed: out.push_back("R " + e.from + " -> " + e.path + tail); break;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What differs between two layers, found by walking both whole trees: slow, and simple enough to be believed.
+// What differs between two layers, found by walking both whole trees: slow, and simple enough to be
+// believed.
 #pragma once
 
 #include <map>

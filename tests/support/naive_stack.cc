@@ -66,7 +66,8 @@ class Stacking {
       if (target == nullptr || target->directory()) return false;
       links_[&node] = target->file;
     }
-    return std::all_of(node.children.begin(), node.children.end(), [this](auto const& c) { return find_links(*c.second); });
+    return std::all_of(node.children.begin(), node.children.end(),
+                       [this](auto const& c) { return find_links(*c.second); });
   }
 
   void white_out(std::vector<std::string> const& parts) {
@@ -99,7 +100,8 @@ class Stacking {
     if (node.file) *into.file = *node.file;
     for (auto const& [name, child] : node.children) {
       auto const it = into.children.find(name);
-      if (it != into.children.end() && it->second->directory() && child->directory() && !child->hides) {
+      if (it != into.children.end() && it->second->directory() && child->directory() &&
+          !child->hides) {
         merge(*child, *it->second);
       } else {
         into.children[name] = adopt(*child, &into);
@@ -113,7 +115,8 @@ class Stacking {
 
 }  // namespace
 
-NaiveNode* NaiveLayer::fresh(NaiveNode& parent, std::string const& name, NaiveNode::Kind kind, bool hides) {
+NaiveNode* NaiveLayer::fresh(NaiveNode& parent, std::string const& name, NaiveNode::Kind kind,
+                             bool hides) {
   auto node = std::make_shared<NaiveNode>();
   node->kind = kind;
   node->hides = hides;
@@ -250,7 +253,8 @@ NaiveTree NaiveLayer::stack(NaiveTree const& below) const {
 std::map<std::string, std::string> naive_listing(NaiveTree const& tree) {
   std::map<NaiveFile const*, std::vector<std::string>> names;
   std::map<std::string, NaiveNode const*> all;
-  std::function<void(NaiveNode const&, std::string const&)> walk = [&](NaiveNode const& node, std::string const& path) {
+  std::function<void(NaiveNode const&, std::string const&)> walk = [&](NaiveNode const& node,
+                                                                       std::string const& path) {
     all[path.empty() ? "/" : path] = &node;
     if (!node.directory()) names[node.file.get()].push_back(path);
     for (auto const& [name, child] : node.children) walk(*child, path + "/" + name);
@@ -262,7 +266,8 @@ std::map<std::string, std::string> naive_listing(NaiveTree const& tree) {
     auto& text = out[path];
     text = fmt::format("{:o} {} ", f.mode, f.mtime);
     if (node->directory()) {
-      auto const directories = std::count_if(node->children.begin(), node->children.end(), [](auto const& c) { return c.second->directory(); });
+      auto const directories = std::count_if(node->children.begin(), node->children.end(),
+                                             [](auto const& c) { return c.second->directory(); });
       text += fmt::format("{} names, {} links", node->children.size(), 2 + directories);
     } else {
       auto& links = names[&f];

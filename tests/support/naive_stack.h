@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changesets stacked by maps of shared pointers, by the rules of engine/delta.h: what the store makes of the same is compared with it.
-// Slow, unbounded, and not thread safe.
+// Changesets stacked by maps of shared pointers, by the rules of engine/delta.h: what the store
+// makes of the same is compared with it. Slow, unbounded, and not thread safe.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace lcfs::test {
 struct NaiveFile {
   std::uint32_t mode = 0;  // type and permissions
   std::int64_t mtime = 0;
-  std::string text{};      // content, or target
+  std::string text{};  // content, or target
   std::map<std::string, std::string> xattrs{};
 };
 
@@ -25,16 +25,17 @@ struct NaiveFile {
 struct NaiveNode {
   enum Kind : std::uint8_t { kImplied, kDirectory, kOther, kLowerLink };
   Kind kind = kImplied;
-  bool hides = false;                           // nothing of lower layers shows through
-  std::shared_ptr<NaiveFile> file{};            // none: implied, or a link to a lower file
-  std::string lower{};                          // kLowerLink: its path
+  bool hides = false;                 // nothing of lower layers shows through
+  std::shared_ptr<NaiveFile> file{};  // none: implied, or a link to a lower file
+  std::string lower{};                // kLowerLink: its path
   NaiveNode* parent = nullptr;
   std::map<std::string, std::shared_ptr<NaiveNode>> children{};
   [[nodiscard]] bool directory() const { return kind == kImplied || kind == kDirectory; }
 };
 using NaiveTree = std::shared_ptr<NaiveNode>;
 
-// One changeset.  Functions return false for what must be refused; then nothing more may be asked of it.
+// One changeset.  Functions return false for what must be refused; then nothing more may be asked
+// of it.
 class NaiveLayer {
  public:
   bool directory(std::string_view path, NaiveFile file);

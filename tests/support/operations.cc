@@ -36,8 +36,14 @@ Result<Ids> ids_of(Store& store) {
 
 Status import(Store& store) {
   TestImage image;
-  image.layers.push_back(gzip_layer(TarBuilder().directory("d/").file("d/one", std::string(70000, 'x')).file("d/two", "2").end().text()));
-  image.layers.push_back(plain_layer(TarBuilder().file("d/.wh.two", "").hardlink("link", "d/one").end().text()));
+  image.layers.push_back(gzip_layer(TarBuilder()
+                                        .directory("d/")
+                                        .file("d/one", std::string(70000, 'x'))
+                                        .file("d/two", "2")
+                                        .end()
+                                        .text()));
+  image.layers.push_back(
+      plain_layer(TarBuilder().file("d/.wh.two", "").hardlink("link", "d/one").end().text()));
   LCFS_TRY(import_bytes(store, tar_of(docker_members({image})), one_thread()));
   return {};
 }
@@ -50,24 +56,41 @@ Status with(Store& store, Status (*run)(Store&, Ids)) {
 Status ignore(Result<LayerId> const& made) { return made ? Status{} : Status{made.error()}; }
 
 constexpr Operation kOperations[] = {
-    {"files", [](Store& s) -> Status {
+    {"files",
+     [](Store& s) -> Status {
        LCFS_TRY(put(s, "work", "new", 300000, 'n'));
        LCFS_TRY(put(s, "work", "own", 200000, 'o'));
        return s.checkpoint();
      }},
-    {"create", [](Store& s) { return with(s, [](Store& t, Ids i) { return ignore(t.create_layer("next", i.work)); }); }},
-    {"commit", [](Store& s) { return with(s, [](Store& t, Ids i) { return ignore(t.commit_layer(i.work, "committed")); }); }},
-    {"freeze", [](Store& s) {
+    {"create",
+     [](Store& s) {
+       return with(s, [](Store& t, Ids i) { return ignore(t.create_layer("next", i.work)); });
+     }},
+    {"commit",
+     [](Store& s) {
+       return with(s, [](Store& t, Ids i) { return ignore(t.commit_layer(i.work, "committed")); });
+     }},
+    {"freeze",
+     [](Store& s) {
        return with(s, [](Store& t, Ids i) -> Status {
          LCFS_TRY(t.freeze_layer(i.work));
          return t.checkpoint();
        });
      }},
-    {"rename", [](Store& s) { return with(s, [](Store& t, Ids i) { return t.rename_layer(i.work, "renamed"); }); }},
-    {"remove", [](Store& s) { return with(s, [](Store& t, Ids i) { return t.remove_layer(i.work); }); }},
-    {"lazy removal", [](Store& s) { return with(s, [](Store& t, Ids i) { return t.remove_layer(i.base, Remove::kLazy); }); }},
-    {"quota", [](Store& s) { return with(s, [](Store& t, Ids i) { return t.set_quota(i.work, 3000); }); }},
-    {"squash", [](Store& s) {
+    {"rename",
+     [](Store& s) {
+       return with(s, [](Store& t, Ids i) { return t.rename_layer(i.work, "renamed"); });
+     }},
+    {"remove",
+     [](Store& s) { return with(s, [](Store& t, Ids i) { return t.remove_layer(i.work); }); }},
+    {"lazy removal",
+     [](Store& s) {
+       return with(s, [](Store& t, Ids i) { return t.remove_layer(i.base, Remove::kLazy); });
+     }},
+    {"quota",
+     [](Store& s) { return with(s, [](Store& t, Ids i) { return t.set_quota(i.work, 3000); }); }},
+    {"squash",
+     [](Store& s) {
        return with(s, [](Store& t, Ids i) {
          std::atomic<bool> const stop{false};
          return ignore(squash_layer(t, 0, i.work, "squashed", stop));
@@ -75,11 +98,14 @@ constexpr Operation kOperations[] = {
      }},
     {"import", import},
     {"grow", [](Store& s) { return s.grow(40u << 20); }},
-    {"undo", [](Store& s) -> Status {
+    {"undo",
+     [](Store& s) -> Status {
        auto const history = s.history();
-       return history.empty() ? Status{Error{Errc::kNotFound, "no history"}} : s.go_back(history.back().checkpoint.generation);
+       return history.empty() ? Status{Error{Errc::kNotFound, "no history"}}
+                              : s.go_back(history.back().checkpoint.generation);
      }},
-    {"bring back", [](Store& s) -> Status {
+    {"bring back",
+     [](Store& s) -> Status {
        LCFS_TRY(s.bring_back("gone", 0, ""));
        return {};
      }},

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/raw_store.h"
 
-#include "tests/support/support.h"
-
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
@@ -11,10 +9,10 @@
 #include <stdexcept>
 
 #include "format/hash.h"
+#include "tests/support/support.h"
 
 namespace lcfs::test {
 namespace {
-
 
 template <class T>
 std::string text_of(T const& bytes) {
@@ -93,14 +91,16 @@ std::uint64_t RawStore::new_inode(std::uint64_t id, std::uint32_t mode) {
   return n;
 }
 
-void RawStore::link(std::uint64_t id, std::uint64_t child, std::uint64_t parent, std::string_view name) {
+void RawStore::link(std::uint64_t id, std::uint64_t child, std::uint64_t parent,
+                    std::string_view name) {
   auto& r = layer(id).records;
   auto info = inode(id, child);
   auto up = inode(id, parent);
   auto const& seed = superblock.hash_seed;
   auto const down_key = free_probe(r, {parent, kDirent, name_key(seed, name)}, 1);
   auto const up_key = free_probe(r, {child, kParent, parent_key(seed, parent, name)}, 1);
-  r[{parent, kDirent, down_key}] = encode_dirent({child, static_cast<std::uint8_t>(info.mode >> 12), name});
+  r[{parent, kDirent, down_key}] =
+      encode_dirent({child, static_cast<std::uint8_t>(info.mode >> 12), name});
   r[{child, kParent, up_key}] = encode_parent({parent, name});
   ++up.size;
   if (S_ISDIR(info.mode)) {
@@ -113,13 +113,16 @@ void RawStore::link(std::uint64_t id, std::uint64_t child, std::uint64_t parent,
   set_inode(id, parent, up);
 }
 
-void RawStore::unlink(std::uint64_t id, std::uint64_t child, std::uint64_t parent, std::string_view name) {
+void RawStore::unlink(std::uint64_t id, std::uint64_t child, std::uint64_t parent,
+                      std::string_view name) {
   auto& r = layer(id).records;
   auto info = inode(id, child);
   auto up = inode(id, parent);
   std::erase_if(r, [&](auto const& e) {
-    if (e.first.inode == parent && e.first.kind == kDirent) return parse_dirent(e.first, bytes_of(e.second))->name == name;
-    if (e.first.inode == child && e.first.kind == kParent) return parse_parent(e.first, bytes_of(e.second))->name == name;
+    if (e.first.inode == parent && e.first.kind == kDirent)
+      return parse_dirent(e.first, bytes_of(e.second))->name == name;
+    if (e.first.inode == child && e.first.kind == kParent)
+      return parse_parent(e.first, bytes_of(e.second))->name == name;
     return false;
   });
   --up.size;
@@ -168,7 +171,8 @@ void RawStore::data(std::uint64_t id, std::uint64_t n, std::string_view bytes) {
       }
       auto const count = static_cast<std::uint32_t>(sums.size());
       auto const start = allocate(count);
-      must(device_->write(start * kBlockSize, std::span<std::byte const>(buffer.span()).first(count * kBlockSize)));
+      must(device_->write(start * kBlockSize,
+                          std::span<std::byte const>(buffer.span()).first(count * kBlockSize)));
       std::vector<std::byte> value;
       encode_extent({start, id, count, sums}, value);
       r[{n, kExtent, from}] = text_of(value);
@@ -178,14 +182,16 @@ void RawStore::data(std::uint64_t id, std::uint64_t n, std::string_view bytes) {
   set_inode(id, n, info);
 }
 
-std::uint64_t RawStore::file(std::uint64_t id, std::uint64_t parent, std::string_view name, std::string_view bytes) {
+std::uint64_t RawStore::file(std::uint64_t id, std::uint64_t parent, std::string_view name,
+                             std::string_view bytes) {
   auto const n = new_inode(id, S_IFREG | 0644);
   link(id, n, parent, name);
   data(id, n, bytes);
   return n;
 }
 
-std::uint64_t RawStore::symlink(std::uint64_t id, std::uint64_t parent, std::string_view name, std::string_view target) {
+std::uint64_t RawStore::symlink(std::uint64_t id, std::uint64_t parent, std::string_view name,
+                                std::string_view target) {
   auto const n = superblock.next_inode++;
   InodeInfo info;
   info.mode = S_IFLNK | 0777;
@@ -202,10 +208,13 @@ std::uint64_t RawStore::orphan(std::uint64_t id) {
   return n;
 }
 
-void RawStore::xattr(std::uint64_t id, std::uint64_t n, std::string_view name, std::string_view value) {
+void RawStore::xattr(std::uint64_t id, std::uint64_t n, std::string_view name,
+                     std::string_view value) {
   auto& r = layer(id).records;
-  auto const key = free_probe(r, {n, kXattr, xattr_key(superblock.hash_seed, name)}, kXattrProbeStep);
-  r[{n, kXattr, key}] = encode_xattr({name, static_cast<std::uint32_t>(value.size()), bytes_of(value.substr(0, kXattrChunk))});
+  auto const key =
+      free_probe(r, {n, kXattr, xattr_key(superblock.hash_seed, name)}, kXattrProbeStep);
+  r[{n, kXattr, key}] = encode_xattr(
+      {name, static_cast<std::uint32_t>(value.size()), bytes_of(value.substr(0, kXattrChunk))});
   for (std::size_t at = kXattrChunk, chunk = 1; at < value.size(); at += kXattrChunk, ++chunk)
     r[{n, kXattr, key + chunk}] = value.substr(at, kXattrChunk);
 }
@@ -231,7 +240,8 @@ std::uint64_t RawStore::add_image(std::string_view name, std::uint64_t top, std:
       encode_digest({i.config_digest, i.id, NameType::kImage});
   auto const blob = [&](BlobKind kind, std::string_view text) {
     for (std::size_t at = 0, n = 0; at < text.size(); at += kBlobChunk, ++n)
-      r[{i.id, kBlob, std::uint64_t{static_cast<std::uint32_t>(kind)} << 32 | n}] = text.substr(at, kBlobChunk);
+      r[{i.id, kBlob, std::uint64_t{static_cast<std::uint32_t>(kind)} << 32 | n}] =
+          text.substr(at, kBlobChunk);
   };
   blob(BlobKind::kConfig, config);
   blob(BlobKind::kManifest, manifest);
@@ -296,7 +306,8 @@ void RawStore::seal_layer(std::uint64_t id) {
       if (cut < parent->leaves.size()) end = parent->leaves[cut].low;
     }
     std::size_t size = 0;
-    while (at != l.records.end() && leaf.records.size() < per_leaf_ && at->first < end && size < 11000) {
+    while (at != l.records.end() && leaf.records.size() < per_leaf_ && at->first < end &&
+           size < 11000) {
       size += at->second.size() + sizeof(LeafSlot);
       leaf.records.insert(*at++);
     }
@@ -331,12 +342,14 @@ void RawStore::seal_layer(std::uint64_t id) {
     data += e->count;
     if (e->owner == id) l.own[e->block] = e->count;
   }
-  // Nodes that the tree reaches: own and inherited branches and leaves.  Branches are never shared here but by whole trees.
+  // Nodes that the tree reaches: own and inherited branches and leaves.  Branches are never shared
+  // here but by whole trees.
   std::uint64_t reached = nodes.size();
   for (auto const& leaf : l.leaves)
     if (std::find(nodes.begin(), nodes.end(), leaf.ptr.block.get()) == nodes.end()) ++reached;
   l.info.used_blocks = data + reached * kNodeBlocks;
-  if (parent != nullptr && parent->info.root == l.info.root) l.info.used_blocks = parent->info.used_blocks;
+  if (parent != nullptr && parent->info.root == l.info.root)
+    l.info.used_blocks = parent->info.used_blocks;
 }
 
 void RawStore::seal() {
@@ -348,8 +361,10 @@ void RawStore::seal() {
   for (auto& [id, l] : layers_) {
     std::vector<RunInfo> runs;
     for (auto const& [start, count] : l.own) {
-      if (!runs.empty() && runs.back().start + runs.back().count == start) runs.back().count += count;
-      else runs.push_back({id, start, count});
+      if (!runs.empty() && runs.back().start + runs.back().count == start)
+        runs.back().count += count;
+      else
+        runs.push_back({id, start, count});
     }
     l.info.own_blocks = 0;
     for (auto const& run : runs) {
@@ -386,11 +401,13 @@ void RawStore::write() {
     size += e.second.size() + sizeof(LeafSlot);
   }
   out();
-  superblock.store_root = children.empty() ? NodePtr{} : write_branches(std::move(children), 0, store_nodes);
+  superblock.store_root =
+      children.empty() ? NodePtr{} : write_branches(std::move(children), 0, store_nodes);
   superblock.store_tree_blocks = store_nodes.size() * kNodeBlocks;
   AlignedBuffer block(kBlockSize);
   encode_superblock(superblock, std::span<std::byte, kBlockSize>(block.data(), kBlockSize));
-  must(device_->write(kSlotBlock[superblock.slot] * kBlockSize, std::span<std::byte const>(block.span())));
+  must(device_->write(kSlotBlock[superblock.slot] * kBlockSize,
+                      std::span<std::byte const>(block.span())));
 }
 
 std::string RawStore::read(std::uint64_t at, std::size_t size) {

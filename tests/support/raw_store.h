@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A second writer of the format, for tests: builds small stores record by record, with no engine code, so that fsck can be
-// tested as a stranger and every rule can be broken on purpose.
+// A second writer of the format, for tests: builds small stores record by record, with no engine
+// code, so that fsck can be tested as a stranger and every rule can be broken on purpose.
 //
 //   RawStore s;
 //   auto base = s.add_layer("base", 0);
@@ -39,11 +39,12 @@ class RawStore {
   struct RawLayer {
     LayerInfo info{};
     Records records{};
-    std::vector<Leaf> leaves{};                      // as written; a child reuses those that are the same
-    std::map<std::uint64_t, std::uint64_t> own{};    // extra own blocks: start -> count (nodes)
+    std::vector<Leaf> leaves{};  // as written; a child reuses those that are the same
+    std::map<std::uint64_t, std::uint64_t> own{};  // extra own blocks: start -> count (nodes)
   };
 
-  // A layer; a child starts with all its parent's records, and freezes the parent.  It must be sealed before.
+  // A layer; a child starts with all its parent's records, and freezes the parent.  It must be
+  // sealed before.
   std::uint64_t add_layer(std::string_view name, std::uint64_t parent);
   [[nodiscard]] RawLayer& layer(std::uint64_t id) { return layers_.at(id); }
   [[nodiscard]] std::uint64_t root(std::uint64_t id) { return layer(id).info.root_inode; }
@@ -51,20 +52,25 @@ class RawStore {
 
   std::uint64_t dir(std::uint64_t layer, std::uint64_t parent, std::string_view name);
   // Data up to kInlineMax stands inline, more in extents; blocks of zeroes are holes.
-  std::uint64_t file(std::uint64_t layer, std::uint64_t parent, std::string_view name, std::string_view data);
-  std::uint64_t symlink(std::uint64_t layer, std::uint64_t parent, std::string_view name, std::string_view target);
+  std::uint64_t file(std::uint64_t layer, std::uint64_t parent, std::string_view name,
+                     std::string_view data);
+  std::uint64_t symlink(std::uint64_t layer, std::uint64_t parent, std::string_view name,
+                        std::string_view target);
   void link(std::uint64_t layer, std::uint64_t inode, std::uint64_t parent, std::string_view name);
-  void unlink(std::uint64_t layer, std::uint64_t inode, std::uint64_t parent, std::string_view name);
-  void xattr(std::uint64_t layer, std::uint64_t inode, std::string_view name, std::string_view value);
+  void unlink(std::uint64_t layer, std::uint64_t inode, std::uint64_t parent,
+              std::string_view name);
+  void xattr(std::uint64_t layer, std::uint64_t inode, std::string_view name,
+             std::string_view value);
   std::uint64_t orphan(std::uint64_t layer);  // a removed but open file
-  std::uint64_t add_image(std::string_view name, std::uint64_t top, std::string_view config, std::string_view manifest);
+  std::uint64_t add_image(std::string_view name, std::uint64_t top, std::string_view config,
+                          std::string_view manifest);
 
   [[nodiscard]] InodeInfo inode(std::uint64_t layer, std::uint64_t inode);
   void set_inode(std::uint64_t layer, std::uint64_t inode, InodeInfo const& info);
 
   void seal_layer(std::uint64_t id);  // writes its tree
-  void seal();                        // all layers that are not sealed yet; then fills store_records
-  void write();                       // store tree, then the superblock into the slot of `superblock.slot`
+  void seal();   // all layers that are not sealed yet; then fills store_records
+  void write();  // store tree, then the superblock into the slot of `superblock.slot`
 
   [[nodiscard]] Device& device() { return *device_; }
   // Flips bits of one byte on the device.
@@ -79,7 +85,8 @@ class RawStore {
 
  private:
   NodePtr write_leaf(Records const& records, std::uint64_t owner);
-  NodePtr write_branches(std::vector<std::pair<Key, NodePtr>> children, std::uint64_t owner, std::vector<std::uint64_t>& nodes);
+  NodePtr write_branches(std::vector<std::pair<Key, NodePtr>> children, std::uint64_t owner,
+                         std::vector<std::uint64_t>& nodes);
   std::uint64_t new_inode(std::uint64_t layer, std::uint32_t mode);
   void data(std::uint64_t layer, std::uint64_t inode, std::string_view bytes);
   static std::uint64_t free_probe(Records const& records, Key key, std::uint64_t step);

@@ -38,7 +38,8 @@ void patch(Device& disk, std::uint64_t at, std::span<std::byte const> bytes) {
 
 // Calls apply(from, to) for each run of bytes of `effect` that is on the disk.
 template <class Apply>
-void each_survivor(std::size_t index, Effect const& effect, bool certain, Survives const& survives, Apply apply) {
+void each_survivor(std::size_t index, Effect const& effect, bool certain, Survives const& survives,
+                   Apply apply) {
   if (certain) return apply(std::uint64_t{0}, effect.length);
   for (std::uint64_t at = 0; at < effect.length;) {
     std::uint64_t const from = at;
@@ -84,7 +85,9 @@ Survives none_survive() {
 }
 
 Survives some_survive(std::uint64_t seed) {
-  return [seed](std::size_t index, std::uint64_t at) { return (mix(mix(seed ^ mix(index)) ^ at) & 1) != 0; };
+  return [seed](std::size_t index, std::uint64_t at) {
+    return (mix(mix(seed ^ mix(index)) ^ at) & 1) != 0;
+  };
 }
 
 std::unique_ptr<Device> replay(Snapshot const& initial, std::span<Effect const> log, std::size_t n,
@@ -97,8 +100,7 @@ std::unique_ptr<Device> replay(Snapshot const& initial, std::span<Effect const> 
     // The flush counts only once it has returned; it was logged then.
     bool const certain = effect.durable_at < n;
     switch (effect.kind) {
-      case Effect::kFlush:
-        break;
+      case Effect::kFlush: break;
       case Effect::kResize:
         if (certain || survives(i, 0)) must(disk->resize(effect.length));
         break;
@@ -147,7 +149,8 @@ Status RecordingDevice::write(std::uint64_t offset, std::span<iovec const> parts
 }
 
 Status RecordingDevice::flush() {
-  // Only what had returned when the flush began is covered by it: a caller that doesn't wait for its write is told.
+  // Only what had returned when the flush began is covered by it: a caller that doesn't wait for
+  // its write is told.
   std::vector<std::size_t> covered;
   {
     std::lock_guard const lock(mutex_);
@@ -193,7 +196,8 @@ void RecordingDevice::restart() {
   log_.clear();
 }
 
-std::unique_ptr<Device> RecordingDevice::crash_after(std::size_t n, Survives const& survives) const {
+std::unique_ptr<Device> RecordingDevice::crash_after(std::size_t n,
+                                                     Survives const& survives) const {
   return replay(initial_, log(), n, survives);
 }
 

@@ -20,7 +20,8 @@ Result<std::string> tar_from_skeleton(Store& store, LayerId id) {
       continue;
     }
     std::string body(piece.length, '?');
-    Layer::ReadRequest const request{skeleton->inode_of(piece.file), piece.offset, std::as_writable_bytes(std::span(body))};
+    Layer::ReadRequest const request{skeleton->inode_of(piece.file), piece.offset,
+                                     std::as_writable_bytes(std::span(body))};
     LCFS_TRY(layer->read_many({&request, 1}));
     tar += body;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tar of an imported layer, as an export puts it together.  Needs no test framework: fuzzers use it too.
+// The tar of an imported layer, as an export puts it together.  Needs no test framework: fuzzers
+// use it too.
 #pragma once
 
 #include <string>

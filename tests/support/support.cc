@@ -15,7 +15,8 @@ std::uint64_t number_from(char const* variable, std::uint64_t otherwise) {
 }
 
 TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / ("lcfs-test-" + std::string(6, 'X'))).string();  // mkdtemp(3) fills them in
+  std::string name = (std::filesystem::temp_directory_path() / ("lcfs-test-" + std::string(6, 'X')))
+                         .string();  // mkdtemp(3) fills them in
   if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
   path_ = name;
 }

@@ -11,7 +11,9 @@
 
 namespace lcfs::test {
 
-inline std::span<std::byte const> bytes_of(std::string_view s) { return std::as_bytes(std::span{s.data(), s.size()}); }
+inline std::span<std::byte const> bytes_of(std::string_view s) {
+  return std::as_bytes(std::span{s.data(), s.size()});
+}
 
 // The number in an environment variable, for searches longer or other than usual.
 std::uint64_t number_from(char const* variable, std::uint64_t otherwise);

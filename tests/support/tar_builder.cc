@@ -46,7 +46,9 @@ std::string little_endian(std::uint32_t v) {
 TarBlock::TarBlock(std::string_view name, char type) : bytes_(512, '\0') {
   at(0, name.substr(0, 100)).mode(0644).octal(108, 8, 0).octal(116, 8, 0).size(0).octal(136, 12, 0);
   bytes_[156] = type;
-  at(257, std::string_view("ustar\0" "00", 8));
+  at(257, std::string_view("ustar\0"
+                           "00",
+                           8));
   if (type == '3' || type == '4') octal(329, 8, 0).octal(337, 8, 0);
 }
 
@@ -61,7 +63,8 @@ TarBlock& TarBlock::octal(std::size_t offset, std::size_t width, std::uint64_t v
 
 TarBlock& TarBlock::base256(std::size_t offset, std::size_t width, std::int64_t value) {
   std::string field(width, value < 0 ? '\xff' : '\0');
-  for (std::size_t i = 0; i < 8 && i < width; ++i) field[width - 1 - i] = static_cast<char>(value >> (8 * i) & 0xff);
+  for (std::size_t i = 0; i < 8 && i < width; ++i)
+    field[width - 1 - i] = static_cast<char>(value >> (8 * i) & 0xff);
   field[0] = static_cast<char>(static_cast<unsigned char>(field[0]) | 0x80u);
   return at(offset, field);
 }
@@ -83,7 +86,8 @@ std::string TarBlock::text() const {
   std::string out = bytes_;
   out.replace(148, 8, 8, ' ');
   std::int64_t sum = sum_ == Sum::kWrong ? 1 : 0;
-  for (char const c : out) sum += sum_ == Sum::kSigned ? static_cast<signed char>(c) : static_cast<unsigned char>(c);
+  for (char const c : out)
+    sum += sum_ == Sum::kSigned ? static_cast<signed char>(c) : static_cast<unsigned char>(c);
   return out.replace(148, 8, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
 }
 
@@ -126,7 +130,8 @@ std::string gzip(std::string_view plain) { return deflate_member(plain, nullptr)
 std::string gzip_with_header(std::string_view plain) {
   isal_gzip_header header;
   isal_gzip_header_init(&header);
-  std::string name = "layer.tar", comment = "a comment", extra = "AB\x02" + std::string(1, '\0') + "xy";
+  std::string name = "layer.tar", comment = "a comment",
+              extra = "AB\x02" + std::string(1, '\0') + "xy";
   header.name = name.data();
   header.name_buf_len = static_cast<std::uint32_t>(name.size() + 1);
   header.comment = comment.data();
@@ -149,10 +154,17 @@ std::string zstd(std::string_view plain, bool checksum) {
 }
 
 std::string zstd_skippable(std::string_view content) {
-  return little_endian(0x184d2a53) + little_endian(static_cast<std::uint32_t>(content.size())) + std::string(content);
+  return little_endian(0x184d2a53) + little_endian(static_cast<std::uint32_t>(content.size())) +
+         std::string(content);
 }
 
-std::string xz_magic() { return std::string("\xfd" "7zXZ\0", 6) + std::string(600, 'x'); }
+std::string xz_magic() {
+  return std::string(
+             "\xfd"
+             "7zXZ\0",
+             6) +
+         std::string(600, 'x');
+}
 
 std::string sha256_hex(std::string_view bytes) { return digest_hex(importer::sha256(bytes)); }
 
@@ -168,31 +180,39 @@ TestLayer zstd_layer(std::string tar) {
 
 std::string TestImage::config() const {
   std::vector<std::string> ids;
-  for (auto const& layer : layers) ids.push_back(fmt::format("\"sha256:{}\"", sha256_hex(layer.plain)));
-  return fmt::format(R"({{"architecture":"{}","os":"{}","rootfs":{{"type":"layers","diff_ids":[{}]}}}})", architecture, os,
-                     fmt::join(ids, ","));
+  for (auto const& layer : layers)
+    ids.push_back(fmt::format("\"sha256:{}\"", sha256_hex(layer.plain)));
+  return fmt::format(
+      R"({{"architecture":"{}","os":"{}","rootfs":{{"type":"layers","diff_ids":[{}]}}}})",
+      architecture, os, fmt::join(ids, ","));
 }
 
 std::string TestImage::manifest() const {
   std::vector<std::string> parts;
   for (auto const& layer : layers) {
-    parts.push_back(fmt::format(R"({{"mediaType":"{}","digest":"sha256:{}","size":{}}})", layer.media_type,
-                                sha256_hex(layer.blob), layer.blob.size()));
+    parts.push_back(fmt::format(R"({{"mediaType":"{}","digest":"sha256:{}","size":{}}})",
+                                layer.media_type, sha256_hex(layer.blob), layer.blob.size()));
   }
   auto const text = config();
-  return fmt::format(R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",)"
-                     R"("config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:{}","size":{}}},)"
-                     R"("layers":[{}]}})",
-                     sha256_hex(text), text.size(), fmt::join(parts, ","));
+  return fmt::format(
+      R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",)"
+      R"("config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:{}","size":{}}},)"
+      R"("layers":[{}]}})",
+      sha256_hex(text), text.size(), fmt::join(parts, ","));
 }
 
 std::string TestImage::descriptor(bool platform) const {
   auto const text = manifest();
-  auto const where = platform ? fmt::format(R"(,"platform":{{"os":"{}","architecture":"{}"}})", os, architecture) : "";
+  auto const where =
+      platform ? fmt::format(R"(,"platform":{{"os":"{}","architecture":"{}"}})", os, architecture)
+               : "";
   auto const notes =
-      name.empty() ? "" : fmt::format(R"(,"annotations":{{"org.opencontainers.image.ref.name":"{}"}})", name);
-  return fmt::format(R"({{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{}","size":{}{}{}}})",
-                     sha256_hex(text), text.size(), where, notes);
+      name.empty()
+          ? ""
+          : fmt::format(R"(,"annotations":{{"org.opencontainers.image.ref.name":"{}"}})", name);
+  return fmt::format(
+      R"({{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{}","size":{}{}{}}})",
+      sha256_hex(text), text.size(), where, notes);
 }
 
 Members TestImage::blobs() const {
@@ -239,8 +259,8 @@ Members docker_like(std::vector<TestImage> const& images, bool legacy) {
     auto const config = image.config();
     auto const config_path = sha256_hex(config) + ".json";
     set_member(members, config_path, config);
-    entries.push_back(fmt::format(R"({{"Config":"{}","RepoTags":["{}"],"Layers":[{}]}})", config_path, image.name,
-                                  fmt::join(paths, ",")));
+    entries.push_back(fmt::format(R"({{"Config":"{}","RepoTags":["{}"],"Layers":[{}]}})",
+                                  config_path, image.name, fmt::join(paths, ",")));
   }
   members.emplace_back("manifest.json", fmt::format("[{}]", fmt::join(entries, ",")));
   return members;
@@ -249,7 +269,9 @@ Members docker_like(std::vector<TestImage> const& images, bool legacy) {
 }  // namespace
 
 Members docker_members(std::vector<TestImage> const& images) { return docker_like(images, false); }
-Members legacy_docker_members(std::vector<TestImage> const& images) { return docker_like(images, true); }
+Members legacy_docker_members(std::vector<TestImage> const& images) {
+  return docker_like(images, true);
+}
 
 std::string tar_of(Members const& members) {
   TarBuilder tar;
@@ -261,7 +283,8 @@ std::string tar_of(Members const& members) {
 }
 
 void set_member(Members& members, std::string_view name, std::string bytes) {
-  auto const it = std::find_if(members.begin(), members.end(), [&](auto const& m) { return m.first == name; });
+  auto const it =
+      std::find_if(members.begin(), members.end(), [&](auto const& m) { return m.first == name; });
   if (it != members.end()) {
     it->second = std::move(bytes);
   } else {

@@ -25,7 +25,8 @@ TestStore::TestStore(std::uint64_t megabytes, OpenOptions options)
   open();
 }
 
-TestStore::TestStore(std::shared_ptr<Device> device, OpenOptions options) : device_(std::move(device)), options_(options) {
+TestStore::TestStore(std::shared_ptr<Device> device, OpenOptions options)
+    : device_(std::move(device)), options_(options) {
   open();
 }
 
@@ -34,7 +35,9 @@ TestStore::~TestStore() {
   CHECK(fsck_findings(*device_) == "");
 }
 
-void TestStore::open() { store_ = must(Store::open(std::make_unique<SharedDevice>(device_), options_)); }
+void TestStore::open() {
+  store_ = must(Store::open(std::make_unique<SharedDevice>(device_), options_));
+}
 
 void TestStore::reopen() {
   must(store_->close());

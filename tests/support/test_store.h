@@ -11,14 +11,17 @@
 
 namespace lcfs::test {
 
-// Passes everything on to a device that outlives it: a Store owns its device, a test wants to keep it.
+// Passes everything on to a device that outlives it: a Store owns its device, a test wants to keep
+// it.
 class SharedDevice : public Device {
  public:
   explicit SharedDevice(std::shared_ptr<Device> below) : below_(std::move(below)) {}
   [[nodiscard]] std::string const& name() const override { return below_->name(); }
   [[nodiscard]] std::uint64_t size() const override { return below_->size(); }
   Status read(std::uint64_t o, std::span<std::byte> into) override { return below_->read(o, into); }
-  Status write(std::uint64_t o, std::span<iovec const> parts) override { return below_->write(o, parts); }
+  Status write(std::uint64_t o, std::span<iovec const> parts) override {
+    return below_->write(o, parts);
+  }
   Status flush() override { return below_->flush(); }
   Status discard(std::uint64_t o, std::uint64_t n) override { return below_->discard(o, n); }
   Status reserve(std::uint64_t o, std::uint64_t n) override { return below_->reserve(o, n); }
