@@ -12,8 +12,8 @@ namespace lcfs::cli {
 Status ChangesetSink::bytes(std::span<std::byte const> bytes) {
   out_.write(reinterpret_cast<char const*>(bytes.data()),
              static_cast<std::streamsize>(bytes.size()));
-  if (stop_.load()) return Error{Errc::kInterrupted, "stopped", 0, {}, kNoOffset};
-  if (!out_) return Error{Errc::kIo, "cannot write the changeset", errno, {}, kNoOffset};
+  if (stop_.load()) return Error::interrupted();
+  if (!out_) return Error::io("cannot write the changeset", errno);
   return Ok{};
 }
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A changeset's tar into an output stream.
+// Writes the tar of a changeset to an output stream.
 #pragma once
 
 #include <atomic>
 #include <ostream>
 
-#include "engine/diff_snapshot.h"
+#include "engine/snapshot.h"
 #include "exporter/tar_sink.h"
 
 namespace lcfs::cli {
 
-// `stop` ends it with kInterrupted.
+// All references must outlive the sink.  Once `stop` is true, every call fails with kInterrupted; a
+// failed write to `out` is kIo.  One thread.
 class ChangesetSink final : public exporter::TarSink {
  public:
   ChangesetSink(LayerSnapshot& layer, std::ostream& out, std::atomic<bool> const& stop)

@@ -7,14 +7,14 @@
 
 #include "cli/units.h"
 #include "engine/store.h"
-#include "importer/image_config.h"
-#include "importer/image_name.h"
-#include "importer/platform.h"
+#include "oci/image_config.h"
+#include "oci/image_name.h"
+#include "oci/platform.h"
 
 namespace lcfs::cli {
 namespace {
 
-// `parse` gives a Result or Status; its error's words are the answer.
+// `parse` returns a Result or Status; the validator reports the message of its error.
 template <class Parse>
 CLI::Validator check_by(char const* name, Parse parse) {
   return {[parse](std::string const& text) {
@@ -33,15 +33,13 @@ CLI::Validator positive_check() {
             auto const [end, error] =
                 std::from_chars(text.data(), text.data() + text.size(), number);
             if (error == std::errc{} && end == text.data() + text.size() && number > 0) return {};
-            return "'" + text + "' is no whole number of 1 or more";
+            return "\"" + text + "\" is not a whole number of 1 or more";
           },
           "", "positive number"};
 }
 CLI::Validator layer_name_check() { return check_by("layer name", Store::check_layer_name); }
-CLI::Validator image_name_check() { return check_by("image name", importer::full_image_name); }
-CLI::Validator platform_check() { return check_by("platform", importer::parse_platform); }
-CLI::Validator config_change_check() {
-  return check_by("config change", importer::parse_config_change);
-}
+CLI::Validator image_name_check() { return check_by("image name", oci::full_image_name); }
+CLI::Validator platform_check() { return check_by("platform", oci::parse_platform); }
+CLI::Validator config_change_check() { return check_by("config change", oci::parse_config_change); }
 
 }  // namespace lcfs::cli

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an argument must look like, whatever is in the store: anything else is wrong usage, told
-// before anything is opened.
+// Checks of arguments that do not depend on the store.  The parser applies them, so a wrong
+// argument is a usage error that is reported before anything is opened.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,10 +8,10 @@
 namespace lcfs::cli {
 
 CLI::Validator size_check();           // parse_size()
-CLI::Validator positive_check();       // a whole number, 1 or more
-CLI::Validator layer_name_check();     // of a layer to be: Store::check_layer_name()
-CLI::Validator image_name_check();     // of an image to be: REPO[:TAG]
+CLI::Validator positive_check();       // a whole number of 1 or more
+CLI::Validator layer_name_check();     // name of a new layer: Store::check_layer_name()
+CLI::Validator image_name_check();     // name of a new image: REPO[:TAG]
 CLI::Validator platform_check();       // OS/ARCH[/VARIANT]
-CLI::Validator config_change_check();  // KEY=VALUE of an image's config
+CLI::Validator config_change_check();  // KEY=VALUE for an image's config
 
 }  // namespace lcfs::cli

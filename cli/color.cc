@@ -8,7 +8,8 @@ namespace lcfs::cli {
 
 CLI::Option* add_color_option(CLI::App& command, std::string& when) {
   return command
-      .add_option("--color", when, "auto (on a terminal, unless NO_COLOR is set), always or never")
+      .add_option("--color", when,
+                  "Colour: auto (on a terminal, unless NO_COLOR is set), always, never")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "always", "never"}));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Colour, where somebody looks.
+// Colours for terminal output.
 // Specification: ECMA-48 SGR; no-color.org.
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One function a subcommand: it adds flags to the parser, and a callback that makes the engine
-// call, prints the answer and sets the exit code.
+// One function per subcommand.  It adds the command's options to the parser, and a callback that
+// calls the engine, prints the result and sets the exit code.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -15,7 +15,7 @@
 
 namespace lcfs::cli {
 
-// A store that a server has open, while it runs a command for a client.
+// The store that a mount's server has open, while the server runs a command for a client.
 struct ServedStore {
   mount::Serving const& serving;
   mount::StoreIdentity identity{};
@@ -25,8 +25,8 @@ struct Context {
   Io& io;
   int exit = kOk;                       // set by the callback that ran
   std::vector<std::string> args{};      // the whole command line
-  ServedStore const* served = nullptr;  // we are in a server
-  bool forwarded = false;  // a server has run the command; `exit` is its answer, and all was said
+  ServedStore const* served = nullptr;  // set while a server runs the command
+  bool forwarded = false;  // a server ran the command: `exit` is its result, all output was written
 };
 
 void add_mkfs(CLI::App& app, Context& context);
@@ -59,7 +59,7 @@ void add_sync(CLI::App& app, Context& context);
 void add_grow(CLI::App& app, Context& context);
 void add_stats(CLI::App& app, Context& context);
 
-// The names under which mount(8) calls us, and what it then wants.
+// The names under which mount(8) calls the program, and the command it then runs.
 bool is_mount_helper(std::string_view name);
 int run_mount_helper(std::vector<std::string> const& args, Context& context);
 

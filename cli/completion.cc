@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs completion, and what its scripts ask.
+// lcfs completion, and the hidden command that its scripts call.
 #include "cli/completion.h"
 
 #include <algorithm>
@@ -10,12 +10,12 @@
 namespace lcfs::cli {
 namespace {
 
-// What is typed from left to right, as far as it is known.
+// What the words before the cursor select.
 struct Typed {
   CLI::App* command = nullptr;
-  CLI::Option* value_of = nullptr;  // the word being typed is its value
+  CLI::Option* value_of = nullptr;  // the option whose value is being typed
   std::size_t positionals = 0;
-  bool only_positionals = false;  // behind "--"
+  bool only_positionals = false;  // after "--"
   std::string store{};
 };
 
@@ -50,7 +50,7 @@ Typed read_words(CLI::App& app, std::vector<std::string> const& words) {
   return typed;
 }
 
-// The names of a store; none if it can't be opened.
+// The names in a store; none if it cannot be opened.
 void add_names(Context& context, std::string const& path, bool layers,
                std::vector<Completion>& out) {
   auto store = open_store(context, path, Access::kReadOnly);
@@ -59,7 +59,8 @@ void add_names(Context& context, std::string const& path, bool layers,
     (void)(*store)
         ->for_each_layer([&out](LayerInfo const& layer) {
           if (!layer.anonymous)
-            out.push_back({layer.name, layer.state == LayerState::kOpen ? "open layer" : "layer"});
+            out.push_back(
+                {layer.name, layer.state == LayerState::kOpen ? "writable layer" : "layer"});
           return true;
         })
         .ok();
@@ -72,7 +73,7 @@ void add_names(Context& context, std::string const& path, bool layers,
       .ok();
 }
 
-// "WHEN:{auto,always,never}" names all there is.
+// The type "WHEN:{auto,always,never}" lists all values.
 bool add_choices(std::string const& type, std::vector<Completion>& out) {
   auto const open = type.find('{'), close = type.rfind('}');
   if (open == std::string::npos || close == std::string::npos) return false;
@@ -102,7 +103,7 @@ void add_options(CLI::App const& command, std::vector<Completion>& out) {
       out.push_back({"--" + name, option->get_description()});
 }
 
-// The one that the next word is for.
+// The positional argument that the next word fills.
 CLI::Option const* positional(CLI::App const& command, std::size_t index) {
   std::vector<CLI::Option const*> all;
   for (auto const* option : command.get_options())
@@ -112,16 +113,16 @@ CLI::Option const* positional(CLI::App const& command, std::size_t index) {
 }
 
 constexpr char kBash[] =
-    "# bash completion for lcfs: source it, or put it into "
+    "# bash completion for lcfs: source this file, or install it as "
     "/usr/share/bash-completion/completions/lcfs.\n"
     "_lcfs() {\n"
-    "  # Not COMP_WORDS: bash splits names at \":\", which images have.\n"
+    "  # Not COMP_WORDS: bash splits words at \":\", which image names contain.\n"
     "  local line=${COMP_LINE:0:COMP_POINT} words\n"
     "  read -ra words <<<\"$line\"\n"
     "  [[ $line == *[[:space:]] ]] && words+=('')\n"
     "  mapfile -t COMPREPLY < <(\"${words[0]}\" __complete \"${words[@]:1}\" 2>/dev/null)\n"
     "  COMPREPLY=(\"${COMPREPLY[@]%%$'\\t'*}\")\n"
-    "  # What stands before the last \":\" or \"=\" of the word is another word to bash.\n"
+    "  # bash treats the part up to the last \":\" or \"=\" as a word of its own: remove it.\n"
     "  local word=${words[-1]}\n"
     "  local before=${word%\"${word##*[:=]}\"}\n"
     "  [[ -z $before ]] || COMPREPLY=(\"${COMPREPLY[@]#\"$before\"}\")\n"
@@ -130,8 +131,8 @@ constexpr char kBash[] =
 
 constexpr char kZsh[] =
     "#compdef lcfs\n"
-    "# zsh completion for lcfs: put it into a directory of $fpath as _lcfs, or source it after "
-    "compinit.\n"
+    "# zsh completion for lcfs: install this file as _lcfs in a directory of $fpath, or source it "
+    "after compinit.\n"
     "_lcfs() {\n"
     "  local -a found\n"
     "  found=(\"${(@f)$(\"${words[1]}\" __complete \"${(@)words[2,CURRENT]}\" 2>/dev/null)}\")\n"
@@ -149,7 +150,7 @@ constexpr char kZsh[] =
     "fi\n";
 
 constexpr char kFish[] =
-    "# fish completion for lcfs: put it into ~/.config/fish/completions/lcfs.fish.\n"
+    "# fish completion for lcfs: install it as ~/.config/fish/completions/lcfs.fish.\n"
     "function __lcfs_complete\n"
     "    set -l words (commandline -opc) (commandline -ct)\n"
     "    command $words[1] __complete $words[2..-1] 2>/dev/null\n"
@@ -188,7 +189,7 @@ std::vector<Completion> complete(CLI::App& app, Context& context,
 int run_complete(std::vector<std::string> const& args, Context& context) {
   auto const app = make_app(context);
   auto const found = complete(*app, context, {args.begin() + 2, args.end()});
-  if (context.forwarded) return context.exit;  // a server has said it all
+  if (context.forwarded) return context.exit;  // the server printed everything
   for (auto const& one : found) {
     context.io.out << escape_controls(one.word);
     if (!one.help.empty()) context.io.out << '\t' << one.help;
@@ -199,8 +200,7 @@ int run_complete(std::vector<std::string> const& args, Context& context) {
 
 void add_completion(CLI::App& app, Context& context) {
   auto shell = std::make_shared<std::string>();
-  auto* cmd =
-      app.add_subcommand("completion", "Print what a shell needs to complete commands and names");
+  auto* cmd = app.add_subcommand("completion", "Print a shell completion script");
   cmd->add_option("SHELL", *shell, "bash, zsh or fish")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may stand next on a command line: asked by the shells' completion scripts, answered by the
-// parser itself.
+// Completion of command lines.  The shells' completion scripts ask the program, and the parser
+// itself supplies the answer, so completion always matches the commands.
 #pragma once
 
 #include <string>
@@ -10,19 +10,21 @@
 
 namespace lcfs::cli {
 
-// The word after the program's name that asks for it.  It is no command: nobody types it.
+// The first argument with which the scripts call the program.  It is hidden: users do not type it.
 inline constexpr char kCompleteWord[] = "__complete";
 
 struct Completion {
   std::string word{}, help{};
 };
 
-// `words`: the command line without the program's name, up to the one that is being typed, which
-// may be empty.  Only what begins with that.  Empty: nothing, or names of files.
+// The possible next words that begin with the last of `words`.  `words` is the command line without
+// the program's name, up to the word being typed, which can be empty.  An empty result means that
+// there is nothing to complete, or that the word is the name of a file.
 std::vector<Completion> complete(CLI::App& app, Context& context,
                                  std::vector<std::string> const& words);
 
-// Answers "lcfs __complete WORD...": one a line, with its help behind a tab.
+// Runs "lcfs __complete WORD...": prints one completion per line, followed by a tab and its help.
+// Returns the exit code.
 int run_complete(std::vector<std::string> const& args, Context& context);
 
 }  // namespace lcfs::cli

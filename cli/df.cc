@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs df: where every block of the store is.
+// lcfs df: shows how the space of a store is used, down to the last block.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,10 +18,10 @@ struct Options {
   bool json = false, bytes = false;
 };
 
-// The two sums that must come out (I5).
+// The two sums that must be right (I5).
 struct Sums {
   std::uint64_t parts = 0;   // all parts of the total
-  std::uint64_t layers = 0;  // own blocks of the layers that have a name
+  std::uint64_t layers = 0;  // blocks owned by the layers that have a name
   bool right = false;
 };
 
@@ -34,7 +34,7 @@ Sums sums_of(SpaceReport const& space, std::vector<LayerInfo> const& layers) {
   return sums;
 }
 
-// What removing the layer would give back now; nothing where it would be refused.
+// Blocks that removing the layer would free now; 0 if it cannot be removed.
 std::uint64_t frees(LayerInfo const& layer) {
   return layer.children == 0 && layer.images == 0 ? layer.own_blocks : 0;
 }
@@ -71,7 +71,7 @@ void print_as_text(Options const& options, SpaceReport const& space,
   auto const size = [&options](std::uint64_t blocks) {
     return options.bytes ? std::to_string(blocks * kBlockSize) : size_text(blocks * kBlockSize);
   };
-  Table table({"LAYER", "OWN", "EXCLUSIVE", "SHARED", "INHERITED", "RM FREES"}, "lrrrrr");
+  Table table({"LAYER", "OWN", "UNIQUE", "SHARED", "INHERITED", "RM FREES"}, "lrrrrr");
   for (auto const& layer : layers) {
     auto const sizes = sizes_of(layer);
     table.add({layer.name, size(sizes.own), size(sizes.exclusive), size(sizes.shared),
@@ -81,12 +81,12 @@ void print_as_text(Options const& options, SpaceReport const& space,
   table.print(io.out);
   io.out << '\n';
   Table store({"STORE", ""}, "lr");
-  store.add({"reserved", size(space.reserved)});
+  store.add({"superblocks", size(space.reserved)});
   store.add({"store tree", size(space.store_tree)});
   store.add({"layers", size(sums.layers)});
   if (space.layers != sums.layers)
     store.add({"layers being removed", size(space.layers - sums.layers)});
-  store.add({"history", size(space.history)});
+  store.add({"restore points", size(space.history)});
   store.add({"pending", size(space.pending)});
   store.add({"free", size(space.free)});
   store.add({"total", size(space.total)});
@@ -105,22 +105,20 @@ Status run_df(Options const& options, Context& context) {
   else
     print_as_text(options, space, layers, sums, context.io);
   if (sums.right) return Ok{};
-  return Error{Errc::kCorrupt,
-               fmt::format("the sum is wrong: the parts have {} blocks, the store {}; the layers "
-                           "have {}, their runs {}",
-                           sums.parts, space.total, sums.layers, space.layers),
-               0, store->device().name(), kNoOffset};
+  return Error::corrupt(fmt::format("the sum is wrong: the parts have {} blocks and the store {}; "
+                                    "the layers own {}, but the space records {}",
+                                    sums.parts, space.total, sums.layers, space.layers))
+      .in(store->device().name());
 }
 
 }  // namespace
 
 void add_df(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd =
-      app.add_subcommand("df", "Show what the space of the store is used for, and check the sum");
+  auto* cmd = app.add_subcommand("df", "Show how the store's space is used");
   add_store_option(*cmd, options->store);
   cmd->add_flag("--bytes", options->bytes, "Print sizes in bytes");
-  cmd->add_flag("--json", options->json, "Print one JSON object a layer, then one for the store");
+  cmd->add_flag("--json", options->json, "Print one JSON object per layer, then one for the store");
   cmd->footer("Example:\n  lcfs df --bytes");
   cmd->callback([options, &context] {
     if (auto done = run_df(*options, context); !done)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs diff: what differs between two layers.
+// lcfs diff: compares two layers.
 #include "engine/diff.h"
 
 #include <fcntl.h>
@@ -34,7 +34,7 @@ struct Options {
   bool json = false, stat = false, summary = false, patch = false, exclude_times = false;
 };
 
-// "etc//ssl/" is "/etc/ssl".
+// "etc//ssl/" becomes "/etc/ssl".
 std::string clean_path(std::string_view path) {
   std::string out;
   while (!path.empty()) {
@@ -58,8 +58,7 @@ std::uint64_t changed_bytes(DiffEntry const& entry) {
   return bytes;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Lines
+// Lines -------------------------------------------------------------------------------------------
 
 std::string line_of(DiffEntry const& entry) {
   switch (entry.kind) {
@@ -77,9 +76,10 @@ void print_lines(std::vector<DiffEntry> const& entries, std::ostream& out) {
   for (auto const& entry : entries) out << line_of(entry) << '\n';
 }
 
-// Directories that came or went with all that is in them: one line each.
+// One line for each directory that was added or deleted with all its contents.
 void print_summary(std::vector<DiffEntry> const& entries, std::ostream& out) {
-  std::map<std::pair<DiffKind, std::string>, std::uint64_t> folded;  // top: entries below
+  // Value: number of entries below.
+  std::map<std::pair<DiffKind, std::string>, std::uint64_t> folded;
   auto const top_of = [&folded](DiffEntry const& entry) {
     for (auto path = entry.path; path != "/";) {
       path = parent_of(path);
@@ -87,7 +87,7 @@ void print_summary(std::vector<DiffEntry> const& entries, std::ostream& out) {
     }
     return folded.end();
   };
-  for (auto const& entry : entries) {  // a directory stands before what is in it
+  for (auto const& entry : entries) {  // a directory comes before its contents
     if (auto const top = top_of(entry); top != folded.end()) {
       ++top->second;
     } else if (S_ISDIR(entry.mode) &&
@@ -104,8 +104,7 @@ void print_summary(std::vector<DiffEntry> const& entries, std::ostream& out) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// JSON
+// JSON --------------------------------------------------------------------------------------------
 
 char const* kind_text(DiffKind kind) {
   switch (kind) {
@@ -156,8 +155,7 @@ void print_objects(std::vector<DiffEntry> const& entries, std::ostream& out) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Totals
+// Totals ------------------------------------------------------------------------------------------
 
 struct Totals {
   std::uint64_t added = 0, changed = 0, deleted = 0, renamed = 0;
@@ -217,14 +215,10 @@ void print_totals(std::vector<DiffEntry> const& entries, bool json, std::ostream
   if (!json) table.print(out);
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// A changeset
+// A changeset -------------------------------------------------------------------------------------
 
-Error file_error(std::string const& path, char const* what) {
-  return {Errc::kIo, what, errno, path, kNoOffset};
-}
-
-// A file that has its name only when it is whole.  What is no regular file is written to as it is.
+// Writes a file that appears under its name only when it is complete.  Writes directly to what is
+// not a regular file.
 template <class Write>
 Status write_whole_file(std::string const& path, std::atomic<bool> const& stop,
                         Write const& write) {
@@ -232,22 +226,21 @@ Status write_whole_file(std::string const& path, std::atomic<bool> const& stop,
   bool const direct = stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode);
   auto const name = direct ? path : path + ".partial";
   int const fd = open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) return file_error(name, "cannot be made");
+  if (fd < 0) return Error::io("cannot create", errno).in(name);
   Status done;
   {
     FdStream out(fd, &stop);
     done = write(out);
     out.flush();
-    if (done && !out) done = Error{Errc::kIo, "cannot be written", out.error(), name, kNoOffset};
-    if (!done && done.error().code == Errc::kIo && done.error().path.empty()) {
-      done.error().sys = out.error();
-      done.error().path = name;
-    }
+    if (done && !out) done = Error::io("cannot write", out.error()).in(name);
+    bool const cannot_write = !done && out.error() != 0 && done.error().path.empty() &&
+                              done.error().code != Errc::kInterrupted;
+    if (cannot_write) done = Error::io("cannot write", out.error()).in(name);
   }
-  if (close(fd) != 0 && done) done = file_error(name, "cannot be written");
+  if (close(fd) != 0 && done) done = Error::io("cannot write", errno).in(name);
   if (direct) return done;
   if (done && std::rename(name.c_str(), path.c_str()) != 0)
-    done = file_error(path, "cannot be made");
+    done = Error::io("cannot create", errno).in(path);
   if (!done) (void)unlink(name.c_str());
   return done;
 }
@@ -263,7 +256,7 @@ Status write_changeset(Options const& options, Context& context, LayerDiff& diff
                diff.b(), sink, latest,
                [&context](std::string const& path) {
                  warn(context, "diff",
-                      fmt::format("{}: a socket, which a tar can't hold; left out", escape(path)));
+                      fmt::format("{}: left out: a tar cannot hold sockets", escape(path)));
                })
         .write(items);
   };
@@ -271,7 +264,7 @@ Status write_changeset(Options const& options, Context& context, LayerDiff& diff
                             : write_whole_file(options.oci, signals.stop(), write);
 }
 
-// A path leads where it leads in each of the layers.
+// Adds the path as each of the two layers resolves it: their symlinks can differ.
 Status add_filter(LayerDiff& diff, std::string const& path, std::vector<std::string>& below) {
   bool there = false;
   for (auto* layer : {&diff.a(), &diff.b()}) {
@@ -280,18 +273,17 @@ Status add_filter(LayerDiff& diff, std::string const& path, std::vector<std::str
     there = there || inode != 0;
     below.push_back(real);
   }
-  return there ? Status{}
-               : Error{Errc::kNotFound, "neither of the layers has it", 0, path, kNoOffset};
+  return there ? Status{} : Error::not_found("no such path in either layer").in(path);
 }
 
-constexpr std::uint64_t kNodeCache = std::uint64_t{128} << 20;  // bytes, if so much differs
+constexpr std::uint64_t kNodeCache = std::uint64_t{128}
+                                     << 20;  // bytes; filled only if that much differs
 
 Status run_diff(Options const& options, Context& context) {
   if (options.oci == "-" && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
-    return Error{
-        Errc::kInvalid, "standard output is a terminal; a changeset is no text", 0, {}, kNoOffset};
+    return Error::invalid("standard output is a terminal; write to a file, or redirect it");
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
-  // What differs is looked at more than once.  A server's cache is the server's.
+  // Nodes that differ are read more than once.  A server keeps its own cache limit.
   if (!store.mounted()) store->set_node_cache_limit(kNodeCache);
   LCFS_TRY_ASSIGN(auto const a, store->resolve_layer(options.a));
   LCFS_TRY_ASSIGN(auto const b, store->resolve_layer(options.b));
@@ -305,11 +297,11 @@ Status run_diff(Options const& options, Context& context) {
     LCFS_TRY(write_changeset(options, context, *diff, entries));
   } else if (options.patch) {
     StopOnSignal const signals(context.io);
-    auto const tell = [&](DiffEntry const& entry, Error const& error) {
+    auto const report = [&](DiffEntry const& entry, Error const& error) {
       warn(context, "diff", fmt::format("{}: {}", escape(entry.path), error.text()));
       unreadable = true;
     };
-    LCFS_TRY(write_patch(*diff, entries, context.io.out, words_of, tell, signals.stop()));
+    LCFS_TRY(write_patch(*diff, entries, context.io.out, words_of, report, signals.stop()));
   } else if (options.stat) {
     print_totals(entries, options.json, context.io.out);
   } else if (options.json) {
@@ -327,27 +319,27 @@ Status run_diff(Options const& options, Context& context) {
 
 void add_diff(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("diff", "Show what differs between two layers");
+  auto* cmd = app.add_subcommand("diff", "Compare two layers");
   add_store_option(*cmd, options->store);
   add_at_option(*cmd, options->at);
-  auto* json = cmd->add_flag("--json", options->json, "Print one JSON object a difference");
-  auto* stat = cmd->add_flag("--stat", options->stat, "Print totals for each directory");
+  auto* json = cmd->add_flag("--json", options->json, "Print one JSON object per difference");
+  auto* stat = cmd->add_flag("--stat", options->stat, "Print totals per directory");
   auto* summary = cmd->add_flag("--summary", options->summary,
-                                "One line for a directory that came or went as a whole");
-  auto* oci = cmd->add_option(
-      "--oci", options->oci, "Write an OCI layer (tar) that makes A into B; -: to standard output");
+                                "Print one line for a directory added or deleted as a whole");
+  auto* oci = cmd->add_option("--oci", options->oci,
+                              "Write an OCI layer tar that turns A into B (-: standard output)");
   oci->type_name("FILE")->excludes(json)->excludes(stat)->excludes(summary);
   summary->excludes(json)->excludes(stat);
   cmd->add_flag("-p,--patch", options->patch,
-                "Print a patch of text files, as git diff does; what it can't say is a comment")
+                "Print a patch in git format; other differences are comments")
       ->excludes(json)
       ->excludes(stat)
       ->excludes(summary)
       ->excludes(oci);
-  cmd->add_flag("--exclude-times", options->exclude_times, "Times don't count");
-  cmd->add_option("A", options->a, "Layer, image, digest or unique prefix: before")->required();
-  cmd->add_option("B", options->b, "Layer, image, digest or unique prefix: after")->required();
-  cmd->add_option("PATH", options->paths, "Only what is at or below these");
+  cmd->add_flag("--exclude-times", options->exclude_times, "Ignore modification times");
+  cmd->add_option("A", options->a, "Old layer: name, image, digest or unique prefix")->required();
+  cmd->add_option("B", options->b, "New layer: name, image, digest or unique prefix")->required();
+  cmd->add_option("PATH", options->paths, "Compare only what is at or below these paths");
   cmd->footer("Example:\n  lcfs diff debian:12 work /etc");
   cmd->callback([options, &context] {
     auto const done = run_diff(*options, context);

@@ -13,7 +13,7 @@
 namespace lcfs::cli {
 namespace {
 
-// As git quotes names that would break a line or a word.
+// Quotes a name as git does if it would break a line or a word.
 std::string quoted(std::string const& name) {
   bool const plain = std::none_of(name.begin(), name.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' || c == 0x7f;
@@ -42,7 +42,7 @@ char const* git_mode(std::uint32_t mode) {
 struct Side {
   std::uint32_t mode = 0;
   std::uint64_t size = 0;
-  std::optional<std::string> text{};  // nothing: binary, or too large
+  std::optional<std::string> text{};  // empty: binary, or too large
 };
 
 class Patch {
@@ -50,10 +50,9 @@ class Patch {
   Patch(LayerDiff& diff, std::ostream& out, std::atomic<bool> const& stop)
       : diff_(diff), out_(out), stop_(stop) {}
 
-  // False: there is nothing of it that a patch can say.
+  // False: a patch cannot express any part of this difference.
   Result<bool> write(DiffEntry const& e) {
-    if (stop_.load(std::memory_order_relaxed))
-      return Error{Errc::kInterrupted, "interrupted", 0, {}, kNoOffset};
+    if (stop_.load(std::memory_order_relaxed)) return Error::interrupted();
     std::optional<Side> a, b;
     if (e.kind != DiffKind::kAdded) LCFS_TRY(load(diff_.a(), e.a, a));
     if (e.kind != DiffKind::kDeleted) LCFS_TRY(load(diff_.b(), e.b, b));
@@ -66,14 +65,14 @@ class Patch {
       return true;
     }
     bool const changed = !a || !b || (e.changes & (kDiffContent | kDiffTarget)) != 0;
-    bool const says_something =
+    bool const expressible =
         changed || e.kind == DiffKind::kRenamed || git_mode(a->mode) != git_mode(b->mode);
-    if (says_something) print(a ? &*a : nullptr, b ? &*b : nullptr, old_path, path, changed);
-    return says_something;
+    if (expressible) print(a ? &*a : nullptr, b ? &*b : nullptr, old_path, path, changed);
+    return expressible;
   }
 
  private:
-  // What is below a renamed directory stands where it was: a patch can't rename directories.
+  // A patch cannot rename directories, so files below a renamed one keep their old path.
   Result<std::string> new_path(DiffEntry const& e) {
     if (e.kind != DiffKind::kModified) return e.path;
     LCFS_TRY_ASSIGN(auto const before, diff_.a().paths(e.a));
@@ -110,7 +109,7 @@ class Patch {
     auto const from = quoted("a" + old_path), to = quoted("b" + path);
     auto const left = a == nullptr ? "/dev/null" : from, right = b == nullptr ? "/dev/null" : to;
     if (changed && ((a != nullptr && !a->text) || (b != nullptr && !b->text))) {
-      // A comment: without its content git refuses the whole patch.
+      // A comment, because git rejects a patch that names a file but lacks its content.
       std::uint64_t const size = std::max(a == nullptr ? 0 : a->size, b == nullptr ? 0 : b->size);
       out_ << (size > kMaxPatchFile
                    ? fmt::format("# Files {} and {} differ ({}: too large for a patch)\n", left,
@@ -132,7 +131,7 @@ class Patch {
     if (before == after) return;
     auto const end = [](std::string const& name) {
       return name.find(' ') == std::string::npos ? "" : "\t";
-    };  // as git ends names with blanks
+    };  // git ends a name that contains spaces with a tab
     out_ << fmt::format("--- {}{}\n+++ {}{}\n", left, end(left), right, end(right));
     print_hunks(before, after, out_);
   }
@@ -150,12 +149,12 @@ Status write_patch(LayerDiff& diff, std::vector<DiffEntry> const& entries, std::
                    std::atomic<bool> const& stop) {
   Patch patch(diff, out, stop);
   for (auto const& entry : entries) {
-    auto const said = patch.write(entry);
-    if (!said && said.error().code != Errc::kCorrupt && said.error().code != Errc::kIo)
-      return said.error();
-    if (!said)
-      unreadable(entry, said.error());
-    else if (!*said)
+    auto const written = patch.write(entry);
+    if (!written && written.error().code != Errc::kCorrupt && written.error().code != Errc::kIo)
+      return written.error();
+    if (!written)
+      unreadable(entry, written.error());
+    else if (!*written)
       out << "# " << words(entry) << '\n';
   }
   return Ok{};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Differences as a patch in git's form, which git apply(1) and GNU patch(1) read: contents of text
-// files and targets of symlinks, renames, and whether a file is executable.  What a patch can't say
-// (owners, times, directories, devices, ...) is a line that begins with "# " and that both leave
-// alone.
+// Differences as a patch in git format, for git apply(1) and GNU patch(1): contents of text files,
+// targets of symlinks, renames, and the executable bit.  Differences that a patch cannot express
+// (owners, times, directories, devices, ...) become lines that begin with "# ", which both programs
+// ignore.
 #pragma once
 
 #include <atomic>
@@ -15,12 +15,13 @@
 
 namespace lcfs::cli {
 
-// Files beyond are only said to differ.
+// Bytes.  Of larger files the patch only states that they differ.
 inline constexpr std::uint64_t kMaxPatchFile = std::uint64_t{4} << 20;
 
-// `words`: the line that tells of an entry without a patch.  A file is text if no byte of it is
-// NUL. `unreadable`: is told of files that damage keeps from being read; they are left out, the
-// others follow.
+// Writes the patch of `entries` to `out`.  A file is text if it contains no zero byte.
+// `words` returns the text of the "# " line for an entry that a patch cannot express.
+// `unreadable` is called for each file that cannot be read because it is damaged (kCorrupt, kIo);
+// the patch leaves it out and continues.  `stop` ends the call with kInterrupted.
 Status write_patch(LayerDiff& diff, std::vector<DiffEntry> const& entries, std::ostream& out,
                    std::function<std::string(DiffEntry const&)> const& words,
                    std::function<void(DiffEntry const&, Error const&)> const& unreadable,

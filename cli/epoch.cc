@@ -13,11 +13,7 @@ Result<std::optional<std::int64_t>> source_date_epoch(Io const& io) {
   std::int64_t seconds = 0;
   auto const [end, bad] = std::from_chars(text->data(), text->data() + text->size(), seconds);
   if (bad != std::errc{} || end != text->data() + text->size())
-    return Error{Errc::kInvalid,
-                 fmt::format("SOURCE_DATE_EPOCH is no number: '{}'", *text),
-                 0,
-                 {},
-                 kNoOffset};
+    return Error::invalid(fmt::format("SOURCE_DATE_EPOCH is not a number: \"{}\"", *text));
   return std::optional<std::int64_t>(seconds);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs export: images and layers of a store as an archive.
+// lcfs export: writes images and layers to an archive.
 #include "exporter/export.h"
 
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 
 #include <cerrno>
 
+#include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/epoch.h"
 #include "cli/fd_stream.h"
@@ -37,8 +38,7 @@ class StreamSink final : public exporter::ByteSink {
                static_cast<std::streamsize>(bytes.size()));
     if (out_) return Ok{};
     auto const* fd = dynamic_cast<FdStream*>(&out_);
-    return Error{Errc::kIo, "cannot be written", fd != nullptr ? fd->error() : 0, "standard output",
-                 kNoOffset};
+    return Error::io("cannot write", fd != nullptr ? fd->error() : 0).in("standard output");
   }
 
  private:
@@ -46,7 +46,7 @@ class StreamSink final : public exporter::ByteSink {
 };
 
 void print_report(Options const& options, exporter::ExportReport const& report, Context& context) {
-  // With the archive on standard output, words go to standard error.
+  // With the archive on standard output, the report goes to standard error.
   auto& out = options.output == "-" ? context.io.err : context.io.out;
   if (options.json) {
     Json object;
@@ -85,7 +85,7 @@ void print_report(Options const& options, exporter::ExportReport const& report, 
   }
 }
 
-// What is no regular file (a pipe, a device) is written to as it is.
+// A pipe or a device is written to directly.
 bool is_stream(std::string const& path) {
   struct stat st {};
   return stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
@@ -94,11 +94,7 @@ bool is_stream(std::string const& path) {
 Status run_export(Options const& options, Context& context) {
   bool const to_stdout = options.output == "-";
   if (to_stdout && context.io.out_fd >= 0 && isatty(context.io.out_fd) == 1)
-    return Error{Errc::kInvalid,
-                 "standard output is a terminal; name a file with -o, or redirect it",
-                 0,
-                 {},
-                 kNoOffset};
+    return Error::invalid("standard output is a terminal; name a file with -o, or redirect it");
   LCFS_TRY_ASSIGN(auto const latest, source_date_epoch(context.io));
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   StopOnSignal const signals(context.io);
@@ -120,7 +116,7 @@ Status run_export(Options const& options, Context& context) {
   };
   how.skipped = [&context](std::string const& layer, std::string const& path) {
     warn(context, "export",
-         fmt::format("{}: {}: a socket, which a tar can't hold; left out", layer, escape(path)));
+         fmt::format("{}: {}: left out: a tar cannot hold sockets", layer, escape(path)));
   };
   if (auto const directory = context.io.env ? context.io.env("TMPDIR") : std::nullopt;
       directory && !directory->empty())
@@ -131,14 +127,13 @@ Status run_export(Options const& options, Context& context) {
     how.stream = &sink;
     report = exporter::export_archive(*store, how);
   } else if (is_stream(options.output)) {
-    importer::Fd const fd(::open(options.output.c_str(), O_WRONLY | O_CLOEXEC));
-    if (fd.get() < 0) return Error{Errc::kIo, "cannot be opened", errno, options.output, kNoOffset};
+    Fd const fd(::open(options.output.c_str(), O_WRONLY | O_CLOEXEC));
+    if (fd.get() < 0) return Error::io("cannot open", errno).in(options.output);
     FdStream out(fd.get(), &signals.stop());
     StreamSink sink(out);
     how.stream = &sink;
     report = exporter::export_archive(*store, how);
-    if (report && !out.flush())
-      report = Error{Errc::kIo, "cannot be written", out.error(), options.output, kNoOffset};
+    if (report && !out.flush()) report = Error::io("cannot write", out.error()).in(options.output);
   } else {
     how.path = options.output;
     report = exporter::export_archive(*store, how);
@@ -153,25 +148,26 @@ Status run_export(Options const& options, Context& context) {
 
 void add_export(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("export", "Write images or layers into an archive");
+  auto* cmd = app.add_subcommand("export", "Write images or layers to an archive");
   add_store_option(*cmd, options->store);
   cmd->add_option("-o,--output", options->output,
-                  "File to write; a directory, or a name ending in a slash: an OCI layout; - "
-                  "(default): standard output")
+                  "Output file; a directory or NAME/: an OCI layout (default: -, stdout)")
       ->type_name("FILE");
-  cmd->add_option("--format", options->format, "oci (an oci-archive) or docker (a docker-archive)")
+  cmd->add_option("--format", options->format,
+                  "oci (an oci-archive, default) or docker (a docker-archive)")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"oci", "docker"}));
   cmd->add_option("--compress", options->compress,
-                  "How layers are compressed: original (as they came), gzip, zstd or none")
+                  "original (as imported, default), gzip, zstd or none")
       ->type_name("HOW")
       ->check(CLI::IsMember({"original", "gzip", "zstd", "none"}));
-  cmd->add_flag("--json", options->json, "Print the result as one JSON object");
-  cmd->add_flag("-q,--quiet", options->quiet, "Print neither result nor progress");
-  cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
+  cmd->add_flag("--json", options->json, "Print the report as one JSON object");
+  cmd->add_flag("-q,--quiet", options->quiet, "Print neither report nor progress");
+  cmd->add_option("--progress", options->progress,
+                  "auto (a bar on a terminal, default), plain or none")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "plain", "none"}));
-  cmd->add_option("IMAGE", options->names, "Images or layers, by name, digest or unique prefix")
+  cmd->add_option("IMAGE", options->names, "Images or layers: name, digest or unique prefix")
       ->required();
   cmd->footer("Example:\n  lcfs export -o debian.tar debian:12");
   cmd->callback([options, &context] {

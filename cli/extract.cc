@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs extract: a layer's tree into a directory of the host.
+// lcfs extract: writes a layer's files to a directory of the host.
 #include "extract/extract.h"
 
 #include <fmt/format.h>
@@ -24,20 +24,21 @@ Status run_extract(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
   LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
-  ExtractOptions how;
+  extract::ExtractOptions how;
   how.force = options.force;
   how.same_owner = !options.no_same_owner && !options.rootless;
   how.privileged = !options.rootless;
   how.stop = &signals.stop();
   how.problem = [&context](Error const& error) { warn(context, "extract", error.text()); };
-  LCFS_TRY_ASSIGN(auto const done, extract_tree(*layer, layer->root(), options.directory, how));
+  LCFS_TRY_ASSIGN(auto const done,
+                  extract::extract_tree(*layer, layer->root(), options.directory, how));
   if (done.problems != 0) context.exit = kFailed;
   if (options.json)
     print_json(context.io.out,
                {{"entries", done.entries}, {"bytes", done.bytes}, {"problems", done.problems}});
   else if (!options.quiet)
     context.io.err << fmt::format(
-        "lcfs: extract: {} entries, {} bytes{}\n", done.entries, done.bytes,
+        "lcfs extract: {} entries, {} bytes{}\n", done.entries, done.bytes,
         done.problems == 0 ? "" : fmt::format(", {} problems", done.problems));
   return Ok{};
 }
@@ -46,19 +47,18 @@ Status run_extract(Options const& options, Context& context) {
 
 void add_extract(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("extract", "Write a layer's files into a directory");
+  auto* cmd = app.add_subcommand("extract", "Write a layer's files to a directory");
   add_store_option(*cmd, options->store);
   add_at_option(*cmd, options->at);
   cmd->add_flag("--force", options->force,
-                "The directory may hold files; what is in the way is replaced");
-  cmd->add_flag("--no-same-owner", options->no_same_owner, "Leave the owners as they come");
+                "Allow DIR to contain files; replace those of the same name");
+  cmd->add_flag("--no-same-owner", options->no_same_owner, "Do not restore owners");
   cmd->add_flag("--rootless", options->rootless,
-                "What an ordinary user can make: no owners, no device nodes, no extended "
-                "attributes but user.*");
-  cmd->add_flag("-q,--quiet", options->quiet, "No summary on standard error");
+                "Restore no owners or devices, and only user.* attributes");
+  cmd->add_flag("-q,--quiet", options->quiet, "Do not print a summary");
   cmd->add_flag("--json", options->json, "Print the summary as one JSON object");
-  cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("DIR", options->directory, "Directory, empty or not there yet")->required();
+  cmd->add_option("LAYER", options->layer, kLayerHelp)->required();
+  cmd->add_option("DIR", options->directory, "Output directory, empty or new")->required();
   cmd->footer("Example:\n  lcfs extract debian:12 /srv/debian");
   cmd->callback([options, &context] {
     if (auto done = run_extract(*options, context); !done)

@@ -12,7 +12,7 @@
 namespace lcfs::cli {
 namespace {
 
-constexpr int kPollMs = 100;  // how soon a stop is seen
+constexpr int kPollMs = 100;  // delay until a stop is noticed
 
 }  // namespace
 
@@ -49,8 +49,8 @@ std::streamsize FdBuffer::xsputn(char const* bytes, std::streamsize count) {
 bool FdBuffer::write_all(char const* bytes, std::size_t count) {
   while (count != 0) {
     if (error_ != 0 || !wait()) return false;
-    // POLLOUT promises room for that much in a pipe; more would wait for the reader.  We may not
-    // make it non-blocking: the client, and whoever else has it, would see that.
+    // POLLOUT guarantees room for PIPE_BUF bytes in a pipe; a larger write could block.  The
+    // descriptor must not become non-blocking, because the client and its other users share it.
     std::size_t const part = regular_ ? count : std::min<std::size_t>(count, PIPE_BUF);
     ssize_t const n = ::write(fd_, bytes, part);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
@@ -64,7 +64,7 @@ bool FdBuffer::write_all(char const* bytes, std::size_t count) {
   return true;
 }
 
-// Until there is room.  Once the command shall stop what finds no room at once is given up.
+// Waits until there is room.  Once the command must stop, fails if there is no room at once.
 bool FdBuffer::wait() {
   if (regular_) return true;
   for (;;) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An output stream on a file descriptor, for commands that a server runs with their client's
-// descriptors: a broken pipe is an error of the stream, and a reader that doesn't read holds
-// nothing up once the command shall stop.
+// descriptors.  A broken pipe is an error of the stream, and a reader that does not read cannot
+// keep a command from stopping.  One thread.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ namespace lcfs::cli {
 class FdBuffer final : public std::streambuf {
  public:
   FdBuffer(int fd, std::atomic<bool> const* stop);
-  [[nodiscard]] int error() const { return error_; }
+  [[nodiscard]] int error() const { return error_; }  // as FdStream::error()
 
  protected:
   int_type overflow(int_type c) override;
@@ -27,22 +27,22 @@ class FdBuffer final : public std::streambuf {
 
   int const fd_;
   std::atomic<bool> const* const stop_;
-  bool regular_ = false;  // a file: never waits for a reader
+  bool regular_ = false;  // a regular file: writes never wait for a reader
   int error_ = 0;
   std::array<char, 64u << 10> buffer_{};
 };
 
 class FdStream final : public std::ostream {
  public:
-  // `fd` stays the caller's.  `stop` may be null.  Flush before the end: errors of the destructor
-  // are not seen.
+  // `fd` stays the caller's and must outlive the stream.  `stop` can be null.  Flush before the
+  // stream is destroyed: nobody sees errors of the destructor.
   FdStream(int fd, std::atomic<bool> const* stop);
   ~FdStream() override { flush(); }
   FdStream(FdStream const&) = delete;
   FdStream& operator=(FdStream const&) = delete;
   [[nodiscard]] int error() const {
     return buffer_.error();
-  }  // errno of the first write that failed; 0: none
+  }  // errno of the first failed write, or 0
 
  private:
   FdBuffer buffer_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file of a layer in words and in JSON: what ls and stat share.
+// The attributes of a file as text and as JSON, for ls, stat and diff.
 #pragma once
 
 #include <string>
@@ -16,8 +16,8 @@ char const* type_text(std::uint32_t mode);
 // "8, 1"
 std::string rdev_text(std::uint64_t rdev);
 
-// {"path","type","mode","inode","nlink","uid","gid","size","blocks","mtime"}, and "target" or
-// "rdev" where there is one. Errors are those of reading the target.
+// {"path","type","mode","inode","nlink","uid","gid","size","blocks","mtime"}, and "target" of a
+// symlink or "rdev" of a device (doc/json.md).  Fails only if the target cannot be read.
 Result<Json> file_json(Layer& layer, std::string const& path, Attr const& attr);
 
 }  // namespace lcfs::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on a store that a server has: the client's side asks for them, the server's side runs
+// Commands on a mounted store: the client asks the mount's server to run them, and the server runs
 // them.
 #include <fmt/format.h>
 #include <unistd.h>
@@ -17,12 +17,12 @@
 namespace lcfs::cli {
 namespace {
 
-// What a command may ask of its environment, LCFS_STORE aside.
+// The environment variables that a command can read, besides LCFS_STORE.
 constexpr char const* kForwarded[] = {
     "LCFS_RUNTIME_DIR", "SOURCE_DATE_EPOCH", "TMPDIR", "NO_COLOR", "TERM", "COLUMNS",
     "LC_ALL",           "LC_CTYPE",          "LANG"};
 
-// Read, where umask(2) would have to change it.
+// Read from /proc, because umask(2) can only read it by changing it.
 mode_t current_umask() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -36,7 +36,7 @@ mount::ControlCommand command_for(Context const& context, std::string const& pat
   mount::ControlCommand command;
   command.args = std::move(args);
   command.umask = current_umask();
-  // The server's user may have another default store than ours.
+  // The server's user can have a different default store.
   command.variables.emplace_back("LCFS_STORE", path);
   if (context.io.env)
     for (char const* name : kForwarded)
@@ -57,7 +57,7 @@ Result<bool> forward(Context& context, std::string const& path, std::vector<std:
   LCFS_TRY_ASSIGN(auto const store, mount::store_identity(path));
   io.out.flush();
   io.err.flush();
-  // A command that doesn't wait for signals just dies of them, and the server sees that.
+  // A command that does not handle signals is killed by them, and the server notices that.
   auto const answer = mount::control_call(mount::control_socket_paths(store, io.env), store.owner,
                                           command_for(context, path, std::move(args)),
                                           {io.in_fd, io.out_fd, io.err_fd}, StopOnSignal::active());
@@ -85,8 +85,7 @@ int run_for_client(mount::ControlRequest& request, mount::Serving const& serving
   ServedStore const served{serving, identity};
   try {
     return run(request.command.args, io, &served);
-  } catch (
-      std::exception const& error) {  // no memory: the client's trouble, not that of all mounts
+  } catch (std::exception const& error) {  // out of memory: fails this command, not all mounts
     err << fmt::format("lcfs: {}\n", error.what());
     return kFailed;
   }

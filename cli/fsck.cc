@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs fsck: checks a store, and mends it.  Exit codes are those of fsck(8).
+// lcfs fsck: checks and repairs a store.  The exit codes are those of fsck(8).
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/fsck_print.h"
 #include "cli/print.h"
@@ -13,9 +14,9 @@
 #include "device/checks.h"
 #include "device/lock.h"
 #include "fsck/check.h"
-#include "fsck/heal.h"
+#include "fsck/healer.h"
 #include "fsck/repair.h"
-#include "importer/offer.h"
+#include "heal/offer.h"
 #include "mount/mount_table.h"
 
 namespace lcfs::cli {
@@ -35,20 +36,19 @@ int operational(Context const& context, Error const& error) {
   return error.code == Errc::kInterrupted ? kFsckCancelled : kFsckOperation;
 }
 
-// "mounted by pid 5 at /mnt, /srv"
+// "mounted at /mnt, /srv by pid 5; ..."
 Error mounted(std::string const& path, std::optional<pid_t> pid) {
   std::vector<std::string> places;
   if (auto const store = mount::store_identity(path))
     if (auto const mounts = mount::mounts_of(*store))
       for (auto const& entry : *mounts) places.push_back(entry.directory);
-  return Error{Errc::kBusy,
-               fmt::format("mounted by {}{}{}; lcfs umount ends that, and lcfs fsck -n only looks",
-                           pid ? fmt::format("pid {}", *pid) : "another process",
-                           places.empty() ? "" : " at ", fmt::join(places, ", ")),
-               0, path, kNoOffset};
+  return Error::busy(fmt::format("mounted{}{} by {}; unmount it (lcfs umount), or check it with -n",
+                                 places.empty() ? "" : " at ", fmt::join(places, ", "),
+                                 pid ? fmt::format("pid {}", *pid) : "another process"))
+      .in(path);
 }
 
-// Repairs are no good on a store that is mounted.
+// A mounted store must not be repaired.
 Status refuse_mounted(Context const& context, std::string const& path) {
   if (is_served(context, path)) return mounted(path, getpid());
   auto const store = mount::store_identity(path);
@@ -58,18 +58,18 @@ Status refuse_mounted(Context const& context, std::string const& path) {
   return mounted(path, file ? lock_holder(file.get()) : std::nullopt);
 }
 
-// What is checked, and what keeps it from changing meanwhile.
+// The device to check, and what keeps its contents from changing meanwhile.
 struct Subject {
   std::unique_ptr<Device> device{};
   CheckpointPin pin{};
-  bool in_use = false;  // nothing keeps it
+  bool in_use = false;  // somebody else can change it
 };
 
 Result<Subject> open_subject(Context& context, std::string const& path) {
   Subject subject;
   if (is_served(context, path)) {
     auto& store = context.served->serving.store;
-    // So that what is checked is what is there.  A store that can't be written is checked as it is
+    // The device must hold the current state.  A store that cannot be written is checked as it is
     // on the device.
     if (auto done = store.checkpoint(); !done && done.error().code != Errc::kReadOnly)
       return std::move(done).error();
@@ -82,7 +82,7 @@ Result<Subject> open_subject(Context& context, std::string const& path) {
   if (subject.in_use) {
     LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
     if (context.forwarded) return std::move(device).error();
-    warn(context, "fsck", device.error().text() + "; it is read all the same");
+    warn(context, "fsck", device.error().text() + "; checking it anyway");
     device = open_device(path, Access::kReadOnlyNoLock);
   }
   if (!device) return std::move(device).error();
@@ -90,8 +90,8 @@ Result<Subject> open_subject(Context& context, std::string const& path) {
   return subject;
 }
 
-// The bar of -C, or lines for the program that called us: "pass done all what" on a descriptor of
-// its own, as e2fsck writes them.
+// The progress bar of -C, or lines "pass done all what" on a descriptor of the calling program, in
+// the form that fsck(8) reads.
 class Show {
  public:
   Show(Options const& options, Io const& io)
@@ -104,7 +104,7 @@ class Show {
     if (options_.progress && options_.progress_fd > 0) {
       auto const line = fmt::format("1 {} {} {}\n", done, of, escape(layer));
       [[maybe_unused]] auto const n =
-          ::write(options_.progress_fd, line.data(), line.size());  // nobody need read it
+          ::write(options_.progress_fd, line.data(), line.size());  // the reader can be gone
       return;
     }
     progress_.layers(layer, done, of);
@@ -142,11 +142,11 @@ int check_only(Options const& options, Context& context, std::string const& path
   if (report->clean()) return kFsckClean;
   if (!subject->in_use) return kFsckDamage;
   return operational(
-      context, Error{Errc::kBusy, "the store was in use, so what was found may be its changes only",
-                     0, path, kNoOffset});
+      context,
+      Error::busy("the store was in use; the findings can be changes rather than damage").in(path));
 }
 
-// Answers for one run: those of the options, or of whoever sits at the terminal.
+// Answers for one run: from the options, or from the user at the terminal.
 class Answers {
  public:
   Answers(Options const& options, Io const& io) : options_(options), io_(io), all_(options.yes) {}
@@ -159,7 +159,7 @@ class Answers {
 
  private:
   bool decide(fsck::Proposal const& proposal) {
-    // To lose a file's sound part as well is never meant by a mere yes to all.
+    // Removing a file loses its intact part too, so "yes to all" does not include it.
     if (proposal.step == fsck::Step::kFiles &&
         (options_.remove_unreadable || options_.yes || options_.preen))
       return options_.remove_unreadable && !options_.preen;
@@ -186,21 +186,20 @@ class Answers {
 Result<std::uint64_t> heal(Options const& options, Context const& context, Device& device,
                            fsck::Options const& how) {
   LCFS_TRY_ASSIGN(auto const healer, fsck::Healer::look(device, how));
-  // Also where there is nothing to heal a wrong name is told.
+  // A wrong name is an error even if nothing has to be healed.
   if (options.heal_from != "-" && ::access(options.heal_from.c_str(), R_OK) != 0)
-    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno,
-                 options.heal_from, kNoOffset};
+    return Error::io("cannot open", errno).in(options.heal_from);
   if (healer->damaged() == 0) return std::uint64_t{0};
-  LCFS_TRY(importer::offer_archive(*healer, options.heal_from, context.io.in_fd));
+  LCFS_TRY(heal::offer_archive(*healer, options.heal_from, context.io.in_fd));
   LCFS_TRY(healer->finish());
   if (healer->healed() == 0)
     warn(context, "fsck",
-         fmt::format("{}: has none of the {} damaged blocks", escape(options.heal_from),
+         fmt::format("{}: contains none of the {} damaged blocks", escape(options.heal_from),
                      healer->damaged()));
   return healer->healed();
 }
 
-int mend(Options const& options, Context& context, std::string const& path) {
+int repair_store(Options const& options, Context& context, std::string const& path) {
   auto const& io = context.io;
   if (auto const free = refuse_mounted(context, path); !free)
     return operational(context, free.error());
@@ -209,8 +208,9 @@ int mend(Options const& options, Context& context, std::string const& path) {
   if (!options.preen && !options.yes &&
       (isatty(io.in_fd) == 0 || io.out_fd < 0 || isatty(io.out_fd) == 0)) {
     fail(context, "fsck",
-         Error{Errc::kInvalid,
-               "a terminal is needed to ask what to repair; -n, -p or -y say it before", 0, path});
+         Error::invalid("not a terminal: choose -n (check only), -p (safe repairs) or -y (all "
+                        "repairs)")
+             .in(path));
     return kFsckOperation;
   }
   Show show(options, io);
@@ -237,7 +237,8 @@ int mend(Options const& options, Context& context, std::string const& path) {
   bool const changed = done->changed || healed != 0;
   print_summary(options.style, path, done->after, changed, healed, io);
   if (options.preen && !done->after.clean())
-    warn(context, "fsck", path + ": what is left is not for -p; run lcfs fsck by hand, without it");
+    warn(context, "fsck",
+         path + ": errors are left that -p does not repair; run lcfs fsck without -p");
   return (changed ? int{kFsckCorrected} : int{kFsckClean}) |
          (done->after.clean() ? int{kFsckClean} : int{kFsckDamage});
 }
@@ -247,57 +248,52 @@ int run_fsck(Options& options, Context& context) {
       options.positional.empty() ? store_path(context.io, options.store) : options.positional;
   options.preen = options.preen || options.automatic;
   if (int{options.no_write} + int{options.preen} + int{options.yes} > 1) {
-    context.io.err
-        << "lcfs: fsck: only one of -n, -p (or -a) and -y can be given; see lcfs fsck --help\n";
+    context.io.err << "lcfs fsck: -n, -p (or -a) and -y exclude each other; see lcfs fsck --help\n";
     return kFsckUsage;
   }
   if (options.no_write && (options.remove_unreadable || !options.heal_from.empty())) {
-    context.io.err << "lcfs: fsck: -n writes nothing; see lcfs fsck --help\n";
+    context.io.err << "lcfs fsck: --heal-from and --remove-unreadable write to the store, -n does "
+                      "not; see lcfs fsck --help\n";
     return kFsckUsage;
   }
   if (options.preen && options.remove_unreadable) {
-    context.io.err << "lcfs: fsck: -p only makes repairs that lose nothing; --remove-unreadable "
-                      "needs -y, or an answer; see lcfs fsck --help\n";
+    context.io.err << "lcfs fsck: --remove-unreadable loses files, which -p never does; use -y, or "
+                      "answer the questions; see lcfs fsck --help\n";
     return kFsckUsage;
   }
   options.style.data =
       options.style.data || options.remove_unreadable || !options.heal_from.empty();
-  return options.no_write ? check_only(options, context, path) : mend(options, context, path);
+  return options.no_write ? check_only(options, context, path)
+                          : repair_store(options, context, path);
 }
 
 }  // namespace
 
 void add_fsck(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("fsck", "Check and mend a store");
+  auto* cmd = app.add_subcommand("fsck", "Check and repair a store");
   auto* store = add_store_option(*cmd, options->store);
-  cmd->add_flag("-n", options->no_write, "Only report, write nothing");
-  cmd->add_flag("-p", options->preen,
-                "Without questions, but only repairs that can't lose anything");
-  cmd->add_flag("-a", options->automatic, "The same as -p");
-  cmd->add_flag("-y", options->yes, "Yes to all repairs");
-  cmd->add_flag(
-      "-f", options->force,
-      "Walk the whole tree of each layer, also where what it changed of its parent would do");
+  cmd->add_flag("-n", options->no_write, "Check only; write nothing");
+  cmd->add_flag("-p", options->preen, "Make repairs that cannot lose anything, without asking");
+  cmd->add_flag("-a", options->automatic, "Same as -p");
+  cmd->add_flag("-y", options->yes, "Make all repairs without asking");
+  cmd->add_flag("-f", options->force, "Walk the whole tree of every layer");
   cmd->add_flag("-v,--verbose", options->style.verbose,
-                "Print what was read, and where the blocks are");
+                "Also print what was read and how blocks are used");
   cmd->add_option("-C", options->progress_fd,
-                  "Show progress; FD other than 0: as lines for a program, on that descriptor")
+                  "Show progress; FD other than 0: as lines on that descriptor")
       ->type_name("FD");
-  cmd->add_flag("--data", options->style.data, "Check the checksums of all file data too");
+  cmd->add_flag("--data", options->style.data, "Check the checksums of all file data");
   cmd->add_option("--heal-from", options->heal_from,
-                  "Look in this archive (a file, a directory, or - for standard input) for data "
-                  "that is damaged")
+                  "Replace damaged data with data from this archive (-: stdin)")
       ->type_name("ARCHIVE");
   cmd->add_flag("--remove-unreadable", options->remove_unreadable,
-                "Remove files whose data can't be read");
-  cmd->add_flag("--search", options->search,
-                "If no store tree can be read, look for an older one all over the store");
+                "Remove files whose data cannot be read");
+  cmd->add_flag("--search", options->search, "Search the whole store for an intact store tree");
   cmd->add_flag("-q,--quiet", options->style.quiet, "Print nothing if the store is clean");
   cmd->add_flag("--json", options->style.json,
-                "Print one JSON object a finding and repair, then one for the store");
-  cmd->add_option("STORE", options->positional,
-                  "File or block device (default: the store that --store would mean)")
+                "Print one JSON object per finding and repair, then one in all");
+  cmd->add_option("STORE", options->positional, "File or block device (default: that of --store)")
       ->excludes(store);
   cmd->set_version_flag("-V,--version", version_text(), "Print the version");
   cmd->footer(

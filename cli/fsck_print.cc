@@ -19,8 +19,8 @@ char const* slot_text(fsck::Slot const& slot) {
   return "damaged";
 }
 
-// Is the second one about the next block of the same file?
-bool goes_on(fsck::Finding const& a, fsck::Finding const& b) {
+// Whether the second finding is about the next block of the same file.
+bool continues(fsck::Finding const& a, fsck::Finding const& b) {
   return a.code == fsck::Code::kData && b.code == a.code && b.layer == a.layer &&
          b.inode == a.inode && b.inode != 0 && b.offset == a.offset + kBlockSize;
 }
@@ -79,8 +79,8 @@ void print_findings(FsckStyle const& style, fsck::Report const& report, Io const
     io.out << fmt::format("{}: {}: {}", it->severity == fsck::Severity::kError ? "error" : "note",
                           fsck::code_name(it->code), escape_controls(it->line()));
     auto last = it;
-    while (last + 1 != report.findings.end() && goes_on(*last, *(last + 1))) ++last;
-    if (last != it) io.out << fmt::format("; so have the {} blocks behind it", last - it);
+    while (last + 1 != report.findings.end() && continues(*last, *(last + 1))) ++last;
+    if (last != it) io.out << fmt::format("; the same applies to the next {} blocks", last - it);
     io.out << '\n';
     it = last + 1;
   }
@@ -121,10 +121,10 @@ void print_summary(FsckStyle const& style, std::string const& path, fsck::Report
     io.out << fmt::format(
         "blocks: {} reserved, {} store tree, {} metadata and {} data of layers, {} of removed "
         "layers, {} free\n"
-        "read: {} nodes, {} blocks of data\n",
+        "read: {} nodes, {} data blocks\n",
         c.reserved, c.store_tree, c.layer_nodes, c.layer_data, c.dying, c.free, c.nodes_read,
         c.data_checked);
-  if (healed != 0) io.out << fmt::format("{} blocks of data were healed\n", healed);
+  if (healed != 0) io.out << fmt::format("{} data blocks healed\n", healed);
   io.out << fmt::format("{}: {}{}, {} layers, {} images, {} inodes, {}/{} blocks free{}\n",
                         escape(path), changed ? "changed; " : "",
                         report.clean() ? "clean" : fmt::format("{} errors", report.errors),

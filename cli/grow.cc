@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs grow: makes a store larger.
+// lcfs grow: enlarges a store.
 #include <fmt/format.h>
 
 #include "cli/checks.h"
@@ -27,9 +27,9 @@ Status run_grow(Options const& options, Context& context) {
   if (options.json)
     print_json(out, {{"old_size", before}, {"size", after}});
   else if (!options.quiet && before == after)
-    out << fmt::format("{} ({} bytes) already\n", size_text(after), after);
+    out << fmt::format("already {} ({} bytes)\n", size_text(after), after);
   else if (!options.quiet)
-    out << fmt::format("{} ({} bytes), before {} ({} bytes)\n", size_text(after), after,
+    out << fmt::format("{} ({} bytes), was {} ({} bytes)\n", size_text(after), after,
                        size_text(before), before);
   return Ok{};
 }
@@ -38,12 +38,12 @@ Status run_grow(Options const& options, Context& context) {
 
 void add_grow(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("grow", "Make a store larger");
+  auto* cmd = app.add_subcommand("grow", "Enlarge a store");
   add_store_option(*cmd, options->store);
   cmd->add_flag("-q,--quiet", options->quiet, "Print nothing");
   cmd->add_flag("--json", options->json, "Print one JSON object");
   cmd->add_option("SIZE", options->size,
-                  "Its new size; a file is made that large first (default: what the device has)")
+                  "New size; extends the file (default: size of the file or device)")
       ->check(size_check());
   cmd->footer("Example:\n  lcfs grow 20G");
   cmd->callback([options, &context] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs image ls, show.  image_change.cc has the verbs that change them.
+// lcfs image ls, show.  image_change.cc has the verbs that change images.
 #include "cli/json.h"
 #include "cli/units.h"
 #include "cli/verb.h"
@@ -115,14 +115,15 @@ void add_image(CLI::App& app, Context& context) {
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs image ls");
   auto* ls = add_verb(*group, context, options, "ls", "List all images", "ls --json", list_images);
-  ls->add_flag("--json", options->json, "Print one JSON object, like import's");
-  auto* show = add_verb(*group, context, options, "show",
-                        "Show one image, or one of its documents as it was imported",
+  ls->add_flag("--json", options->json, "Print one JSON object, in the form of import");
+  auto* show = add_verb(*group, context, options, "show", "Show one image, or one of its documents",
                         "show --config debian:12", show_image);
   auto* json = show->add_flag("--json", options->json, "Print one JSON object");
-  auto* config = show->add_flag("--config", options->config, "Print the raw OCI config");
-  auto* manifest = show->add_flag("--manifest", options->manifest, "Print the raw manifest");
-  auto* index = show->add_flag("--index", options->index, "Print the raw index");
+  auto* config =
+      show->add_flag("--config", options->config, "Print the OCI config as it was imported");
+  auto* manifest =
+      show->add_flag("--manifest", options->manifest, "Print the manifest as it was imported");
+  auto* index = show->add_flag("--index", options->index, "Print the index as it was imported");
   json->excludes(config)->excludes(manifest)->excludes(index);
   config->excludes(manifest)->excludes(index);
   manifest->excludes(index);

@@ -10,7 +10,7 @@ Result<std::vector<LayerInfo>> chain_of(Store const& store, LayerId top) {
   for (LayerId at = top; at != 0;) {
     LCFS_TRY_ASSIGN(auto info, store.layer_info(at));
     if (info.parent >= at)
-      return Error{Errc::kCorrupt, "its parents do not lead to a base", 0, info.name, kNoOffset};
+      return Error::corrupt("its parents do not lead to a base layer").in(info.name);
     at = info.parent;
     chain.push_back(std::move(info));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which image a layer belongs to.
+// The image that a layer belongs to.
 #pragma once
 
 #include <optional>
@@ -9,11 +9,11 @@
 
 namespace lcfs::cli {
 
-// The layer and all below it, base first.
+// The layer and all its ancestors, base layer first.  kCorrupt if the parents form a loop.
 Result<std::vector<LayerInfo>> chain_of(Store const& store, LayerId top);
 
-// The image whose top is highest in the chain; else, where `above` is set, one that stands on the
-// chain.  Looks at all images.
+// The image whose top layer is the highest in `chain`; if there is none and `above` is set, an
+// image that contains the whole chain.  Cost: reads all images.
 Result<std::optional<ImageDetails>> image_of(Store const& store,
                                              std::vector<LayerInfo> const& chain, bool above);
 

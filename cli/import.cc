@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs import: images out of an archive into a store.
+// lcfs import: imports the images of an archive into a store.
 #include "importer/import.h"
 
 #include <fmt/format.h>
@@ -16,7 +16,7 @@
 #include "cli/signals.h"
 #include "cli/store_arg.h"
 #include "cli/units.h"
-#include "importer/heal.h"
+#include "heal/heal.h"
 
 namespace lcfs::cli {
 namespace {
@@ -25,7 +25,7 @@ struct Options {
   importer::ImportOptions import{};
   std::string store{}, size{}, progress = "auto";
   bool list = false, quiet = false, json = false, heal = false;
-  std::optional<importer::HealReport> healed{};
+  std::optional<heal::HealReport> healed{};
 };
 
 Progress::Mode progress_mode(std::string const& text) {
@@ -55,7 +55,7 @@ void print_report(Options const& options, importer::ImportReport const& report, 
   }
   if (options.quiet) return;
   if (options.healed)
-    io.out << fmt::format("{} layers were there and are verified; {} damaged blocks, {} healed\n",
+    io.out << fmt::format("{} existing layers verified; {} blocks damaged, {} healed\n",
                           options.healed->layers, options.healed->damaged, options.healed->healed);
   for (auto const& image : report.images) {
     std::size_t fresh = 0;
@@ -95,10 +95,10 @@ Status list_images(Options const& options, Context& context) {
   return Ok{};
 }
 
-// Durable when it returns; the caller closes the store.
+// The images are durable when it returns.  The caller closes the store.
 Result<importer::ImportReport> import_into(Store& store, Options& options, Context const& context) {
   if (options.heal) {
-    LCFS_TRY_ASSIGN(options.healed, importer::heal_from_archive(store, options.import));
+    LCFS_TRY_ASSIGN(options.healed, heal::heal_from_archive(store, options.import));
   }
   Progress progress(context.io,
                     options.quiet ? Progress::Mode::kNone : progress_mode(options.progress));
@@ -109,13 +109,13 @@ Result<importer::ImportReport> import_into(Store& store, Options& options, Conte
                             : fmt::format("layer {} of {}  ",
                                           std::min(now.layers_done + 1, now.layers), now.layers);
     auto const blob = now.layer.substr(now.layer.rfind('/') + 1)
-                          .substr(0, 12);  // a digest's first digits say enough
+                          .substr(0, 12);  // the first digits of a digest are enough
     progress.bytes(now.bytes, now.total, layers + blob);
   };
   return importer::import_archive(store, how);
 }
 
-// Into the store that is there, or a new one that stays only if the import succeeds.
+// Imports into the existing store, or into a new one that is kept only if the import succeeds.
 Result<importer::ImportReport> import_images(Options& options, Context& context) {
   auto const path = store_path(context.io, options.store);
   struct stat st {};
@@ -129,7 +129,7 @@ Result<importer::ImportReport> import_images(Options& options, Context& context)
                                  path, options.size.empty() ? 0 : *parse_size(options.size)));
   if (!options.quiet)
     warn(context, "import",
-         fmt::format("{}: made a store that may grow to {}", path, size_text(made.limit())));
+         fmt::format("{}: created a store that can grow to {}", path, size_text(made.limit())));
   LCFS_TRY_ASSIGN(auto report, import_into(made.store(), options, context));
   LCFS_TRY(made.store().close());
   made.keep();
@@ -144,8 +144,8 @@ Status run_import(Options& options, Context& context) {
   LCFS_TRY_ASSIGN(auto const report, import_images(options, context));
   print_report(options, report, context.io);
   if (options.healed && options.healed->healed < options.healed->damaged)
-    return Error{Errc::kCorrupt, fmt::format("{} damaged blocks could not be healed",
-                                             options.healed->damaged - options.healed->healed)};
+    return Error::corrupt(fmt::format("{} damaged blocks could not be healed",
+                                      options.healed->damaged - options.healed->healed));
   return Ok{};
 }
 
@@ -153,33 +153,31 @@ Status run_import(Options& options, Context& context) {
 
 void add_import(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("import", "Bring container images into a store");
+  auto* cmd = app.add_subcommand("import", "Import container images into a store");
   add_store_option(*cmd, options->store);
   cmd->add_option("--image", options->import.names,
-                  "Only the image of that name; may be given several times")
+                  "Import only this image; can be given several times")
       ->type_name("NAME")
       ->expected(1)
       ->take_all();
-  cmd->add_option(
-         "--platform", options->import.platform,
-         "Of images for several platforms, those for os/arch[/variant] (default: this machine's)")
+  cmd->add_option("--platform", options->import.platform,
+                  "Platform to select from multi-platform images")
       ->type_name("OS/ARCH")
       ->check(platform_check());
-  cmd->add_flag("--list", options->list, "Print what images the archive holds; import nothing");
-  cmd->add_flag("--heal", options->heal,
-                "Verify layers that are there, and write damaged blocks of them anew");
+  cmd->add_flag("--list", options->list, "List the images in the archive; import nothing");
+  cmd->add_flag("--heal", options->heal, "Verify existing layers, and replace damaged blocks");
   cmd->add_flag("--json", options->json, "Print the result as one JSON object");
   cmd->add_flag("-q,--quiet", options->quiet, "Print neither result nor progress");
-  cmd->add_option("--progress", options->progress, "auto (a bar, on a terminal), plain or none")
+  cmd->add_option("--progress", options->progress,
+                  "auto (a bar on a terminal, default), plain or none")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"auto", "plain", "none"}));
   cmd->add_option("--size", options->size,
-                  "How large a store that this import makes may become (default: 64G, or the "
-                  "filesystem's size)")
+                  "Maximum size of a new store (default: 64G or the file system's)")
       ->type_name("SIZE")
       ->check(size_check());
   cmd->add_option("ARCHIVE", options->import.source,
-                  "docker-archive, oci-archive, OCI layout directory, or - for standard input")
+                  "docker-archive, oci-archive, OCI layout, or - (standard input)")
       ->required();
   cmd->footer("Example:\n  docker save debian:12 | lcfs import -");
   cmd->callback([options, &context] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that a run of the program has of the world: what it reads, where it writes, its environment.
-// Tests make their own.
+// Everything that a run of the program sees of the world: its input, outputs and environment. Tests
+// supply their own.
 #pragma once
 
 #include <atomic>
@@ -12,19 +12,19 @@
 namespace lcfs::cli {
 
 struct Io {
-  std::ostream& out;        // data, and nothing else
-  std::ostream& err;        // words about it
-  bool err_is_tty = false;  // then a progress bar may be drawn
+  std::ostream& out;        // results only
+  std::ostream& err;        // messages
+  bool err_is_tty = false;  // whether a progress bar can be drawn
   std::function<std::optional<std::string>(char const* name)> env{};  // none: an empty environment
   int in_fd = 0;                                                      // standard input
-  // The descriptors behind `out` and `err`: what a server gets that runs the command for us.  -1:
-  // there are none, and no server is asked.
+  // The descriptors behind `out` and `err`, which a server gets that runs the command.  -1: none;
+  // the command is then never passed to a server.
   int out_fd = -1, err_fd = -1;
-  std::atomic<bool> const* stop =
-      nullptr;  // turns true when the run shall end; null: signals say so
+  // Becomes true when the run must stop; null: signals stop it.
+  std::atomic<bool> const* stop = nullptr;
 };
 
-// The process' own.
+// Those of this process.
 Io process_io();
 
 }  // namespace lcfs::cli

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What --json prints: one object a line.  The schemas are doc/json.md; they only ever grow.
+// The output of --json: one object per line.  Specification: doc/json.md.  Keys are only ever
+// added.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,20 +15,22 @@ namespace lcfs::cli {
 
 using Json = nlohmann::ordered_json;
 
-// One line.
+// Writes `object` as one line.
 void print_json(std::ostream& out, Json const& object);
 
-// `key` as a string; bytes that are no UTF-8 become U+FFFD there, and `key`_hex holds them all.
+// Adds `key` with `bytes` as a string.  If they are not UTF-8, invalid parts become U+FFFD and
+// `key`_hex holds all bytes in hexadecimal.
 void put_bytes(Json& object, std::string const& key, std::string_view bytes);
 
-Json time_json_or_null(std::int64_t ns);  // null for 0
+Json time_json_or_null(std::int64_t ns);  // UTC; null for 0
 Json timestamp_json(Timestamp const& time);
 Json digest_or_null(bool have, Digest const& digest);
 
-// One layer as `layer ls`, `layer show` and `layer tree` print it.  `parent`: its name, or nothing.
+// A layer as `layer ls`, `layer show` and `layer tree` print it.  `parent`: the parent's name, if
+// it has one.
 Json layer_json(LayerInfo const& layer, std::optional<std::string> const& parent);
 
-// One image as `image ls` and `import` print it.
+// An image as `image ls` and `import` print it.
 struct ImageLayerLine {
   std::string id{};  // the layer's name
   std::optional<Digest> diff_id{}, chain_id{};

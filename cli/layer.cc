@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer ls, show.  The other verbs have files of their own: layer_*.cc.
+// lcfs layer ls, show.  The other verbs are in layer_*.cc.
 #include <fmt/format.h>
 
 #include <unordered_map>
@@ -21,7 +21,7 @@ struct Options {
 using OptionsPtr = std::shared_ptr<Options>;
 
 char const* state_text(LayerInfo const& layer) {
-  return layer.state == LayerState::kOpen ? "open" : "frozen";
+  return layer.state == LayerState::kOpen ? "writable" : "frozen";
 }
 
 // All layers, and the names of their parents.
@@ -66,12 +66,12 @@ Status list_layers(Options const& options, Context& context) {
   return Ok{};
 }
 
-// Of its tree: what is recorded, or if that is wanted computed.
+// The digest of the layer's tree: the recorded one, or with `compute` a computed one.
 Result<std::optional<Digest>> digest_of(Store& store, LayerId id, bool compute,
                                         Context const& context) {
   if (!compute) return store.tree_digest(id);
   StopOnSignal const stop(context.io);
-  LCFS_TRY_ASSIGN(auto const digest, tree_digest(store, id, {2, &stop.stop(), {}}));
+  LCFS_TRY_ASSIGN(auto const digest, verify::tree_digest(store, id, {2, &stop.stop(), {}}));
   return std::optional<Digest>(digest);
 }
 
@@ -103,7 +103,7 @@ Status show_layer(Options const& options, Context& context) {
   row("parent", parent.value_or("-"));
   row("children", std::to_string(layer.children));
   row("images", std::to_string(layer.images));
-  row("exclusive", blocks(sizes.exclusive));
+  row("unique", blocks(sizes.exclusive));
   row("shared", blocks(sizes.shared));
   row("inherited", blocks(sizes.inherited));
   row("quota", layer.quota_blocks == 0 ? "-" : blocks(layer.quota_blocks));
@@ -121,22 +121,20 @@ Status show_layer(Options const& options, Context& context) {
 
 void add_layer(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* group = app.add_subcommand(
-      "layer", "List, show, create, commit, squash, freeze, rename, limit and remove layers");
+  auto* group = app.add_subcommand("layer", "List, show, create, commit, change and remove layers");
   group->require_subcommand(1);
   group->footer("Example:\n  lcfs layer tree");
   auto const json = [&options](CLI::App* cmd) {
-    cmd->add_flag("--json", options->json, "Print one JSON object a layer");
+    cmd->add_flag("--json", options->json, "Print one JSON object per layer");
   };
 
   json(add_verb(*group, context, options, "ls", "List all layers", "ls --json", list_layers));
   auto* show =
       add_verb(*group, context, options, "show", "Show one layer", "show debian:12", show_layer);
   json(show);
-  show->add_flag(
-      "--digest", options->digest,
-      "Compute the digest of its tree if none is recorded; all content is read for that");
-  show->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
+  show->add_flag("--digest", options->digest,
+                 "Compute the digest of its tree if none is recorded (reads all data)");
+  show->add_option("LAYER", options->name, kLayerHelp)->required();
   add_layer_tree(*group, context);
   add_layer_history(*group, context);
   add_layer_changes(*group, context);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer commit: what is in a layer now, as a frozen layer, and as an image.
+// lcfs layer commit: snapshots a writable layer, and makes an image of the snapshot.
 #include <ostream>
 
 #include "cli/changeset_sink.h"
@@ -10,9 +10,9 @@
 #include "cli/verb.h"
 #include "engine/import.h"
 #include "exporter/changeset_tar.h"
-#include "importer/image_config.h"
-#include "importer/image_name.h"
-#include "importer/sha256.h"
+#include "oci/image_config.h"
+#include "oci/image_name.h"
+#include "oci/sha256.h"
 
 namespace lcfs::cli {
 namespace {
@@ -22,7 +22,7 @@ struct Options {
   std::vector<std::string> changes{};
 };
 
-// Counts and hashes what is written to it.
+// Counts and hashes the bytes written to it.
 class HashBuffer final : public std::streambuf {
  public:
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
@@ -38,12 +38,12 @@ class HashBuffer final : public std::streambuf {
     char const one = traits_type::to_char_type(c);
     return xsputn(&one, 1) == 1 ? c : traits_type::eof();
   }
-  importer::Sha256 hash_{};
+  oci::Sha256 hash_{};
   std::uint64_t bytes_ = 0;
 };
 
-// What `lcfs diff --oci` would write of the layer and its parent: times are as they are, so that it
-// is the same whenever it is made.
+// The digests of the tar that `lcfs diff --oci` would write for the layer and its parent.  Times
+// are not clamped, so the result does not depend on the environment.
 Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below,
                  Context const& context, std::atomic<bool> const& stop, LayerDigests& digests) {
   LCFS_TRY_ASSIGN(auto const diff, LayerDiff::open(store, layer.parent, layer.id));
@@ -55,27 +55,27 @@ Status digest_of(Store& store, LayerInfo const& layer, Digest const* chain_below
   LCFS_TRY(
       exporter::ChangesetTar(diff->b(), sink, std::nullopt, [&context](std::string const& path) {
         warn(context, "layer commit",
-             fmt::format("{}: a socket, which an image can't hold; left out", escape(path)));
+             fmt::format("{}: left out: an image cannot hold sockets", escape(path)));
       }).write(items));
   digests.layer = layer.id;
   digests.diff_bytes = buffer.bytes();
   digests.diff_id = buffer.finish();
-  digests.chain_id = importer::chain_id(chain_below, digests.diff_id);
+  digests.chain_id = oci::chain_id(chain_below, digests.diff_id);
   return Ok{};
 }
 
-// The image of a frozen layer, with the digests that its layers lack.
+// Makes the image of a frozen layer, and the digests that its layers lack.
 Result<CommittedImage> describe_image(Store& store, Options const& options, LayerId top,
                                       bool named_here, Context const& context) {
   StopOnSignal const signals(context.io);
-  importer::ImagePlan plan;
+  oci::ImagePlan plan;
   for (auto const& change : options.changes) {
-    LCFS_TRY_ASSIGN(auto parsed, importer::parse_config_change(change));
+    LCFS_TRY_ASSIGN(auto parsed, oci::parse_config_change(change));
     plan.changes.push_back(std::move(parsed));
   }
   LCFS_TRY_ASSIGN(auto const chain, chain_of(store, top));
   LCFS_TRY_ASSIGN(auto const below, image_of(store, chain, false));
-  std::size_t known = 0;  // layers that are in the history already
+  std::size_t known = 0;  // number of layers that the history already covers
   if (below) {
     LCFS_TRY_ASSIGN(plan.parent, store.image_document(below->info.id, BlobKind::kConfig));
     known = below->info.layer_count;
@@ -97,20 +97,20 @@ Result<CommittedImage> describe_image(Store& store, Options const& options, Laye
   plan.created = time_json(now_ns());
   plan.created_by = fmt::format("lcfs layer commit {}", options.name);
   plan.comment = options.comment;
-  LCFS_TRY_ASSIGN(auto made, importer::make_image_documents(plan));
+  LCFS_TRY_ASSIGN(auto made, oci::make_image_documents(plan));
   auto& image = out.image;
   image.config_digest = made.config_digest;
   image.manifest_digest = made.manifest_digest;
   image.config = std::move(made.config);
   image.manifest = std::move(made.manifest);
-  LCFS_TRY_ASSIGN(auto const name, importer::full_image_name(options.image));
+  LCFS_TRY_ASSIGN(auto const name, oci::full_image_name(options.image));
   image.names.push_back(name);
   image.top_layer = top;
   image.layer_count = static_cast<std::uint32_t>(chain.size());
   return out;
 }
 
-// A name for the frozen layer until it has a digest.
+// An unused name for the snapshot until its digest is known.
 Result<std::string> free_name(Store const& store, std::string const& of) {
   for (int n = 1;; ++n) {
     auto const tail = fmt::format("-{}", n);
@@ -132,7 +132,7 @@ Status commit_layer(Options const& options, Context& context) {
     LCFS_TRY_ASSIGN(frozen, free_name(*store, layer.name));
   }
   Digest made{};
-  bool is_frozen = false;  // by this, so that it stays whatever becomes of the image
+  bool is_frozen = false;  // by this command; it stays even if the image fails
   auto const describe = [&]() -> Result<CommittedImage> {
     is_frozen = !only_image;
     auto described =
@@ -146,14 +146,12 @@ Status commit_layer(Options const& options, Context& context) {
       return store->make_image(described.image, described.digests);
     }
     LCFS_TRY(image ? store->commit_layer(id, frozen, describe)
-                   : store->commit_layer(id, frozen));  // the frozen one keeps the id
+                   : store->commit_layer(id, frozen));  // the snapshot keeps the id
     return Ok{};
   };
   if (auto done = commit(); !done) {
     auto error = done.error();
-    if (is_frozen)
-      error.message +=
-          fmt::format("; what was in the layer is frozen as {}, but no image was made", frozen);
+    if (is_frozen) error.message += fmt::format("; the snapshot {} was made, but no image", frozen);
     return error;
   }
   if (image) context.io.out << digest_text(made) << '\n';
@@ -164,31 +162,30 @@ Status commit_layer(Options const& options, Context& context) {
 
 void add_layer_commit(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* commit = add_verb(group, context, options, "commit",
-                          "Freeze what is in a layer now, which itself goes on",
+  auto* commit = add_verb(group, context, options, "commit", "Snapshot a writable layer",
                           "commit work --as work-monday", commit_layer);
-  auto* as = commit->add_option("--as", options->frozen, "Name of the new, frozen layer")
+  auto* as = commit->add_option("--as", options->frozen, "Name of the snapshot, a frozen layer")
                  ->type_name("FROZEN")
                  ->check(layer_name_check());
   auto* image =
-      commit->add_option("--image", options->image, "Make an image of it; its id is printed")
+      commit
+          ->add_option("--image", options->image, "Make an image of the snapshot, and print its id")
           ->type_name("REPO[:TAG]")
           ->check(image_name_check());
   commit
       ->add_option("--config-change", options->changes,
-                   "Of the image: CMD=..., ENTRYPOINT=, ENV=, LABEL=, USER=, WORKDIR=, EXPOSE=, "
-                   "VOLUME=, STOPSIGNAL=")
+                   "Change the image's config: CMD, ENTRYPOINT, ENV, LABEL, USER, ...")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all()
       ->check(config_change_check())
       ->needs(image);
-  commit->add_option("--comment", options->comment, "A comment for the image's history")
+  commit->add_option("--comment", options->comment, "Comment for the image's history")
       ->type_name("TEXT")
       ->needs(image);
   commit
       ->add_option("LAYER", options->name,
-                   "The layer that goes on; with --image alone, it may be frozen")
+                   "Layer to snapshot; it stays writable (frozen: only --image)")
       ->required();
   commit->parse_complete_callback([as, image] {
     if (as->count() == 0 && image->count() == 0)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer history: what made a layer, step by step: those of its image's config, and the layers
-// made here.
+// lcfs layer history: shows the steps that made a layer, from the history in its image's config and
+// from the layers made in this store.
 #include <algorithm>
 
 #include "cli/image_lookup.h"
 #include "cli/json.h"
 #include "cli/units.h"
 #include "cli/verb.h"
-#include "importer/image_config.h"
+#include "oci/image_config.h"
 
 namespace lcfs::cli {
 namespace {
@@ -18,11 +18,11 @@ struct Options {
 };
 
 struct Step {
-  importer::HistoryLine line{};
+  oci::HistoryLine line{};
   std::optional<LayerInfo> layer{};
 };
 
-// Base first.  The config's steps that made a layer meet the layers in order.
+// Base layer first.  The n-th step of the config that has a layer belongs to the n-th layer.
 Result<std::vector<Step>> steps_of(Store const& store, std::vector<LayerInfo> const& chain) {
   std::vector<Step> steps;
   std::size_t next = 0;
@@ -30,13 +30,13 @@ Result<std::vector<Step>> steps_of(Store const& store, std::vector<LayerInfo> co
   if (image) {
     std::size_t const layers = std::min<std::size_t>(image->info.layer_count, chain.size());
     LCFS_TRY_ASSIGN(auto const config, store.image_document(image->info.id, BlobKind::kConfig));
-    LCFS_TRY_ASSIGN(auto const history, importer::config_history(config));
-    auto const told = static_cast<std::size_t>(std::count_if(
+    LCFS_TRY_ASSIGN(auto const history, oci::config_history(config));
+    auto const recorded = static_cast<std::size_t>(std::count_if(
         history.begin(), history.end(), [](auto const& l) { return !l.empty_layer; }));
-    for (; next + told < image->info.layer_count && next < layers; ++next)
-      steps.push_back({{}, chain[next]});  // without history
-    bool const whole =
-        layers == image->info.layer_count;  // else: steps above the layer are not its own
+    for (; next + recorded < image->info.layer_count && next < layers; ++next)
+      steps.push_back({{}, chain[next]});  // the config has no history of it
+    // Else later steps belong to layers above.
+    bool const whole = layers == image->info.layer_count;
     for (auto const& line : history) {
       if (next == layers && (!whole || !line.empty_layer)) break;
       Step step{line, {}};
@@ -89,12 +89,12 @@ Status print_history(Options const& options, Context& context) {
 
 void add_layer_history(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* history =
-      add_verb(group, context, options, "history", "Show what made a layer, the last step first",
-               "history debian:12", print_history);
-  history->add_flag("--json", options->json, "Print one JSON object a step");
-  history->add_flag("--no-trunc", options->whole, "Print commands whole");
-  history->add_option("LAYER", options->name, "Layer, image, digest or unique prefix")->required();
+  auto* history = add_verb(group, context, options, "history",
+                           "Show the steps that made a layer, last step first", "history debian:12",
+                           print_history);
+  history->add_flag("--json", options->json, "Print one JSON object per step");
+  history->add_flag("--no-trunc", options->whole, "Do not truncate commands");
+  history->add_option("LAYER", options->name, kLayerHelp)->required();
 }
 
 }  // namespace lcfs::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer rm.
+// lcfs layer rm: removes layers.
 #include <algorithm>
 
 #include "cli/removal_plan.h"
@@ -19,18 +19,15 @@ struct Meant {
   std::string given{};
 };
 
-// Those that stand on others first, whatever the order of the names: a child's id is the greater
-// one.  A name that means nothing does not keep the others from it.
+// The layers to remove, children before parents in whatever order they were named: a child's id is
+// greater than its parent's.  Reports unknown names and continues.
 std::vector<Meant> layers_meant(Options const& options, Store const& store, Context& context) {
   std::vector<Meant> all;
-  for (auto const& name : options.names) {
-    if (auto id = store.resolve_layer(name); id) {
-      all.push_back({*id, name});
-    } else {
-      if (id.error().path.empty()) id.error().path = name;
-      context.exit = fail(context, "layer rm", id.error());
-    }
-  }
+  for_each_name(options.names, context, "layer rm", [&](std::string const& name) -> Status {
+    LCFS_TRY_ASSIGN(auto const id, store.resolve_layer(name));
+    all.push_back({id, name});
+    return Ok{};
+  });
   std::stable_sort(all.begin(), all.end(),
                    [](Meant const& x, Meant const& y) { return x.id > y.id; });
   all.erase(std::unique(all.begin(), all.end(),
@@ -53,8 +50,7 @@ Status remove_layers(Options const& options, Context& context) {
       context.exit = fail(context, "layer rm", error);
     } else if (!options.dry_run && before && before->children + before->images != 0) {
       warn(context, "layer rm",
-           fmt::format("{}: goes with the last that needs it: {}", given,
-                       in_the_way(*store, *before)));
+           fmt::format("{}: will be deleted later: {}", given, dependents(*store, *before)));
     }
   }
   if (!options.dry_run) return store.close();
@@ -66,12 +62,12 @@ Status remove_layers(Options const& options, Context& context) {
 
 void add_layer_rm(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* rm = add_verb(group, context, options, "rm", "Remove layers that nothing stands on",
+  auto* rm = add_verb(group, context, options, "rm", "Remove layers without children",
                       "rm --dry-run work", remove_layers);
   rm->add_flag("--lazy", options->lazy,
-               "One that something stands on loses its name now and goes with the last of those");
-  rm->add_flag("-n,--dry-run", options->dry_run, "Remove nothing; tell what would be freed");
-  rm->add_flag("--json", options->json, "With --dry-run, print one JSON object a layer")
+               "Remove the name; a layer with children is deleted with the last");
+  rm->add_flag("-n,--dry-run", options->dry_run, "Remove nothing; show what would be freed");
+  rm->add_flag("--json", options->json, "With --dry-run, print one JSON object per layer")
       ->needs("--dry-run");
   rm->add_option("LAYER", options->names, "Layers")->required();
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer squash, apply: layers that are made of what differs.
+// lcfs layer squash, apply: make a layer from the difference between two others, or from a tar.
 #include <unistd.h>
 
 #include "cli/checks.h"
@@ -21,7 +21,7 @@ Status squash(Options const& options, Context& context) {
   LayerId onto = 0;
   if (!options.onto.empty()) {
     LCFS_TRY_ASSIGN(onto, store->resolve_layer(options.onto));
-    LCFS_TRY(tell_freezing(*store, onto, context, "layer squash"));
+    LCFS_TRY(warn_if_freezing(*store, onto, context, "layer squash"));
   }
   StopOnSignal const signals(context.io);
   LCFS_TRY(squash_layer(*store, onto, what, options.name, signals.stop()));
@@ -30,11 +30,10 @@ Status squash(Options const& options, Context& context) {
 
 Status apply(Options const& options, Context& context) {
   if (options.file == "-" && isatty(context.io.in_fd) == 1)
-    return Error{
-        Errc::kInvalid, "standard input is a terminal; a changeset is no text", 0, {}, kNoOffset};
+    return Error::invalid("standard input is a terminal; name a file, or redirect it");
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadWrite));
   LCFS_TRY_ASSIGN(auto const parent, store->resolve_layer(options.layer));
-  LCFS_TRY(tell_freezing(*store, parent, context, "layer apply"));
+  LCFS_TRY(warn_if_freezing(*store, parent, context, "layer apply"));
   StopOnSignal const signals(context.io);
   LCFS_TRY(importer::apply_changeset(
       *store, parent, {options.file, options.name, context.io.in_fd, &signals.stop()}));
@@ -45,25 +44,24 @@ Status apply(Options const& options, Context& context) {
 
 void add_layer_squash(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* flat = add_verb(group, context, options, "squash",
-                        "Make one layer of several: the tree of one, on another or on nothing",
+  auto* flat = add_verb(group, context, options, "squash", "Merge layers into one",
                         "squash work --onto debian:12 work-flat", squash);
-  flat->add_option("--onto", options->onto, "The layer that the new one stands on; default: none")
+  flat->add_option("--onto", options->onto, "Parent of the new layer (default: none)")
       ->type_name("PARENT");
-  flat->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix: whose tree")
-      ->required();
+  flat->add_option("LAYER", options->layer, "Layer whose tree the new layer gets")->required();
   flat->add_option("NAME", options->name, "Name of the new, frozen layer")
       ->required()
       ->check(layer_name_check());
 
-  auto* changeset = add_verb(group, context, options, "apply",
-                             "Make a layer of another and an OCI changeset (tar)",
-                             "apply debian:12 change.tar changed", apply);
+  auto* changeset =
+      add_verb(group, context, options, "apply", "Apply an OCI layer tar as a new layer",
+               "apply debian:12 change.tar changed", apply);
   changeset
       ->add_option("LAYER", options->layer,
-                   "Layer, image, digest or unique prefix; an open layer is frozen by it")
+                   "Parent of the new layer; if it is writable, it becomes frozen")
       ->required();
-  changeset->add_option("FILE", options->file, "The tar, plain, gzip or zstd; -: standard input")
+  changeset
+      ->add_option("FILE", options->file, "The tar: uncompressed, gzip or zstd (-: standard input)")
       ->required();
   changeset->add_option("NAME", options->name, "Name of the new, frozen layer")
       ->required()

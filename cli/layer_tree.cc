@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs layer tree: which layer stands on which, as a picture.
+// lcfs layer tree: draws the tree of layers.
 #include <algorithm>
 #include <unordered_map>
 
@@ -16,9 +16,9 @@ struct Options {
   bool json = false;
 };
 
-constexpr std::size_t kMaxIndent = 16;  // levels; a chain of thousands must not draw a staircase
+constexpr std::size_t kMaxIndent = 16;  // levels, so that a chain of thousands stays readable
 
-// Lines as the terminal can draw them.
+// Box-drawing characters, or ASCII where the locale is not UTF-8.
 struct Strokes {
   char const *branch, *last, *pass, *gap;
 };
@@ -57,12 +57,12 @@ class Picture {
     });
   }
 
-  // Depth first, in the order of ids; nothing recurses.
+  // Depth first, in the order of ids; iterative, because chains can be long.
   void print() {
     struct Next {
       std::size_t index = 0, depth = 0;
       bool last = false;
-      std::string prefix{};  // what stands before the children of its parent
+      std::string prefix{};  // printed before each child of its parent
     };
     std::vector<Next> next;  // the last one is printed next
     auto const push = [&](LayerId parent, std::size_t depth, std::string const& prefix) {
@@ -97,7 +97,7 @@ class Picture {
                 : open          ? paint_.green(layer.name)
                                 : paint_.bold(layer.name);
     text += "  " + size_text(layer.own_blocks * kBlockSize);
-    if (open) text += "  " + paint_.green("open");
+    if (open) text += "  " + paint_.green("writable");
     if (layer.anonymous) text += "  " + paint_.dim("anonymous");
     if (auto const names = images_.find(layer.id); names != images_.end())
       for (auto const& name : names->second)
@@ -120,8 +120,8 @@ class Picture {
   std::vector<LayerInfo> layers_{};
   std::unordered_map<LayerId, std::size_t> index_{};
   std::unordered_map<LayerId, std::vector<std::size_t>> children_{};  // the last first
-  std::unordered_map<LayerId, std::vector<std::string>>
-      images_{};  // names of those whose top it is
+  // Names of the images with this top layer.
+  std::unordered_map<LayerId, std::vector<std::string>> images_{};
 };
 
 Status print_tree(Options const& options, Context& context) {
@@ -136,9 +136,8 @@ Status print_tree(Options const& options, Context& context) {
 
 void add_layer_tree(CLI::App& group, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* tree = add_verb(group, context, options, "tree", "Show which layer stands on which", "tree",
-                        print_tree);
-  tree->add_flag("--json", options->json, "Print one JSON object a layer");
+  auto* tree = add_verb(group, context, options, "tree", "Show the layer tree", "tree", print_tree);
+  tree->add_flag("--json", options->json, "Print one JSON object per layer");
   add_color_option(*tree, options->color);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs log: the checkpoints that a store keeps.  undo.cc goes back to them.
+// lcfs log: lists the restore points of a store.  undo.cc goes back to them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,7 +20,7 @@ struct Options {
   bool json = false;
 };
 
-// "all" or a number.
+// The number of restore points to drop: "all" or a number.
 std::optional<std::uint64_t> parse_drop(std::string const& text) {
   if (text == "all") return ~std::uint64_t{0};
   std::uint64_t n = 0;
@@ -62,7 +62,7 @@ void print_log(Store const& store, Options const& options, Io const& io) {
   }
   table.print(io.out);
   io.out << fmt::format(
-      "{} of at most {} checkpoints kept; they hold {}, given up when space is needed\n",
+      "{} of at most {} restore points; they use {}, which is freed when space is needed\n",
       history.size(), store.keep(), size_text(all));
 }
 
@@ -83,21 +83,21 @@ Status run_log(Options const& options, Context& context) {
 
 void add_log(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("log", "List the checkpoints that can be gone back to");
+  auto* cmd = app.add_subcommand("log", "List restore points");
   add_store_option(*cmd, options->store);
-  cmd->add_option("--keep", options->keep, "How many the store keeps from now on")
+  cmd->add_option("--keep", options->keep, "Set the maximum number of restore points")
       ->type_name("N")
       ->check(CLI::Range(std::uint32_t{0}, kMaxKept));
   cmd->add_option("--drop", options->drop,
-                  "Give up the N oldest, or all; their space is free at once")
+                  "Drop the N oldest restore points, or all; frees their space")
       ->type_name("N|all")
       ->check(CLI::Validator(
           [](std::string const& text) {
-            return parse_drop(text) ? "" : "neither a number nor \"all\"";
+            return parse_drop(text) ? "" : "\"" + text + "\" is neither a number nor \"all\"";
           },
           "", "number"));
   cmd->add_flag("--json", options->json,
-                "Print one JSON object a checkpoint, and one for the store as it is");
+                "Print one JSON object per restore point, then one for the store");
   cmd->footer("Example:\n  lcfs log");
   cmd->callback([options, &context] {
     if (auto done = run_log(*options, context); !done)

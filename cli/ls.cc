@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs ls: directories of a layer, sorted by the bytes of their names.
+// lcfs ls: lists directories of a layer, sorted by the bytes of their names.
 #include <dirent.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <optional>
 
-#include "cli/commands.h"
 #include "cli/file_text.h"
+#include "cli/layer_paths.h"
 #include "cli/print.h"
-#include "cli/store_arg.h"
 #include "cli/units.h"
 #include "extract/resolve.h"
 
@@ -17,9 +17,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
-  std::uint64_t at = 0;
-  std::string store{}, layer{};
-  std::vector<std::string> paths{};
+  LayerPaths where{};
   bool all = false, json = false, directory = false, long_form = false, recursive = false;
 };
 
@@ -38,10 +36,10 @@ class Lister {
       : layer_(layer), options_(options), context_(context) {}
 
   Status list(std::string const& path) {
-    LCFS_TRY_ASSIGN(auto attr, resolve_path(layer_, path, LastLink::kKeep));
+    LCFS_TRY_ASSIGN(auto attr, extract::resolve_path(layer_, path, extract::LastLink::kKeep));
     if (S_ISLNK(attr.info.mode) && !options_.long_form && !options_.json &&
         !options_.directory) {  // as ls(1) does
-      auto const there = resolve_path(layer_, path, LastLink::kFollow);
+      auto const there = extract::resolve_path(layer_, path, extract::LastLink::kFollow);
       if (there && S_ISDIR(there->info.mode)) attr = *there;
     }
     if (!S_ISDIR(attr.info.mode) || options_.directory) {
@@ -129,19 +127,13 @@ class Lister {
 };
 
 Status run_ls(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
-  LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
-  LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
-  Lister lister(*layer, options, context);
-  auto paths = options.paths;
-  if (paths.empty()) paths.emplace_back("/");
-  for (auto const& path : paths) {
-    auto done = lister.list(path);
-    if (done) continue;
-    if (done.error().path.empty()) done.error().path = path;
-    context.exit = fail(context, "ls", done.error());
-  }
-  return Ok{};
+  auto where = options.where;
+  if (where.paths.empty()) where.paths.emplace_back("/");
+  std::optional<Lister> lister;  // made for the first path, once the layer is open
+  return for_each_path(where, context, "ls", [&](Layer& layer, std::string const& path) {
+    if (!lister) lister.emplace(layer, options, context);
+    return lister->list(path);
+  });
 }
 
 }  // namespace
@@ -149,18 +141,14 @@ Status run_ls(Options const& options, Context& context) {
 void add_ls(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   auto* cmd = app.add_subcommand("ls", "List files of a layer");
-  add_store_option(*cmd, options->store);
-  add_at_option(*cmd, options->at);
-  cmd->add_flag("-a,--all", options->all,
-                "Show . and .. too (other names that start with a dot are always shown)");
+  add_layer_paths(*cmd, options->where, "Paths in the layer (default: its root directory)");
+  cmd->add_flag("-a,--all", options->all, "Include . and .. (other dot files are always listed)");
   cmd->add_flag("-d,--directory", options->directory,
-                "List directories themselves, not what is in them");
+                "List directories themselves, not their contents");
   cmd->add_flag("-l,--long", options->long_form,
-                "Show mode, links, uid, gid, size or device, mtime (UTC), and where symlinks lead");
+                "Show mode, links, uid, gid, size or device, mtime, link target");
   cmd->add_flag("-R,--recursive", options->recursive, "List subdirectories too");
-  cmd->add_flag("--json", options->json, "Print one JSON object a file");
-  cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("PATH", options->paths, "Paths in the layer (default: its root)");
+  cmd->add_flag("--json", options->json, "Print one JSON object per file");
   cmd->footer("Example:\n  lcfs ls -l debian:12 /etc");
   cmd->callback([options, &context] {
     if (auto done = run_ls(*options, context); !done)

@@ -16,7 +16,7 @@
 
 #include "cli/units.h"
 #include "device/checks.h"
-#include "device/probe.h"
+#include "device/signature.h"
 
 namespace lcfs::cli {
 namespace {
@@ -24,20 +24,17 @@ namespace {
 constexpr std::uint64_t kMinStoreSize = kMinStoreBlocks * kBlockSize;
 constexpr std::uint64_t kDefaultLimit = 64ull << 30;
 
-Error invalid(std::string const& path, std::string message) {
-  return Error{Errc::kInvalid, std::move(message), 0, path, kNoOffset};
-}
-
 Status check_size(std::string const& path, std::uint64_t size) {
   if (size < kMinStoreSize)
-    return invalid(path, fmt::format("{} is too small for a store; the least is {} ({} bytes)",
-                                     size_text(size), size_text(kMinStoreSize), kMinStoreSize));
+    return Error::invalid(fmt::format("{} is too small for a store; the minimum is {} ({} bytes)",
+                                      size_text(size), size_text(kMinStoreSize), kMinStoreSize))
+        .in(path);
   if (size / kBlockSize > kMaxStoreBlocks)
-    return invalid(path, fmt::format("{} is too large for a store", size_text(size)));
+    return Error::invalid(fmt::format("{} is too large for a store", size_text(size))).in(path);
   return Ok{};
 }
 
-// A regular file without a known signature may still be somebody's: not if it starts with zeroes.
+// A regular file without a known signature can still hold data, unless it starts with zeroes.
 bool starts_with_data(std::string const& path) {
   std::array<char, kReservedBlocks * kBlockSize> start{};
   std::ifstream file(path, std::ios::binary);
@@ -45,13 +42,13 @@ bool starts_with_data(std::string const& path) {
   return std::any_of(start.begin(), start.end(), [](char c) { return c != 0; });
 }
 
-// What stands at the path, if it is worth a question.
+// Refuses a file or device that holds something.
 Status check_contents(Device const& device, bool regular) {
   LCFS_TRY_ASSIGN(auto what, foreign_signature(device.name()));
   if (!what && regular && starts_with_data(device.name())) what = "data of an unknown kind";
   if (!what) return Ok{};
-  return Error{Errc::kExists, fmt::format("holds something already: {}; -f overwrites it", *what),
-               0, device.name(), kNoOffset};
+  return Error::exists(fmt::format("already contains {}; use -f to overwrite it", *what))
+      .in(device.name());
 }
 
 Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions const& options) {
@@ -64,7 +61,7 @@ Result<Uuid> format_and_verify(std::unique_ptr<Device> device, FormatOptions con
 
 Result<MadeStore> make_new_file(MakeStore const& wanted) {
   if (wanted.size == 0)
-    return invalid(wanted.path, "is not there; --size makes a file of that size");
+    return Error::invalid("no such file; give --size to create it").in(wanted.path);
   auto const size = wanted.size / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(wanted.path, wanted.size));
   if (wanted.dry_run) return MadeStore{wanted.uuid, size, true};
@@ -80,14 +77,15 @@ Result<MadeStore> make_new_file(MakeStore const& wanted) {
 Result<MadeStore> make_over(MakeStore const& wanted, bool regular) {
   LCFS_TRY_ASSIGN(auto device, open_device(wanted.path, Access::kReadWrite));
   LCFS_TRY_ASSIGN(auto const use, kernel_use(wanted.path));
-  if (use) return Error{Errc::kBusy, fmt::format("is {}", *use), 0, wanted.path, kNoOffset};
+  if (use) return Error::busy(*use).in(wanted.path);
   if (!wanted.force) LCFS_TRY(check_contents(*device, regular));
   if (regular && wanted.size == 0 && device->size() == 0)
-    return invalid(wanted.path, "is empty; --size gives it a size");
+    return Error::invalid("the file is empty; give --size").in(wanted.path);
   auto const size = (wanted.size == 0 ? device->size() : wanted.size) / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(wanted.path, size));
   if (!regular && size > device->size())
-    return invalid(wanted.path, fmt::format("the device has {} only", size_text(device->size())));
+    return Error::invalid(fmt::format("the device has only {}", size_text(device->size())))
+        .in(wanted.path);
   if (wanted.dry_run) return MadeStore{wanted.uuid, size, false};
   if (regular && size != device->size()) LCFS_TRY(device->resize(size));
   LCFS_TRY_ASSIGN(auto const uuid,
@@ -102,14 +100,14 @@ std::uint64_t default_limit(std::string const& directory) {
                                  host.f_blocks * host.f_frsize / kBlockSize * kBlockSize);
 }
 
-// An empty store at `path`.new; what an earlier process left there when it died is replaced.
+// Makes an empty store at `path`.new, in place of one that an earlier process left when it died.
 Result<std::string> format_beside(std::string const& path, std::uint64_t size) {
   std::string const half = path + ".new";
   auto device = create_file_device(half, size);
   if (!device && device.error().code == Errc::kExists) {
     {
       LCFS_TRY_ASSIGN(auto const left,
-                      open_device(half, Access::kReadWrite));  // kBusy if its maker lives
+                      open_device(half, Access::kReadWrite));  // kBusy while its maker is alive
       ::unlink(half.c_str());
     }
     device = create_file_device(half, size);
@@ -122,7 +120,7 @@ Result<std::string> format_beside(std::string const& path, std::uint64_t size) {
   return half;
 }
 
-// Makes `directory` and what is missing above it; names what it made, from the top down.
+// Creates `directory` and its missing parents.  `made`: those it created, from the top down.
 Status make_directories(std::filesystem::path const& directory, std::vector<std::string>& made) {
   std::vector<std::string> missing;
   for (auto at = directory; !at.empty(); at = at.parent_path()) {
@@ -135,7 +133,7 @@ Status make_directories(std::filesystem::path const& directory, std::vector<std:
     if (mkdir(at->c_str(), 0700) == 0) {
       made.push_back(*at);
     } else if (errno != EEXIST) {
-      return io_error(*at, kNoOffset, "cannot make the directory", errno);
+      return Error::io("cannot create the directory", errno).in(*at);
     }
   }
   return Ok{};
@@ -147,25 +145,25 @@ Result<MadeStore> make_store(MakeStore const& wanted) {
   struct stat st {};
   if (stat(wanted.path.c_str(), &st) == 0) return make_over(wanted, S_ISREG(st.st_mode));
   if (errno == ENOENT) return make_new_file(wanted);
-  return io_error(wanted.path, kNoOffset, "cannot examine", errno);
+  return Error::io("cannot examine", errno).in(wanted.path);
 }
 
 Result<ProvisionalStore> ProvisionalStore::make(std::string const& path, std::uint64_t limit) {
-  ProvisionalStore made;  // from here on, an early return removes what was made
+  ProvisionalStore made;  // from here on an early return removes what was created
   auto const directory = std::filesystem::absolute(path).parent_path();
   LCFS_TRY(make_directories(directory, made.made_));
   made.limit_ = limit == 0 ? default_limit(directory.string()) : limit / kBlockSize * kBlockSize;
   LCFS_TRY(check_size(path, made.limit_));
-  // Made whole under another name: a process that dies here must not leave half a store where the
-  // next import looks.
+  // Completed under another name, because a process that dies here must not leave half a store
+  // where the next import looks.
   LCFS_TRY_ASSIGN(auto const half, format_beside(path, made.limit_));
   if (renameat2(AT_FDCWD, half.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0) {
     int const error = errno;
     ::unlink(half.c_str());
-    return io_error(path, kNoOffset, "cannot make the store", error);
+    return Error::io("cannot create the store", error).in(path);
   }
   LCFS_TRY_ASSIGN(auto device, open_device(path, Access::kReadWrite));
-  made.made_.push_back(path);  // ours from here on: we hold its lock
+  made.made_.push_back(path);  // ours from here on, because we hold its lock
   LCFS_TRY_ASSIGN(made.store_, Store::open(std::move(device), {}));
   return made;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making a store where none is, with all the care that what stands there deserves.
+// Creates stores, without ever overwriting data by mistake.
 #pragma once
 
 #include <cstdint>
@@ -13,31 +13,32 @@
 namespace lcfs::cli {
 
 struct MakeStore {
-  std::string path{};      // a file, made if it is not there, or a block device
-  std::uint64_t size = 0;  // bytes; 0: what is there.  A file is made or resized to it
+  std::string path{};      // a file, created if it does not exist, or a block device
+  std::uint64_t size = 0;  // bytes; a file is created with or resized to it.  0: the present size
   std::string label{};
-  std::optional<Uuid> uuid{};  // random if not given
-  bool force = false;  // overwrite another store, a known signature, or data; never what is in use
-  bool dry_run = false;  // all checks, no effect
+  std::optional<Uuid> uuid{};  // default: random
+  bool force = false;          // overwrite a store, a known signature or data; never what is in use
+  bool dry_run = false;        // make all checks, but write nothing
 };
 
 struct MadeStore {
-  std::optional<Uuid> uuid{};  // not known in a dry run unless it was given
-  std::uint64_t size = 0;
-  bool created = false;  // the file was not there
+  std::optional<Uuid> uuid{};  // unknown in a dry run, unless it was given
+  std::uint64_t size = 0;      // bytes
+  bool created = false;        // the file did not exist
 };
 
-// Errors: kBusy (in use, mounted), kExists (holds something, no force), kInvalid (size).
+// Creates a store.  Errors: kBusy (in use, mounted), kExists (contains something, no force),
+// kInvalid (size), kIo and the like of the host.
 Result<MadeStore> make_store(MakeStore const& wanted);
 
-// A store file that is only kept if what it was made for succeeds.
+// A new store file that is removed again unless keep() is called.
 class ProvisionalStore {
  public:
-  // Makes the missing directories above (0700) and a sparse store.  `limit` 0: 64 GiB, or the size
-  // of the host's file system if that is less.  kExists if something stands at `path`.
+  // Creates the missing parent directories (0700) and a sparse store of `limit` bytes.  0: 64 GiB,
+  // or the size of the host's file system if that is smaller.  kExists if `path` exists.
   static Result<ProvisionalStore> make(std::string const& path, std::uint64_t limit);
-  ~ProvisionalStore();  // removes what it made, unless kept; the store is closed after that, so
-                        // nobody gets hold of it
+  ~ProvisionalStore();  // removes what it created, unless kept; then closes the store, so that
+                        // nobody else can open it before
   ProvisionalStore(ProvisionalStore&&) noexcept = default;
   ProvisionalStore& operator=(ProvisionalStore&&) = delete;
 

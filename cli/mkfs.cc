@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs mkfs: makes a store.
+// lcfs mkfs: creates a store.
 #include <fmt/format.h>
 
 #include "cli/checks.h"
@@ -18,9 +18,9 @@ struct Options {
   bool quiet = false, json = false;
 };
 
-// What it returns is a usage error.
+// Returns a usage error, or nothing.
 std::string uuid_problem(std::string const& text) {
-  return parse_uuid(text) ? "" : "\"" + text + "\" is no UUID";
+  return parse_uuid(text) ? "" : "\"" + text + "\" is not a UUID";
 }
 
 void print(Options const& options, MadeStore const& made, Io const& io) {
@@ -45,9 +45,8 @@ void print(Options const& options, MadeStore const& made, Io const& io) {
 
 void add_mkfs(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("mkfs", "Make a store in a file or on a block device");
-  cmd->add_option("--size", options->size,
-                  "Size of the store; a file is made or resized to it (10G = 10 GiB)")
+  auto* cmd = app.add_subcommand("mkfs", "Create a store");
+  cmd->add_option("--size", options->size, "Size; creates or resizes a file to it (10G = 10 GiB)")
       ->type_name("SIZE")
       ->check(size_check());
   cmd->add_option("-L,--label", options->store.label, "Label, at most 64 bytes")
@@ -56,8 +55,8 @@ void add_mkfs(CLI::App& app, Context& context) {
       ->type_name("UUID")
       ->check(CLI::Validator(uuid_problem, "", "uuid"));
   cmd->add_flag("-f,--force", options->store.force,
-                "Overwrite a store, another filesystem or data; never what is in use");
-  cmd->add_flag("-n,--dry-run", options->store.dry_run, "Check everything, write nothing");
+                "Overwrite a store, another file system or data");
+  cmd->add_flag("-n,--dry-run", options->store.dry_run, "Make all checks, but write nothing");
   cmd->add_flag("-q,--quiet", options->quiet, "Print nothing");
   cmd->add_flag("--json", options->json, "Print one JSON object");
   cmd->add_option("STORE", options->store.path, "File or block device")->required();

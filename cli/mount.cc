@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs mount, and mount.lcfs as mount(8) calls it.
+// lcfs mount, and mount.lcfs in the form that mount(8) calls it.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/serve.h"
@@ -17,21 +18,19 @@
 namespace lcfs::cli {
 namespace {
 
-// Whatever it was called from: a server's working directory is /, and the mount table shows the
-// store's path to everybody.
+// An absolute path, because a server's working directory is / and the mount table shows the store's
+// path to everybody.
 Result<std::string> absolute(std::string const& path) {
   std::error_code error;
   auto whole = std::filesystem::absolute(path, error);
-  if (error)
-    return Error{Errc::kIo, "cannot find the working directory", error.value(), path, kNoOffset};
+  if (error) return Error::io("cannot find the working directory", error.value()).in(path);
   return whole.string();
 }
 
-// Serves what `options` say, or changes a mount that is there.
+// Mounts and serves a store, or changes an existing mount.
 Result<int> mount_store(mount::MountOptions options, Context& context) {
   // No client sends this; a server must not fork.
-  if (context.served != nullptr)
-    return Error{Errc::kUnsupported, "no command for a server", 0, {}, kNoOffset};
+  if (context.served != nullptr) return Error::unsupported("a server cannot run this command");
   LCFS_TRY_ASSIGN(options.directory, absolute(options.directory));
   if (options.remount) {
     LCFS_TRY(mount::remount(options));
@@ -44,7 +43,7 @@ Result<int> mount_store(mount::MountOptions options, Context& context) {
   hooks.run_command = [store](mount::ControlRequest& request, mount::Serving const& serving) {
     return run_for_client(request, serving, store);
   };
-  context.io.out.flush();  // or a child that lives on in the background would print it once more
+  context.io.out.flush();  // or the server in the background would print it again
   context.io.err.flush();
   return mount::serve(options, hooks);
 }
@@ -63,7 +62,7 @@ int run_mount(Options& options, Context& context) {
   return done ? *done : fail(context, "mount", done.error());
 }
 
-// What is wrong with the list, for the parser.
+// The usage error of a list of mount options, or nothing.
 std::string list_problem(std::string const& list) {
   mount::MountOptions ignored;
   auto const parsed = mount::parse_options(list, false, ignored);
@@ -75,7 +74,7 @@ Status enter_namespace(std::string const& name) {
   bool const pid = name.find_first_not_of("0123456789") == std::string::npos;
   Fd const space = open_fd(pid ? fmt::format("/proc/{}/ns/mnt", name) : name, O_RDONLY);
   if (!space || setns(space.get(), CLONE_NEWNS) != 0)
-    return io_error(name, kNoOffset, "cannot enter the mount namespace", errno);
+    return Error::io("cannot enter the mount namespace", errno).in(name);
   return Ok{};
 }
 
@@ -86,8 +85,8 @@ struct HelperCall {
   bool sloppy = false, fake = false, verbose = false;
 };
 
-// mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE], in any order; letters may
-// stand together.  What it returns is a usage error.
+// mount.lcfs STORE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE], in any order; letters can be
+// combined.  Returns a usage error, or nothing.
 std::string parse_helper(std::vector<std::string> const& args, HelperCall& call) {
   for (std::size_t i = 1; i < args.size(); ++i) {
     auto const& arg = args[i];
@@ -111,11 +110,11 @@ std::string parse_helper(std::vector<std::string> const& args, HelperCall& call)
         call.fake = true;
       else if (letter == 'v')
         call.verbose = true;
-      else if (letter != 'n')  // no mtab: there is none
+      else if (letter != 'n')  // -n: do not write mtab, which does not exist
         return fmt::format("unknown option -{}", letter);
     }
   }
-  return call.names.size() == 2 ? "" : "STORE and DIR are needed";
+  return call.names.size() == 2 ? "" : "STORE and DIR are required";
 }
 
 int exit_of(Error const& error) {
@@ -151,7 +150,7 @@ int run_mount_helper(std::vector<std::string> const& args, Context& context) {
   options.store = call.names[0];
   options.directory = call.names[1];
   options.verbose = call.verbose;
-  options.all_flags = true;  // mount(8) has put together what is to be
+  options.all_flags = true;  // mount(8) passes all flags that the mount is to have
   if (call.fake) return kMountOk;
   if (!call.space.empty())
     if (auto done = enter_namespace(call.space); !done)
@@ -164,19 +163,18 @@ int run_mount_helper(std::vector<std::string> const& args, Context& context) {
 
 void add_mount(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("mount", "Show the layers of a store as directories");
-  cmd->add_option("--layer", options->layer, "Only this layer, as the root of the mount")
-      ->type_name("NAME");
+  auto* cmd = app.add_subcommand("mount", "Mount a store");
+  cmd->add_option("--layer", options->layer, "Mount only this layer")->type_name("NAME");
   add_at_option(*cmd, options->at);
   cmd->add_option("-o", options->list, "Mount options, separated by commas")
       ->type_name("OPTIONS")
       ->check(CLI::Validator(list_problem, "", "options"));
   cmd->add_flag("-f,--foreground", options->mount.foreground,
-                "Stay in the foreground until it is unmounted");
+                "Serve in the foreground until unmounted");
   cmd->add_flag("-v,--verbose", options->mount.verbose,
-                "Tell more on standard error or in the system's log");
+                "Report more, on standard error or in the system log");
   cmd->add_option("STORE", options->mount.store, "File or block device")->required();
-  cmd->add_option("DIR", options->mount.directory, "An empty directory")->required();
+  cmd->add_option("DIR", options->mount.directory, "Mount point, a directory")->required();
   cmd->footer("Example:\n  lcfs mount /srv/images.lcfs /mnt");
   cmd->callback([options, &context] {
     (void)mount::parse_options(options->list, false, options->mount).ok();  // checked by the parser

@@ -15,19 +15,20 @@ namespace {
 
 int exit_code = kFailed;  // set before there are threads
 
-// Nothing here may need memory.
+// This must not allocate memory.
 [[noreturn]] void end(std::string_view why) {
   [[maybe_unused]] auto const n =
-      ::write(STDERR_FILENO, why.data(), why.size());  // to whom else could it be said?
+      ::write(STDERR_FILENO, why.data(), why.size());  // there is no other place to report it
   ::_exit(exit_code);
 }
 
 [[noreturn]] void no_memory() {
-  end("lcfs: out of memory; what was not finished is undone. Give it more (ulimit -v, the memory "
-      "limit of its cgroup)\n");
+  end("lcfs: out of memory; the command was undone; raise the limit (ulimit -v, memory limit of "
+      "the "
+      "cgroup)\n");
 }
 
-// Exceptions are not part of our own code: what arrives here is the library's.
+// Our own code throws no exceptions; these come from the library.
 [[noreturn]] void terminated() {
   if (auto const what = std::current_exception()) {
     try {
@@ -36,8 +37,9 @@ int exit_code = kFailed;  // set before there are threads
       no_memory();
     } catch (std::system_error const& error) {
       if (error.code() == std::errc::resource_unavailable_try_again)
-        end("lcfs: no room for another thread (memory, or ulimit -u); what was not finished is "
-            "undone\n");
+        end("lcfs: cannot start another thread; the command was undone; raise the limit (memory, "
+            "or "
+            "ulimit -u)\n");
     } catch (...) {
     }
   }

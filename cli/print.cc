@@ -9,7 +9,7 @@
 namespace lcfs::cli {
 namespace {
 
-// Length of the UTF-8 sequence that starts `s`, 0 if it is none.
+// Length of the UTF-8 sequence at the start of `s`, or 0 if there is none.
 std::size_t utf8_length(std::string_view s) {
   auto const byte = [&s](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   unsigned const lead = byte(0);
@@ -28,7 +28,7 @@ std::size_t utf8_length(std::string_view s) {
   return n;
 }
 
-// C1 controls, and the marks that turn or hide text on a terminal.
+// C1 controls, and characters that reverse or hide text on a terminal.
 bool hides(std::string_view sequence) {
   return (sequence.size() == 2 && sequence[0] == '\xc2' &&
           static_cast<unsigned char>(sequence[1]) < 0xa0) ||
@@ -40,7 +40,7 @@ bool hides(std::string_view sequence) {
          sequence == "\xef\xbb\xbf";
 }
 
-std::size_t width(std::string_view text) {  // of escaped text: code points
+std::size_t width(std::string_view text) {  // of escaped text, in code points
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   }));
@@ -66,23 +66,28 @@ std::string escape_but(std::string_view bytes, bool keep_backslash) {
   return out;
 }
 
-// importer's errors are about an archive ("ARCHIVE: MEMBER"); fsck helps where the store is what is
-// damaged.
+// The next step for an error, or "" if no step helps.
 char const* advice(std::string_view what, Error const& error) {
-  // These only read the store: what is full is where they write to.
+  // These commands only read the store, so it is their output that has no space.
   if (what == "export" || what == "extract" || what == "diff") {
     bool const full = error.code == Errc::kNoSpace || error.sys == ENOSPC || error.sys == EDQUOT;
-    if (full) return "free space where the output goes, or write it elsewhere";
+    if (full) return "free space there, or write the output elsewhere";
   }
   switch (error.code) {
     case Errc::kBusy:
       return error.message.starts_with("in use") ? "wait for it to end, or use another store"
-                                                 : "";  // not: a layer is
-    case Errc::kNoSpace: return "free space (lcfs image rm), or make the store larger (lcfs grow)";
+                                                 : "";  // a layer is busy, not the store
+    case Errc::kNoSpace:
+      // A system call failed: the host is full, and neither fewer images nor a larger store help.
+      if (error.sys != 0) return "free space on the host";
+      if (error.to_errno() == EDQUOT) return "remove files, or raise the quota (lcfs layer quota)";
+      return "remove images (lcfs image rm), or enlarge the store (lcfs grow)";
     case Errc::kCorrupt:
-      if (what == "layer apply") return "";  // the changeset, first of all
-      return what == "import" && error.path.find(": ") != std::string::npos ? ""
-                                                                            : "run lcfs fsck -n";
+      if (what == "layer apply") return "";  // most likely the tar is damaged
+      // A path "ARCHIVE: MEMBER" means that the archive is damaged, not the store.
+      return what == "import" && error.path.find(": ") != std::string::npos
+                 ? ""
+                 : "run lcfs fsck -n --data";
     default: return "";
   }
 }
@@ -104,22 +109,34 @@ bool is_utf8(std::string_view bytes) {
 
 int fail(Context const& context, std::string_view what, Error const& error) {
   if (context.forwarded) return context.exit;
-  auto line = fmt::format("lcfs: {}: {}", what, escape_controls(error.text()));
+  auto const offsets = what == "fsck" || what == "verify" ? Offsets::kShow : Offsets::kHide;
+  auto line = fmt::format("lcfs {}: {}", what, escape_controls(error.text(offsets)));
   if (char const* then = advice(what, error); *then != '\0') line += fmt::format("; {}", then);
   context.io.err << line << '\n';
   return kFailed;
 }
 
 void warn(Context const& context, std::string_view what, std::string_view words) {
-  context.io.err << fmt::format("lcfs: {}: {}\n", what, escape_controls(words));
+  context.io.err << fmt::format("lcfs {}: {}\n", what, escape_controls(words));
 }
 
-Status tell_freezing(Store const& store, LayerId id, Context const& context,
-                     std::string_view what) {
+void for_each_name(std::vector<std::string> const& names, Context& context, std::string_view what,
+                   std::function<Status(std::string const& name)> const& run) {
+  for (auto const& name : names) {
+    auto done = run(name);
+    if (done) continue;
+    if (done.error().path.empty()) done.error().path = name;
+    context.exit = fail(context, what, done.error());
+  }
+}
+
+Status warn_if_freezing(Store const& store, LayerId id, Context const& context,
+                        std::string_view what) {
   LCFS_TRY_ASSIGN(auto const layer, store.layer_info(id));
   if (layer.state == LayerState::kOpen)
     warn(context, what,
-         fmt::format("{} was open: it is frozen now, for something stands on it", layer.name));
+         fmt::format("layer {} was writable; it is now frozen because another layer is based on it",
+                     layer.name));
   return Ok{};
 }
 

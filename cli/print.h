@@ -1,40 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words for people: errors in one line, bytes that a terminal can bear, tables.
+// Output for people: messages of one line, escaped names, tables.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "cli/commands.h"
 #include "engine/store.h"
-#include "format/result.h"
 
 namespace lcfs::cli {
 
-// Bytes as text: printable ASCII and valid UTF-8 stay; control characters, bytes that are no UTF-8,
-// and backslashes become \xNN (\n and \t too: one thing, one line).
+// Bytes as one line of text that is safe for a terminal.  Printable ASCII and valid UTF-8 stay;
+// control characters (newlines too), bytes that are not UTF-8, and backslashes become \xNN.
 std::string escape(std::string_view bytes);
-// The same, but backslashes stay: for messages in which names were escaped already.
+// The same, but backslashes stay: for messages in which names are escaped already.
 std::string escape_controls(std::string_view bytes);
 
-// Is it UTF-8, without surrogates and overlong forms?
+// Whether `bytes` is valid UTF-8, without surrogates and overlong forms (RFC 3629).
 bool is_utf8(std::string_view bytes);
 
-// "lcfs: WHAT: WHERE: WHY; what to do" to standard error, and kFailed.
-// Of a command that a server has run, only what that returned.
+// Prints "lcfs WHAT: OBJECT: problem; next step" to standard error and returns kFailed.  `what` is
+// the command.  If a server ran the command, prints nothing and returns the server's exit code.
 int fail(Context const& context, std::string_view what, Error const& error);
-// A warning in the same form, without the advice.
+// Prints a warning in the same form.
 void warn(Context const& context, std::string_view what, std::string_view words);
 
-// Says that making something on the layer freezes it, if it is open.
-Status tell_freezing(Store const& store, LayerId id, Context const& context, std::string_view what);
+// Calls `run` for each name.  If one fails, reports it, sets the exit code and continues with the
+// next name.  An error without a path gets the name as its path.
+void for_each_name(std::vector<std::string> const& names, Context& context, std::string_view what,
+                   std::function<Status(std::string const& name)> const& run);
 
-// Columns, as wide as they must be.
+// Warns, before a new layer is based on the layer `id`, if that is writable and will become frozen.
+Status warn_if_freezing(Store const& store, LayerId id, Context const& context,
+                        std::string_view what);
+
+// A table with columns as wide as their contents.
 class Table {
  public:
-  // `align`: a letter for each column, 'l' or 'r'.  The header may be empty.
+  // `align`: 'l' or 'r' for each column.  `header` can be empty.
   Table(std::vector<std::string> header, std::string align);
   void add(std::vector<std::string> row);
   void print(std::ostream& out) const;

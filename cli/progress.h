@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes on, on standard error: a line that is drawn again and again on a terminal, or plain
-// lines now and then.
+// Progress on standard error: a bar that is redrawn on a terminal, or a plain line every second.
 #pragma once
 
 #include <chrono>
@@ -13,11 +12,11 @@
 
 namespace lcfs::cli {
 
-// Functions may be called from any thread.
+// Threads: any.
 class Progress {
  public:
   enum class Mode : std::uint8_t {
-    kAuto,   // a bar if standard error is a terminal, else nothing
+    kAuto,   // a bar if standard error is a terminal; otherwise nothing
     kPlain,  // a line every second
     kNone,
   };
@@ -26,11 +25,11 @@ class Progress {
   Progress(Progress const&) = delete;
   Progress& operator=(Progress const&) = delete;
 
-  // `done` of `total` bytes (0: not known), while `what` is worked on.
+  // `done` of `total` bytes (0: unknown) are processed; `what` is in progress.
   void bytes(std::uint64_t done, std::uint64_t total, std::string_view what);
-  // `done` of `total` layers; `layer` is next.
+  // `done` of `total` layers are processed; `layer` is next.
   void layers(std::string_view layer, std::uint64_t done, std::uint64_t total);
-  // Takes the bar off the terminal.
+  // Erases the bar.
   void finish();
 
  private:
@@ -43,7 +42,7 @@ class Progress {
   std::mutex mutex_;  // all below
   Clock::time_point const start_ = Clock::now();
   Clock::time_point next_ = start_ + std::chrono::milliseconds(200);
-  std::size_t drawn_ = 0;  // width of what stands on the terminal
+  std::size_t drawn_ = 0;  // width of the line on the terminal
 };
 
 }  // namespace lcfs::cli

@@ -20,7 +20,7 @@ std::string some_of(std::vector<std::string> const& names, std::uint64_t all) {
 
 }  // namespace
 
-std::string in_the_way(Store const& store, LayerInfo const& layer) {
+std::string dependents(Store const& store, LayerInfo const& layer) {
   constexpr std::size_t kShown = 5;
   std::vector<std::string> parts;
   if (layer.children != 0) {
@@ -48,14 +48,14 @@ std::string in_the_way(Store const& store, LayerInfo const& layer) {
         fmt::format("{} {}", layer.images == 1 ? "image" : "images", some_of(names, layer.images)));
   }
   bool const one = layer.children + layer.images == 1;
-  return fmt::format("{} {} on it", fmt::join(parts, " and "), one ? "stands" : "stand");
+  return fmt::format("{} {} based on it", fmt::join(parts, " and "), one ? "is" : "are");
 }
 
 Error explain_busy(Store const& store, LayerId id, Error error) {
   if (error.code != Errc::kBusy) return error;
   auto const layer = store.layer_info(id);
   if (!layer || layer->children + layer->images == 0) return error;
-  error.message = fmt::format("{}; remove {} first, or use --lazy", in_the_way(store, *layer),
+  error.message = fmt::format("{}; remove {} first, or use --lazy", dependents(store, *layer),
                               layer->children + layer->images == 1 ? "that" : "those");
   error.path = layer->name;
   error.sys = 0;
@@ -67,30 +67,28 @@ Result<RemovalPlan::Known*> RemovalPlan::record(LayerId id) {
   if (found != known_.end()) return &found->second;
   LCFS_TRY_ASSIGN(auto info, store_.layer_info(id));
   LCFS_TRY_ASSIGN(auto const space, store_.layer_space(id));
-  info.own_blocks = space.own;  // what isn't written yet included
+  info.own_blocks = space.own;  // including data not written yet
   return &known_.emplace(id, Known{std::move(info), false}).first->second;
 }
 
 Status RemovalPlan::layer(LayerId id, Remove how) {
   LCFS_TRY_ASSIGN(auto* known, record(id));
   auto& info = known->info;
-  if (known->gone) return Error{Errc::kNotFound, "would be removed already", 0, {}, kNoOffset};
+  if (known->gone) return Error::not_found("named twice; it would be removed already");
   if (info.children + info.images == 0) {
     LCFS_TRY(remove(id));
     return Ok{};
   }
   if (how != Remove::kLazy)
-    return Error{Errc::kBusy,
-                 fmt::format("{} layers and {} images stand on it", info.children, info.images),
-                 EBUSY,
-                 {},
-                 kNoOffset};
+    return Error::busy(
+        fmt::format("{} layers and {} images are based on it", info.children, info.images));
   if (!info.anonymous) lines_.push_back({"layer", info.name, 0, true});
   info.anonymous = true;
   return Ok{};
 }
 
-// The layer, and anonymous ones below it that nothing else stands on; returns the first that stays.
+// Removes the layer, and ancestors without a name that have no other child or image.  Returns the
+// first ancestor that stays.
 Result<LayerId> RemovalPlan::remove(LayerId id) {
   while (id != 0) {
     LCFS_TRY_ASSIGN(auto* known, record(id));
@@ -144,7 +142,7 @@ void RemovalPlan::print(bool json, std::ostream& out) const {
   }
   if (json) return;
   table.print(out);
-  out << fmt::format("{} ({} bytes) in all; nothing was removed\n", size_text(blocks * kBlockSize),
+  out << fmt::format("total {} ({} bytes); nothing was removed\n", size_text(blocks * kBlockSize),
                      blocks * kBlockSize);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What removing layers and images one after the other would do: the engine's rules on a copy of the
-// records.
+// What removing layers and images one after the other would do.  Applies the rules of the engine to
+// a copy of the records; the store does not change.
 #pragma once
 
 #include <string>
@@ -12,10 +12,10 @@
 
 namespace lcfs::cli {
 
-// Who keeps `layer` from going: "layers a, b and 7 more stand on it".  Looks at all layers and
-// images.
-std::string in_the_way(Store const& store, LayerInfo const& layer);
-// `error`, if it is kBusy, as an error that names them.
+// What prevents the removal of `layer`: "layers a, b and 7 more are based on it".  Cost: reads all
+// layers and images.
+std::string dependents(Store const& store, LayerInfo const& layer);
+// Returns `error`; if it is kBusy, with a message that names the dependents.
 Error explain_busy(Store const& store, LayerId id, Error error);
 
 class RemovalPlan {
@@ -24,7 +24,7 @@ class RemovalPlan {
   RemovalPlan(RemovalPlan const&) = delete;
   RemovalPlan& operator=(RemovalPlan const&) = delete;
 
-  // As Store::remove_layer() and remove_image() would; their errors.
+  // As Store::remove_layer() and remove_image(), with their errors.
   Status layer(LayerId id, Remove how);
   Status image(ImageId id, std::string const& name);
 
@@ -32,7 +32,7 @@ class RemovalPlan {
     std::string what{};  // "layer", "image" or "name"
     std::string name{};
     std::uint64_t blocks = 0;
-    bool later = false;  // goes with the last that stands on it
+    bool later = false;  // is deleted with its last child or image
   };
   [[nodiscard]] std::vector<Line> const& lines() const { return lines_; }
   void print(bool json, std::ostream& out) const;
@@ -47,7 +47,8 @@ class RemovalPlan {
 
   Store const& store_;
   std::unordered_map<LayerId, Known> known_{};
-  std::unordered_map<ImageId, std::vector<std::string>> names_{};  // that images still have
+  // Those that each image still has.
+  std::unordered_map<ImageId, std::vector<std::string>> names_{};
   std::vector<Line> lines_{};
 };
 

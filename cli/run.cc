@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <iostream>
@@ -24,20 +25,21 @@ namespace {
 
 constexpr char kFooter[] =
     "Example:\n"
-    "  skopeo copy docker://debian:12 oci-archive:debian.tar && lcfs import debian.tar && lcfs "
-    "image ls\n\n"
-    "lcfs COMMAND --help tells the options of a command; man lcfs-COMMAND tells more.";
+    "  skopeo copy docker://debian:12 oci-archive:debian.tar:debian:12\n"
+    "  lcfs import debian.tar\n"
+    "  lcfs image ls\n\n"
+    "Run lcfs COMMAND --help for a command's options, and man lcfs-COMMAND for its manual.";
 
 std::string base_name(std::string const& path) { return path.substr(path.rfind('/') + 1); }
 
-// "mkfs.lcfs ARGS" is "lcfs mkfs ARGS".
+// "mkfs.lcfs ARGS" means "lcfs mkfs ARGS".
 void expand_link_name(std::vector<std::string>& args) {
   auto const name = base_name(args.front());
   if (name == "mkfs.lcfs") args.insert(args.begin() + 1, "mkfs");
   if (name == "fsck.lcfs") args.insert(args.begin() + 1, "fsck");
 }
 
-// "-C" of fsck may go without its number, as fsck(8) passes it on: then it is 0.
+// fsck(8) can pass on "-C" without a number, which means 0.
 void complete_progress_option(std::vector<std::string>& args) {
   if (args.size() < 2 || args[1] != "fsck") return;
   auto const number = [](std::string const& text) {
@@ -53,42 +55,56 @@ void complete_progress_option(std::vector<std::string>& args) {
   }
 }
 
-// What the command line had got to: "layer create ".
-std::string verb_of(CLI::App const& app) {
-  std::string out;
-  for (auto const* at = &app; !at->get_subcommands().empty();) {
-    at = at->get_subcommands().front();
-    out += at->get_name() + " ";
-  }
-  return out;
+// The commands on the command line, from `app` to the last one.
+std::vector<CLI::App const*> commands_of(CLI::App const& app) {
+  std::vector<CLI::App const*> commands{&app};
+  while (!commands.back()->get_subcommands().empty())
+    commands.push_back(commands.back()->get_subcommands().front());
+  return commands;
 }
 
-// The word in a command's place that is none; nothing if there is no such word.
-std::optional<std::string> unknown_command(CLI::App const& app,
-                                           std::vector<std::string> const& args) {
-  auto const* at = &app;
-  std::size_t place = 1;
-  for (; !at->get_subcommands().empty(); ++place) at = at->get_subcommands().front();
-  bool const wanted =
-      at->get_require_subcommand_min() > 0 && place < args.size() && !args[place].starts_with('-');
-  return wanted ? std::optional(args[place]) : std::nullopt;
+// What is wrong with a command line, as a message of one line.
+std::string usage_message(std::vector<CLI::App const*> commands, CLI::ParseError const& error) {
+  auto const leftover = std::find_if(commands.begin(), commands.end(), [](CLI::App const* one) {
+    return one->remaining_size() != 0;
+  });
+  std::string what = error.what();
+  if (leftover != commands.end()) {
+    auto const words = (*leftover)->remaining();  // in the order in which they were typed
+    bool const command = (*leftover)->get_require_subcommand_min() > 0 && words[0][0] != '-';
+    if (command || dynamic_cast<CLI::ExtrasError const*>(&error) != nullptr) {
+      commands.erase(leftover + 1, commands.end());
+      what = fmt::format("{} \"{}\"",
+                         command             ? "unknown command"
+                         : words.size() == 1 ? "unexpected argument"
+                                             : "unexpected arguments",
+                         command ? words[0] : fmt::format("{}", fmt::join(words, "\" \"")));
+    }
+  } else if (dynamic_cast<CLI::ArgumentMismatch const*>(&error) != nullptr &&
+             what.ends_with(" missing")) {
+    what = fmt::format("option {} needs a value", what.substr(0, what.find(':')));
+  } else if (dynamic_cast<CLI::RequiredError const*>(&error) != nullptr &&
+             commands.back()->get_require_subcommand_min() > 0) {
+    what = "a command is required";
+  }
+  std::string name = "lcfs";
+  for (auto at = commands.begin() + 1; at != commands.end(); ++at) name += " " + (*at)->get_name();
+  return fmt::format("{}: {}; see {} --help", name, escape_controls(what), name);
 }
 
 int parse(CLI::App& app, std::vector<std::string> const& args, Context& context) {
   try {
-    app.parse(
-        std::vector<std::string>{args.rbegin(), args.rend() - 1});  // CLI11 wants them last first
+    app.parse(std::vector<std::string>{args.rbegin(),
+                                       args.rend() - 1});  // CLI11 takes them in reverse order
     return context.exit;
   } catch (CLI::Success const& answer) {  // --help, --version
     app.exit(answer, context.io.out, context.io.err);
     return kOk;
   } catch (CLI::ParseError const& error) {
-    auto const verb = verb_of(app);
-    auto const unknown = unknown_command(app, args);
-    auto const why = unknown ? fmt::format("there is no command \"{}{}\"", verb, *unknown)
-                             : std::string(error.what());
-    context.io.err << fmt::format("lcfs: {}; see lcfs {}--help\n", escape_controls(why), verb);
-    return verb == "fsck " ? int{kFsckUsage} : int{kUsage};
+    auto const commands = commands_of(app);
+    context.io.err << usage_message(commands, error) << '\n';
+    bool const fsck = commands.size() == 2 && commands.back()->get_name() == "fsck";
+    return fsck ? int{kFsckUsage} : int{kUsage};
   }
 }
 
@@ -99,10 +115,9 @@ std::string version_text() {
 }
 
 std::unique_ptr<CLI::App> make_app(Context& context) {
-  auto app =
-      std::make_unique<CLI::App>("A filesystem made of layers, for container images.", "lcfs");
+  auto app = std::make_unique<CLI::App>("Layered file system for container images.", "lcfs");
   app->set_version_flag("-V,--version", version_text(),
-                        "Print the version and that of the store format");
+                        "Print the versions of the program and its store format");
   app->set_help_flag("-h,--help", "Print this help");
   app->require_subcommand(1);
   app->footer(kFooter);
@@ -148,7 +163,7 @@ int run(std::vector<std::string> args, Io io, ServedStore const* served) {
   int const code = parse(*app, args, context);
   io.out.flush();
   if (io.out) return code;
-  // A program of its own would have got SIGPIPE, which says nothing.
+  // A separate process would have been killed by SIGPIPE, without a message.
   if (auto const* out = dynamic_cast<FdStream const*>(&io.out);
       out != nullptr && out->error() == EPIPE)
     return kPipe;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program as a function.
+// The program as a function, which tests and servers call.
 #pragma once
 
 #include <memory>
@@ -14,17 +14,17 @@ class App;
 
 namespace lcfs::cli {
 
-// Exit codes of every command but fsck and diff.
+// Exit codes of all commands except fsck and diff.
 enum Exit : int {
   kOk = 0,
   kFailed = 1,
   kUsage = 2,
-  kDamage = 4 /* verify: something is damaged */,
-  kPipe = 141 /* a server's: the output's reader went away */
+  kDamage = 4 /* verify: damage was found */,
+  kPipe = 141 /* only in a server: the reader of the output has gone */
 };
-// Those of diff, as diff(1).
+// Exit codes of diff, as for diff(1).
 enum DiffExit : int { kSame = 0, kDiffer = 1, kTrouble = 2 };
-// Those of fsck, as fsck(8).
+// Exit codes of fsck, as for fsck(8).
 enum FsckExit : int {
   kFsckClean = 0,
   kFsckCorrected = 1,
@@ -33,18 +33,19 @@ enum FsckExit : int {
   kFsckUsage = 16,
   kFsckCancelled = 32
 };
-// Those of mount.lcfs, as mount(8).
+// Exit codes of mount.lcfs, as for mount(8).
 enum MountExit : int { kMountOk = 0, kMountUsage = 1, kMountSystem = 2, kMountFailed = 32 };
 
-// args[0] is the name the program was called by: "mkfs.lcfs" and "fsck.lcfs" stand for the
-// subcommand, "mount.lcfs" and "mount.fuse.lcfs" take the arguments that mount(8) gives its
-// helpers.  Returns the exit code. `served`: of a server that runs the command for a client; null:
-// this is the program.
+// Runs a command line and returns the exit code.  args[0] is the name by which the program was
+// called: "mkfs.lcfs" and "fsck.lcfs" select the subcommand; "mount.lcfs" and "mount.fuse.lcfs"
+// take the arguments that mount(8) passes to its helpers.  `served`: set by a server that runs the
+// command for a client.  Threads: any; signals are handled only if io.stop is null, and then by one
+// run at a time.
 struct ServedStore;
 int run(std::vector<std::string> args, Io io, ServedStore const* served = nullptr);
 
 struct Context;
-// The parser with all its commands; tests compare it with the man pages.
+// The parser with all commands, bound to `context`, which must outlive it.
 std::unique_ptr<CLI::App> make_app(Context& context);
 
 }  // namespace lcfs::cli

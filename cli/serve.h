@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command that a server runs for a client.
+// Commands that a server runs for its clients.
 #pragma once
 
 #include "cli/commands.h"
@@ -8,8 +8,8 @@
 
 namespace lcfs::cli {
 
-// Runs the client's command line with its descriptors and environment; `identity` is that of the
-// store that `serving` has open.  Any thread, any number at once.
+// Runs the client's command line with its descriptors and environment, and returns the exit code.
+// `identity` is that of the store that `serving` has open.  Threads: any, any number at a time.
 int run_for_client(mount::ControlRequest& request, mount::Serving const& serving,
                    mount::StoreIdentity const& identity);
 

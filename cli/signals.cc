@@ -5,7 +5,7 @@ namespace lcfs::cli {
 namespace {
 
 std::atomic<bool> stop_wanted{false};
-std::atomic<bool> waiting{false};  // a StopOnSignal lives that waits for signals
+std::atomic<bool> waiting{false};  // a StopOnSignal that handles signals exists
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
 void want_stop(int) { stop_wanted.store(true, std::memory_order_relaxed); }
@@ -18,8 +18,8 @@ StopOnSignal::StopOnSignal(Io const& io) : stop_(io.stop != nullptr ? io.stop : 
   waiting.store(true);
   struct sigaction action {};
   action.sa_handler = want_stop;
-  action.sa_flags =
-      static_cast<int>(SA_RESETHAND);  // no SA_RESTART: a read that waits comes back with EINTR
+  // Without SA_RESTART a blocked read fails with EINTR.
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   saved_[0].number = SIGINT;
   saved_[1].number = SIGTERM;
@@ -27,7 +27,7 @@ StopOnSignal::StopOnSignal(Io const& io) : stop_(io.stop != nullptr ? io.stop : 
   for (auto& saved : saved_) {
     sigaction(saved.number, nullptr, &saved.action);
     if (saved.action.sa_handler != SIG_IGN)
-      sigaction(saved.number, &action, nullptr);  // nohup stays nohup
+      sigaction(saved.number, &action, nullptr);  // respects nohup(1)
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGHUP as a wish to stop.  A command that a server runs gets that wish from
-// its client instead.
+// SIGINT, SIGTERM and SIGHUP as requests to stop.  A command that a server runs receives the
+// request from its client instead.
 #pragma once
 
 #include <signal.h>
@@ -12,8 +12,9 @@
 
 namespace lcfs::cli {
 
-// While it lives, the first such signal sets stop(); the second ends the process as usual.  One at
-// a time in a process, but any number where io.stop says when to stop: then signals are left alone.
+// While it exists, the first such signal sets stop() and the second one ends the process as usual.
+// At most one can exist in a process, unless io.stop is set: then stop() is *io.stop, and signals
+// are left alone.
 class StopOnSignal {
  public:
   explicit StopOnSignal(Io const& io);
@@ -21,7 +22,7 @@ class StopOnSignal {
   StopOnSignal(StopOnSignal const&) = delete;
   StopOnSignal& operator=(StopOnSignal const&) = delete;
   [[nodiscard]] std::atomic<bool> const& stop() const { return *stop_; }
-  // That of the one that lives and waits for signals; null if none does.
+  // stop() of the one that handles signals; null if there is none.
   static std::atomic<bool> const* active();
 
  private:

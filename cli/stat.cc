@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs stat: all that is known of a file.
+// lcfs stat: shows file metadata.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 
-#include "cli/commands.h"
 #include "cli/file_text.h"
+#include "cli/layer_paths.h"
 #include "cli/print.h"
-#include "cli/store_arg.h"
 #include "cli/units.h"
 #include "extract/resolve.h"
 
@@ -16,9 +15,7 @@ namespace lcfs::cli {
 namespace {
 
 struct Options {
-  std::uint64_t at = 0;
-  std::string store{}, layer{};
-  std::vector<std::string> paths{};
+  LayerPaths where{};
   bool json = false, runs = false;
 };
 
@@ -89,13 +86,13 @@ Status print_as_text(Layer& layer, std::string const& path, Attr const& attr,
   for (auto const& [name, value] : xattrs)
     row("xattr", fmt::format("{}=0x{}", escape(name), hex(value)));
   for (auto const& run : runs)
-    row("run", fmt::format("{} bytes from {} at byte {:#x} of the store", run.length,
+    row("run", fmt::format("{} bytes from offset {} at {:#x} in the store", run.length,
                            run.file_offset, run.device_offset));
   return Ok{};
 }
 
 Status show(Layer& layer, std::string const& path, Options const& options, Io const& io) {
-  LCFS_TRY_ASSIGN(auto const attr, resolve_path(layer, path, LastLink::kKeep));
+  LCFS_TRY_ASSIGN(auto const attr, extract::resolve_path(layer, path, extract::LastLink::kKeep));
   LCFS_TRY_ASSIGN(auto const xattrs, xattrs_of(layer, attr.inode));
   std::vector<Layer::Run> runs;
   if (options.runs && S_ISREG(attr.info.mode)) {
@@ -106,31 +103,20 @@ Status show(Layer& layer, std::string const& path, Options const& options, Io co
 }
 
 Status run_stat(Options const& options, Context& context) {
-  LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly, options.at));
-  LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
-  LCFS_TRY_ASSIGN(auto const layer, store->layer(id));
-  for (auto const& path : options.paths) {
-    auto done = show(*layer, path, options, context.io);
-    if (done) continue;
-    if (done.error().path.empty()) done.error().path = path;
-    context.exit = fail(context, "stat", done.error());
-  }
-  return Ok{};
+  return for_each_path(options.where, context, "stat", [&](Layer& layer, std::string const& path) {
+    return show(layer, path, options, context.io);
+  });
 }
 
 }  // namespace
 
 void add_stat(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("stat", "Show all that is known of files of a layer");
-  add_store_option(*cmd, options->store);
-  add_at_option(*cmd, options->at);
-  cmd->add_flag("--runs", options->runs, "Show where in the store the file's bytes are");
-  cmd->add_flag("--json", options->json, "Print one JSON object a file");
-  cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("PATH", options->paths,
-                  "Paths in the layer; a symlink at the end is not followed")
+  auto* cmd = app.add_subcommand("stat", "Show file metadata");
+  add_layer_paths(*cmd, options->where, "Paths in the layer; a final symlink is not followed")
       ->required();
+  cmd->add_flag("--runs", options->runs, "Show where the file's data is in the store");
+  cmd->add_flag("--json", options->json, "Print one JSON object per file");
   cmd->footer("Example:\n  lcfs stat --runs debian:12 /bin/bash");
   cmd->callback([options, &context] {
     if (auto done = run_stat(*options, context); !done)

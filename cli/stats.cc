@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs stats: what a server has counted; of a store that isn't mounted, what opening it tells.
+// lcfs stats: shows the counters of a mount's server, or the I/O of opening an unmounted store.
 #include <fmt/format.h>
 
 #include "cli/commands.h"
@@ -16,7 +16,7 @@ struct Options {
 };
 
 struct Number {
-  char const* name;  // of the JSON key; lcfs_NAME for Prometheus
+  char const* name;  // JSON key; the Prometheus metric is lcfs_NAME
   std::uint64_t value;
 };
 using Numbers = std::vector<Number>;
@@ -94,13 +94,13 @@ Status run_stats(Options const& options, Context& context) {
 
 void add_stats(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("stats", "Show what the server of a mounted store has counted");
+  auto* cmd = app.add_subcommand("stats", "Show statistics of a mounted store");
   add_store_option(*cmd, options->store);
   auto* json = cmd->add_flag("--json", options->json, "Print one JSON object");
-  cmd->add_flag("--prometheus", options->prometheus, "Print metrics for Prometheus")
+  cmd->add_flag("--prometheus", options->prometheus, "Print metrics in the Prometheus text format")
       ->excludes(json);
-  cmd->add_flag("--clear", options->clear, "Begin to count anew after that");
-  cmd->add_option("LAYER", options->layer, "Of that layer only");
+  cmd->add_flag("--clear", options->clear, "Then reset the counters");
+  cmd->add_option("LAYER", options->layer, "Show the statistics of this layer only");
   cmd->footer("Example:\n  lcfs stats --json work");
   cmd->callback([options, &context] {
     if (auto done = run_stats(*options, context); !done)

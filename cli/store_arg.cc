@@ -32,16 +32,13 @@ std::string data_home(Io const& io) {
 CLI::Option* add_store_option(CLI::App& command, std::string& given) {
   return command
       .add_option("--store", given,
-                  "The store (default: $LCFS_STORE, else /var/lib/lcfs/store.lcfs for root, else "
-                  "~/.local/share/lcfs/store.lcfs)")
+                  "Store to use (default: $LCFS_STORE, or the user's default store)")
       ->type_name("PATH");
 }
 
 CLI::Option* add_at_option(CLI::App& command, std::uint64_t& at) {
   return command
-      .add_option(
-          "--at", at,
-          "Read the store as it was at this kept checkpoint (lcfs log); it must not be mounted")
+      .add_option("--at", at, "Read the unmounted store as of this restore point (lcfs log)")
       ->type_name("GENERATION")
       ->check(positive_check());
 }
@@ -60,16 +57,17 @@ bool is_served(Context const& context, std::string const& path) {
 
 namespace {
 
-// Somebody has the store, and no server answers.  If it is mounted its server listens elsewhere, or
+// The store is in use, and no server answers.  If it is mounted, its server listens elsewhere or
 // not at all.
 Error unreachable(Context const& context, Error busy, std::string const& path) {
   auto const store = mount::store_identity(path);
   auto const mounts = store ? mount::mounts_of(*store) : std::vector<mount::MountEntry>{};
   if (!mounts || mounts->empty()) return busy;
   busy.message = fmt::format(
-      "mounted at {}, {}; no server answers at {}: was it mounted with another LCFS_RUNTIME_DIR, "
-      "or with control=no?",
-      mounts->back().directory, busy.message, mount::control_socket_path(*store, context.io.env));
+      "mounted at {}, but no server answers at {} ({}); check LCFS_RUNTIME_DIR and the mount "
+      "option "
+      "control",
+      mounts->back().directory, mount::control_socket_path(*store, context.io.env), busy.message);
   return busy;
 }
 
@@ -83,17 +81,18 @@ Result<StoreUse> open_store(Context& context, std::string const& given, Access a
   if (!device) {
     auto error = std::move(device).error();
     if (error.code == Errc::kBusy && at != 0)
-      return Error{Errc::kBusy, "the store is mounted or in use; --at reads one that is not",
-                   error.sys, path, kNoOffset};
+      return Error::busy("the store is mounted or in use; --at requires an unmounted store")
+          .in(path);
     if (error.code == Errc::kBusy) {
       LCFS_TRY_ASSIGN(context.forwarded, forward(context, path));
       if (!context.forwarded) return unreachable(context, std::move(error), path);
     }
     if (error.sys == ENOENT)
-      return Error{Errc::kNotFound,
-                   "no such store; lcfs import or lcfs mkfs makes one, --store PATH or LCFS_STORE "
-                   "names another",
-                   0, path, kNoOffset};
+      return Error::not_found(
+                 "no such store; create it (lcfs import, lcfs mkfs), or select another one "
+                 "(--store, "
+                 "LCFS_STORE)")
+          .in(path);
     return error;
   }
   OpenOptions options;

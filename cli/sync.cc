@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs sync: a checkpoint.
+// lcfs sync: writes a checkpoint.
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/store_arg.h"
@@ -8,7 +8,7 @@ namespace lcfs::cli {
 
 void add_sync(CLI::App& app, Context& context) {
   auto given = std::make_shared<std::string>();
-  auto* cmd = app.add_subcommand("sync", "Make all that was written to the store durable");
+  auto* cmd = app.add_subcommand("sync", "Flush a store");
   add_store_option(*cmd, *given);
   cmd->footer("Example:\n  lcfs sync");
   cmd->callback([given, &context] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs umount: ends a mount, and returns when all of it is durable.
+// lcfs umount: unmounts a store, and returns when everything is durable.
 #include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,6 +15,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "cli/signals.h"
@@ -30,8 +31,8 @@ namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kPassing = std::chrono::milliseconds(
-    300);  // whoever only looks (df, a shell's completion) is gone by then
-constexpr auto kQuiet = std::chrono::seconds(2);  // a longer wait is told
+    300);  // a program that only looks (df, a shell's completion) has finished by then
+constexpr auto kQuiet = std::chrono::seconds(2);  // a longer wait is reported
 
 struct Options {
   std::string target{};
@@ -40,8 +41,8 @@ struct Options {
 
 using Mounts = std::vector<mount::MountEntry>;
 
-// What is mounted at the directory (the last one hides the others), or all mounts of the store, the
-// last first.
+// The mount at the directory (the last one hides the others), or all mounts of the store, last one
+// first.
 Result<Mounts> find_mounts(std::string const& target) {
   struct stat st {};
   bool const there = stat(target.c_str(), &st) == 0;
@@ -49,8 +50,7 @@ Result<Mounts> find_mounts(std::string const& target) {
     LCFS_TRY_ASSIGN(auto const store, mount::store_identity(target));
     LCFS_TRY_ASSIGN(auto mounts, mount::mounts_of(store));
     if (mounts.empty())
-      return Error{Errc::kNotFound, "no mount of that store is seen from here", 0, target,
-                   kNoOffset};
+      return Error::not_found("this store is not mounted in this mount namespace").in(target);
     std::reverse(mounts.begin(), mounts.end());
     return mounts;
   }
@@ -58,12 +58,11 @@ Result<Mounts> find_mounts(std::string const& target) {
   LCFS_TRY_ASSIGN(auto const mounts, mount::lcfs_mounts());
   auto const found = std::find_if(mounts.rbegin(), mounts.rend(),
                                   [&](auto const& entry) { return entry.directory == directory; });
-  if (found == mounts.rend())
-    return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, target, kNoOffset};
+  if (found == mounts.rend()) return Error::not_found("no lcfs store is mounted here").in(target);
   return Mounts{*found};
 }
 
-// fusermount3(1) does for ordinary users what takes privileges, and says what is wrong itself.
+// fusermount3(1) has the privileges that ordinary users lack.  It prints its own errors.
 Status fusermount(std::string const& directory, bool lazy) {
   std::string program = "fusermount3", flags = lazy ? "-uz" : "-u", separator = "--",
               where = directory;
@@ -71,13 +70,13 @@ Status fusermount(std::string const& directory, bool lazy) {
   pid_t pid = 0;
   if (int const error = posix_spawnp(&pid, "fusermount3", nullptr, nullptr, args.data(), environ);
       error != 0)
-    return io_error(directory, kNoOffset,
-                    "cannot run fusermount3, which unmounts for ordinary users", error);
+    return Error::io("cannot run fusermount3, which unmounts for ordinary users", error)
+        .in(directory);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return Ok{};
-  return Error{Errc::kIo, "fusermount3 could not unmount it", 0, directory, kNoOffset};
+  return Error::io("fusermount3 could not unmount it").in(directory);
 }
 
 Status unmount(Options const& options, std::string const& directory) {
@@ -92,43 +91,45 @@ Status unmount(Options const& options, std::string const& directory) {
   if (error == 0) return Ok{};
   if (error == EPERM && geteuid() != 0) return fusermount(directory, options.lazy);
   if (error == EBUSY)
-    return Error{Errc::kBusy,
-                 "files or directories of it are in use; -l unmounts it when they no longer are", 0,
-                 directory, kNoOffset};
-  return io_error(directory, kNoOffset, "cannot unmount", error);
+    return Error::busy("busy: files or directories are in use; close them, or use -l")
+        .in(directory);
+  return Error::io("cannot unmount", error).in(directory);
 }
 
-// Whether another place shows the same mount: then its server goes on.
+// Whether the same file system is mounted elsewhere too; then its server stays.
 bool still_mounted(mount::MountEntry const& gone) {
   auto const mounts = mount::lcfs_mounts();
   return mounts && std::any_of(mounts->begin(), mounts->end(),
                                [&](auto const& m) { return m.device == gone.device; });
 }
 
-// The server flushes after the kernel has let go of the mount; it has the store's lock until that
-// is done.
+// The server flushes after the kernel has ended the mount, and holds the store's lock until that is
+// done.
 Status wait_for_server(Context& context, std::string const& store, std::optional<pid_t> server) {
   Fd const file = open_fd(store, O_RDONLY | O_NONBLOCK);
-  if (!file) return Ok{};  // the store is gone, or not ours to look at: nothing to wait for
+  if (!file) return Ok{};  // the store is gone, or not readable for us: nothing to wait for
   StopOnSignal const signals(context.io);
   auto const start = std::chrono::steady_clock::now();
-  for (bool told = false;; std::this_thread::sleep_for(kPoll)) {
-    if (lock_store(file.get(), store, true)) return Ok{};  // a server that only reads shares it
+  for (bool reported = false;; std::this_thread::sleep_for(kPoll)) {
+    if (lock_store(file.get(), store, true))
+      return Ok{};  // shared, because a server that only reads shares it
     if (auto const holder = lock_holder(file.get()); server && holder != server)
-      return Ok{};  // somebody else's by now
+      return Ok{};  // by now another process has the store
     if (signals.stop())
-      return Error{Errc::kInterrupted, "unmounted, but its server has not ended yet", 0, store,
-                   kNoOffset};
-    if (told || std::chrono::steady_clock::now() - start < kQuiet) continue;
-    told = true;
+      return Error{.code = Errc::kInterrupted,
+                   .message = "unmounted, but its server is still writing",
+                   .path = store};
+    if (reported || std::chrono::steady_clock::now() - start < kQuiet) continue;
+    reported = true;
     warn(context, "umount",
-         fmt::format("{}: waiting for {} to write everything and end", store,
+         fmt::format("{}: waiting for {} to write everything", store,
                      server ? fmt::format("pid {}", *server) : "its server"));
   }
 }
 
-// Everything is written while somebody can still be told if it can't: the server ends later, and
-// who asked is not its parent. False: something is lost.  The server has said what.
+// Writes everything before the unmount, while an error can still be reported: the server exits
+// later, and this process is not its parent.  False: the server could not write everything, and
+// said so.
 bool write_all(Context& context, mount::MountEntry const& entry) {
   struct statvfs fs {};
   if (statvfs(entry.directory.c_str(), &fs) != 0 || (fs.f_flag & ST_RDONLY) != 0) return true;
@@ -142,8 +143,7 @@ bool write_all(Context& context, mount::MountEntry const& entry) {
 
 Status run_umount(Options const& options, Context& context) {
   // No client sends this; a server would wait for itself.
-  if (context.served != nullptr)
-    return Error{Errc::kUnsupported, "no command for a server", 0, {}, kNoOffset};
+  if (context.served != nullptr) return Error::unsupported("a server cannot run this command");
   LCFS_TRY_ASSIGN(auto const mounts, find_mounts(options.target));
   bool written = true;
   for (auto const& entry : mounts) {
@@ -152,13 +152,13 @@ Status run_umount(Options const& options, Context& context) {
     if (Fd const file = open_fd(entry.source, O_RDONLY | O_NONBLOCK))
       server = lock_holder(file.get());
     LCFS_TRY(unmount(options, entry.directory));
-    // A lazy unmount may last as long as somebody has a file open.
+    // A lazy unmount lasts as long as a file is open.
     if (!options.lazy && !still_mounted(entry))
       LCFS_TRY(wait_for_server(context, entry.source, server));
   }
   if (!written)
-    return Error{Errc::kIo, "unmounted, but not all that was written before is in the store", 0,
-                 options.target, kNoOffset};
+    return Error::io("unmounted, but some changes could not be written to the store")
+        .in(options.target);
   return Ok{};
 }
 
@@ -166,11 +166,11 @@ Status run_umount(Options const& options, Context& context) {
 
 void add_umount(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand("umount", "End a mount, and wait until all of it is durable");
+  auto* cmd = app.add_subcommand("umount", "Unmount and flush a store");
   cmd->add_flag("-l,--lazy", options->lazy,
-                "Take it out of sight now, end it when nobody uses it any more; don't wait");
-  cmd->add_flag("-f,--force", options->force, "Give requests up that the server doesn't answer");
-  cmd->add_option("DIR", options->target, "Where it is mounted; or the store, for all its mounts")
+                "Detach it now, and end it when it is no longer in use");
+  cmd->add_flag("-f,--force", options->force, "Abort requests that the server is not answering");
+  cmd->add_option("DIR", options->target, "Mount point; or the store, for all its mounts")
       ->required();
   cmd->footer("Example:\n  lcfs umount /mnt");
   cmd->callback([options, &context] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs undo: the store as it was at a kept checkpoint, or one removed layer back.
+// lcfs undo: goes back to a restore point, or restores one removed layer.
 #include <fmt/format.h>
 
 #include <map>
@@ -21,13 +21,14 @@ struct Options {
   bool dry_run = false, yes = false, json = false;
 };
 
-// What becomes of one layer, or of one name of an image.
+// What happens to one layer, or to one name of an image.
 struct Line {
   enum What : std::uint8_t { kBack, kGone, kOther } what = kOther;
-  std::string name{}, was{};  // name: empty: an image without one.  was: its name then, if another
-  bool loses = false;         // what was written to it since, or all of it
-  std::optional<Digest>
-      image{};  // the id of that which the name means then, or now if it means none then
+  std::string name{},
+      was{};           // name: empty for an image without one.  was: its name then, if changed
+  bool loses = false;  // changes made since then are lost
+  // For an image name: the id of the image that it means then, or now if it means none then.
+  std::optional<Digest> image{};
 };
 
 char const* word(Line::What what) {
@@ -47,7 +48,7 @@ std::map<std::string, Digest> names_of(std::vector<ImageDetails> const& images) 
   return names;
 }
 
-// Names, and images that never had one or have lost the last.
+// Compares image names, and images without a name.
 Status compare_images(Store const& store, std::vector<ImageDetails> const& then,
                       std::vector<Line>& lines) {
   std::vector<ImageDetails> now;
@@ -80,7 +81,7 @@ Status compare_images(Store const& store, std::vector<ImageDetails> const& then,
   return Ok{};
 }
 
-// Imports can be imported again; what somebody wrote can't be written again.
+// An imported layer can be imported again, so removing it loses nothing; other layers are lost.
 Result<std::vector<Line>> compare(Store const& store, std::uint64_t generation) {
   LCFS_TRY_ASSIGN(auto const then, store.kept_contents(generation));
   std::map<LayerId, LayerInfo> now;
@@ -121,11 +122,11 @@ std::vector<std::string> line_row(Line const& l) {
   if (l.image) {
     auto const id = digest_hex(*l.image).substr(0, 12);
     return {"image", l.name.empty() ? id : escape(l.name), word(l.what),
-            l.what == Line::kOther ? fmt::format("the name of {}", id) : ""};
+            l.what == Line::kOther ? fmt::format("means {}", id) : ""};
   }
-  return {"layer", l.name, word(l.what),
-          l.was.empty() ? (l.loses ? "its changes since are lost" : "")
-                        : fmt::format("named {}", l.was)};
+  return {
+      "layer", l.name, word(l.what),
+      l.was.empty() ? (l.loses ? "newer changes are lost" : "") : fmt::format("named {}", l.was)};
 }
 
 void print_plan(Options const& options, std::vector<Line> const& lines, std::uint64_t generation,
@@ -138,31 +139,24 @@ void print_plan(Options const& options, std::vector<Line> const& lines, std::uin
   Table table({"", "NAME", "BECOMES", ""}, "llll");
   for (auto const& l : lines) table.add(line_row(l));
   if (!lines.empty()) table.print(io.out);
-  io.out << fmt::format(
-      "{} {}{}\n", done ? "the store is what it was at checkpoint" : "would go back to checkpoint",
-      generation, done ? "; lcfs undo takes this back" : "; nothing was done");
+  io.out << fmt::format("{} {}; {}\n",
+                        done ? "went back to restore point" : "would go back to restore point",
+                        generation, done ? "lcfs undo reverts this" : "nothing was done");
 }
 
 Status undo_store(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store,
                                          options.dry_run ? Access::kReadOnly : Access::kReadWrite));
   if (store.mounted() && !options.dry_run)
-    return Error{Errc::kBusy,
-                 "the store is mounted; unmount it first, or bring back one layer with lcfs undo "
-                 "--layer NAME",
-                 0,
-                 {},
-                 kNoOffset};
+    return Error::busy(
+        "the store is mounted; unmount it, or restore a single layer (lcfs undo --layer NAME)");
   auto const history = store->history();
   auto generation = options.generation;
   if (generation == 0) {
     auto const steps = std::max<std::uint64_t>(options.steps, 1);
     if (steps > history.size())
-      return Error{Errc::kNotFound,
-                   fmt::format("{} checkpoints are kept; see lcfs log", history.size()),
-                   0,
-                   {},
-                   kNoOffset};
+      return Error::not_found(
+          fmt::format("there are only {} restore points; see lcfs log", history.size()));
     generation = history[history.size() - steps].checkpoint.generation;
   }
   LCFS_TRY_ASSIGN(auto const lines, compare(*store, generation));
@@ -170,13 +164,10 @@ Status undo_store(Options const& options, Context& context) {
   for (auto const& l : lines)
     if (l.loses) lost += (lost.empty() ? "" : ", ") + l.name;
   if (!options.dry_run && !options.yes && !lost.empty())
-    return Error{
-        Errc::kInvalid,
-        fmt::format("changes of {} since then would be lost; --yes does it, --dry-run tells more",
-                    lost),
-        0,
-        {},
-        kNoOffset};
+    return Error::invalid(
+        fmt::format("newer changes of {} would be lost; use --yes to discard them, or --dry-run to "
+                    "see what would change",
+                    lost));
   if (!options.dry_run) {
     LCFS_TRY(store->go_back(generation));
     LCFS_TRY(store.close());
@@ -193,7 +184,7 @@ Status undo_layer(Options const& options, Context& context) {
     if (options.json)
       print_json(context.io.out, line_json({Line::kBack, l.name, {}, false, {}}));
     else
-      context.io.out << fmt::format("{} is back\n", l.name);
+      context.io.out << fmt::format("restored {}\n", l.name);
   }
   return store.close();
 }
@@ -206,27 +197,25 @@ Status run_undo(Options const& options, Context& context) {
 
 void add_undo(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd =
-      app.add_subcommand("undo", "Go back to a kept checkpoint, or bring a removed layer back");
+  auto* cmd = app.add_subcommand("undo", "Go back to a restore point, or restore a removed layer");
   add_store_option(*cmd, options->store);
-  auto* steps = cmd->add_option("--steps", options->steps, "So many operations back (default: 1)")
+  auto* steps = cmd->add_option("--steps", options->steps, "Undo N operations (default: 1)")
                     ->type_name("N")
                     ->check(positive_check());
-  auto* layer = cmd->add_option("--layer", options->layer,
-                                "Bring back only this removed layer, and what it stands on")
-                    ->type_name("NAME")
-                    ->excludes(steps);
-  cmd->add_option("--as", options->as, "Its name from now on")
+  auto* layer =
+      cmd->add_option("--layer", options->layer, "Restore this removed layer and its parents")
+          ->type_name("NAME")
+          ->excludes(steps);
+  cmd->add_option("--as", options->as, "Name for the restored layer")
       ->type_name("NAME")
       ->needs(layer)
       ->check(layer_name_check());
-  cmd->add_flag("-n,--dry-run", options->dry_run,
-                "Do nothing; tell what would become of each layer and image")
+  cmd->add_flag("-n,--dry-run", options->dry_run, "Change nothing; show what would happen")
       ->excludes(layer);
-  cmd->add_flag("-y,--yes", options->yes, "Even if changes are lost");
-  cmd->add_flag("--json", options->json, "Print one JSON object a layer or image");
+  cmd->add_flag("-y,--yes", options->yes, "Discard newer changes");
+  cmd->add_flag("--json", options->json, "Print one JSON object per layer or image");
   cmd->add_option("GENERATION", options->generation,
-                  "A checkpoint that lcfs log lists (default: the newest)")
+                  "Restore point, as listed by lcfs log (default: the newest)")
       ->check(positive_check())
       ->excludes(steps);
   cmd->footer("Example:\n  lcfs layer rm web; lcfs undo --layer web");

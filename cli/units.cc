@@ -9,7 +9,7 @@
 namespace lcfs::cli {
 namespace {
 
-// Empty where the calendar ends.
+// Empty if the time is beyond the range of the calendar.
 std::string calendar(std::int64_t sec, char const* format) {
   std::time_t const time = sec;
   std::tm tm{};
@@ -30,7 +30,7 @@ std::string time_text(std::int64_t ns) {
 
 std::string time_json(std::int64_t ns) { return calendar(floor_seconds(ns), "%Y-%m-%dT%H:%M:%SZ"); }
 
-std::string timestamp_text(Timestamp const& time) {
+std::string timestamp_text(format::Timestamp const& time) {
   auto date = calendar(time.sec, "%Y-%m-%d %H:%M:%S");
   if (date.empty()) date = fmt::format("@{}", time.sec);
   return fmt::format("{}.{:09}", date, time.nsec);

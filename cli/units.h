@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes (format/size_text.h) and times between text and numbers.
+// Sizes (base/size_text.h) and times as text.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "base/size_text.h"
 #include "format/records.h"
-#include "format/size_text.h"
 
 namespace lcfs::cli {
 
 using lcfs::parse_size;
 using lcfs::size_text;
 
-// "2024-05-01T10:00:00Z", and with a blank and no zone for people; "-" for 0.
+// Nanoseconds since 1970 as "2024-05-01 10:00:00" in UTC; "-" for 0.
 std::string time_text(std::int64_t ns);
+// The same as "2024-05-01T10:00:00Z".
 std::string time_json(std::int64_t ns);
-// "2024-05-01 10:00:00.123456789", UTC; seconds since 1970 where the calendar ends.
-std::string timestamp_text(Timestamp const& time);
+// "2024-05-01 10:00:00.123456789" in UTC; "@SECONDS.NANOSECONDS" beyond the range of the calendar.
+std::string timestamp_text(format::Timestamp const& time);
 
 }  // namespace lcfs::cli

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Verbs of a group, such as "layer rm": a name, help with an example, --store, and the function
-// that does it.
+// Verbs of a command group, such as "layer rm".
 #pragma once
 
 #include <fmt/format.h>
@@ -13,7 +12,8 @@
 
 namespace lcfs::cli {
 
-// Options has a member `store`.  An error of `run` is told under the verb's name.
+// Adds the verb `name` to the group, with --store, an example, and `run`, whose error is reported
+// under "GROUP NAME".  Options must have a member `store`.
 template <class Options>
 CLI::App* add_verb(CLI::App& group, Context& context, std::shared_ptr<Options> const& options,
                    char const* name, char const* help, char const* example,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs verify: reads layers again, every checksum and digest.
+// lcfs verify: verifies the checksums and digests of layers.
 #include "verify/verify.h"
 
 #include <fmt/format.h>
@@ -45,11 +45,11 @@ Result<std::vector<LayerId>> wanted_layers(Store const& store, Options const& op
   return ids;
 }
 
-char const* check_text(VerifiedLayer::Check check) {
+char const* check_text(verify::VerifiedLayer::Check check) {
   switch (check) {
-    case VerifiedLayer::kNotChecked: return "not checked";
-    case VerifiedLayer::kSame: return "same";
-    case VerifiedLayer::kDifferent: break;
+    case verify::VerifiedLayer::kNotChecked: return "not checked";
+    case verify::VerifiedLayer::kSame: return "same";
+    case verify::VerifiedLayer::kDifferent: break;
   }
   return "different";
 }
@@ -60,7 +60,7 @@ Result<std::string> name_of(Store const& store, LayerId id) {
   return info.name;
 }
 
-void tell(Store const& store, Damage const& d, bool json, Io const& io) {
+void report(Store const& store, verify::Damage const& d, bool json, Io const& io) {
   auto const layer = name_of(store, d.layer), owner = name_of(store, d.owner);
   if (json) {
     Json line{{"damage", d.text},
@@ -81,21 +81,21 @@ void tell(Store const& store, Damage const& d, bool json, Io const& io) {
     io.out << fmt::format(
         "{}: at {}: ", d.path.empty() ? fmt::format("inode {}", d.inode) : escape(d.path),
         d.file_offset);
-  if (d.device_offset != kNoOffset)
-    io.out << fmt::format("at byte {:#x} of the store: ", d.device_offset);
+  if (d.device_offset != kNoOffset) io.out << fmt::format("offset {:#x}: ", d.device_offset);
   io.out << escape_controls(d.text) << '\n';
 }
 
-// What no checksum tells: everything is as it was written, and is not what it was to be.
-void tell_differences(VerifiedLayer const& l, Io const& io) {
-  if (l.digest == VerifiedLayer::kDifferent)
+// Damage that checksums cannot detect: the data is stored as it was written, but is not what it was
+// meant to be.
+void report_differences(verify::VerifiedLayer const& l, Io const& io) {
+  if (l.digest == verify::VerifiedLayer::kDifferent)
     io.out << fmt::format(
-        "layer {}: digest: different: its tree is another than when the digest was recorded\n",
+        "layer {}: digest: different: its tree has changed since the digest was recorded\n",
         l.info.name);
-  if (l.diff_id == VerifiedLayer::kDifferent)
+  if (l.diff_id == verify::VerifiedLayer::kDifferent)
     io.out << fmt::format(
-        "layer {}: diff_id: different: its files and its tar's skeleton do not make {} any more\n",
-        l.info.name, digest_text(l.info.diff_id));
+        "layer {}: diff_id: different: the tar made from its files is no longer {}\n", l.info.name,
+        digest_text(l.info.diff_id));
 }
 
 Status run_verify(Options const& options, Context& context) {
@@ -107,7 +107,7 @@ Status run_verify(Options const& options, Context& context) {
   StopOnSignal const stop(context.io);
   Progress progress(context.io,
                     options.quiet || options.json ? Progress::Mode::kNone : Progress::Mode::kAuto);
-  VerifyOptions how;
+  verify::VerifyOptions how;
   how.threads = options.threads;
   how.record = options.digest;
   how.stop = &stop.stop();
@@ -118,26 +118,26 @@ Status run_verify(Options const& options, Context& context) {
     return exporter::makes_its_diff_id(from, layer, &stop.stop());
   };
   LCFS_TRY_ASSIGN(auto const layers,
-                  verify_layers(*store, std::move(ids), how, [&](Damage const& d) {
+                  verify::verify_layers(*store, std::move(ids), how, [&](verify::Damage const& d) {
                     progress.finish();
-                    tell(*store, d, options.json, context.io);
+                    report(*store, d, options.json, context.io);
                   }));
   progress.finish();
-  if (named && layers.size() < asked)  // nobody is told that what was not looked at is sound
-    return Error{Errc::kNotFound,
-                 fmt::format("{} of the {} layers asked for were removed meanwhile",
-                             asked - layers.size(), asked),
-                 ENOENT, store->device().name(), kNoOffset};
+  if (named && layers.size() < asked)  // a layer that was not read must not be reported as sound
+    return Error::not_found(fmt::format("{} of the {} layers were removed meanwhile",
+                                        asked - layers.size(), asked))
+        .in(store->device().name());
   std::uint64_t damaged = 0, bytes = 0;
   Table table({"LAYER", "NODES", "DATA", "DAMAGED", "DIGEST", "DIFF_ID"}, "lrrrll");
   for (auto const& l : layers) {
-    bool const differs =
-        l.digest == VerifiedLayer::kDifferent || l.diff_id == VerifiedLayer::kDifferent;
+    bool const differs = l.digest == verify::VerifiedLayer::kDifferent ||
+                         l.diff_id == verify::VerifiedLayer::kDifferent;
     damaged += l.damaged + (differs ? 1 : 0);
     bytes += l.data_blocks * kBlockSize + l.nodes * kNodeSize;
     table.add({l.info.name, std::to_string(l.nodes), size_text(l.data_blocks * kBlockSize),
                std::to_string(l.damaged),
-               l.digest == VerifiedLayer::kNotChecked && l.tree ? "recorded" : check_text(l.digest),
+               l.digest == verify::VerifiedLayer::kNotChecked && l.tree ? "recorded"
+                                                                        : check_text(l.digest),
                check_text(l.diff_id)});
     if (options.json)
       print_json(context.io.out,
@@ -149,7 +149,7 @@ Status run_verify(Options const& options, Context& context) {
                   {"digest_check", check_text(l.digest)},
                   {"diff_id", check_text(l.diff_id)}});
     else
-      tell_differences(l, context.io);
+      report_differences(l, context.io);
   }
   if (options.json) {
     print_json(context.io.out, {{"layers", layers.size()},
@@ -169,19 +169,18 @@ Status run_verify(Options const& options, Context& context) {
 
 void add_verify(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd =
-      app.add_subcommand("verify", "Read layers again and check every checksum and diff_id");
+  auto* cmd = app.add_subcommand("verify", "Verify the checksums and digests of layers");
   add_store_option(*cmd, options->store);
   auto* all = cmd->add_flag("--all", options->all, "All layers (the default without a NAME)");
   cmd->add_flag("--digest", options->digest,
-                "Compute the digest of each frozen layer's tree, and record it");
-  cmd->add_option("--threads", options->threads, "So many read at once (default: 2)")
+                "Compute and record the digest of each frozen layer's tree");
+  cmd->add_option("--threads", options->threads, "Number of reader threads (default: 2)")
       ->type_name("N")
       ->check(CLI::Range(1u, 256u));
-  cmd->add_flag("-q,--quiet", options->quiet, "Print damage only");
+  cmd->add_flag("-q,--quiet", options->quiet, "Report damage only");
   cmd->add_flag("--json", options->json,
-                "Print one JSON object for each damage and each layer, and one for all");
-  cmd->add_option("NAME", options->names, "Layers, or images: all their layers")->excludes(all);
+                "Print one JSON object per damaged block and layer, then totals");
+  cmd->add_option("NAME", options->names, "Layers, or images for all their layers")->excludes(all);
   cmd->footer("Example:\n  lcfs verify debian:12");
   cmd->callback([options, &context] {
     if (auto done = run_verify(*options, context); !done)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lcfs why: where a file of a layer comes from.
+// lcfs why: shows which layers changed a file, and which share it.
 #include "verify/why.h"
 
 #include <fmt/format.h>
@@ -22,12 +22,12 @@ struct Options {
   bool json = false;
 };
 
-// The line of an image's history that made a layer.
+// The image that a layer came with, and the history entry that made the layer.
 struct Origin {
   std::string image{}, line{};
 };
 
-// The n-th entry of `history` that has a layer (OCI image-spec config.md); empty if there is none.
+// The n-th entry of `history` that has a layer (OCI image-spec, config.md); empty if there is none.
 std::string history_line(std::string const& config, std::size_t n) {
   auto const parsed = Json::parse(config, nullptr, false);
   if (!parsed.is_object() || !parsed.contains("history") || !parsed["history"].is_array())
@@ -64,13 +64,13 @@ Result<std::unordered_map<LayerId, Origin>> origins(Store const& store) {
   return out;
 }
 
-char const* word(FileVersion::What what) {
+char const* word(verify::FileVersion::What what) {
   switch (what) {
-    case FileVersion::kAdded: return "added";
-    case FileVersion::kContent: return "content";
-    case FileVersion::kAttributes: return "attributes";
-    case FileVersion::kReplaced: return "replaced";
-    case FileVersion::kRemoved: break;
+    case verify::FileVersion::kAdded: return "added";
+    case verify::FileVersion::kContent: return "content";
+    case verify::FileVersion::kAttributes: return "attributes";
+    case verify::FileVersion::kReplaced: return "replaced";
+    case verify::FileVersion::kRemoved: break;
   }
   return "removed";
 }
@@ -87,7 +87,7 @@ class Names {
   Store const& store_;
 };
 
-void print_json_version(FileVersion const& v, Origin const* origin, Names const& names,
+void print_json_version(verify::FileVersion const& v, Origin const* origin, Names const& names,
                         Io const& io) {
   Json line{{"layer", v.layer.name}, {"change", word(v.what)}};
   line["image"] = origin != nullptr ? Json(origin->image) : Json();
@@ -95,7 +95,7 @@ void print_json_version(FileVersion const& v, Origin const* origin, Names const&
     put_bytes(line, "history", origin->line);
   else
     line["history"] = nullptr;
-  if (v.what != FileVersion::kRemoved) {
+  if (v.what != verify::FileVersion::kRemoved) {
     line["inode"] = v.inode;
     line["mode"] = fmt::format("{:04o}", v.info.mode & 07777);
     line["size"] = v.info.size;
@@ -112,10 +112,10 @@ void print_json_version(FileVersion const& v, Origin const* origin, Names const&
   print_json(io.out, line);
 }
 
-void print_text_version(FileVersion const& v, Origin const* origin, Names const& names,
+void print_text_version(verify::FileVersion const& v, Origin const* origin, Names const& names,
                         Io const& io) {
   constexpr std::size_t kMostNames = 8;
-  if (v.what == FileVersion::kRemoved) {
+  if (v.what == verify::FileVersion::kRemoved) {
     io.out << fmt::format("{}: removed\n", v.layer.name);
   } else {
     io.out << fmt::format("{}: {}, inode {}, mode {:04o}, {} bytes, modified {}\n", v.layer.name,
@@ -126,7 +126,7 @@ void print_text_version(FileVersion const& v, Origin const* origin, Names const&
     io.out << fmt::format("    image {}{}{}\n", escape(origin->image),
                           origin->line.empty() ? "" : ": ", escape(origin->line));
   for (auto const& r : v.runs)
-    io.out << fmt::format("    {}+{} at byte {:#x}, owned by {}\n", r.file_offset, r.bytes,
+    io.out << fmt::format("    {}+{} at {:#x}, owned by {}\n", r.file_offset, r.bytes,
                           r.device_offset, names.of(r.owner));
   if (v.sharers.empty()) return;
   io.out << "    shared with";
@@ -140,10 +140,9 @@ void print_text_version(FileVersion const& v, Origin const* origin, Names const&
 Status run_why(Options const& options, Context& context) {
   LCFS_TRY_ASSIGN(auto store, open_store(context, options.store, Access::kReadOnly));
   LCFS_TRY_ASSIGN(auto const id, store->resolve_layer(options.layer));
-  LCFS_TRY_ASSIGN(auto const versions, file_versions(*store, id, options.path, true));
+  LCFS_TRY_ASSIGN(auto const versions, verify::file_versions(*store, id, options.path, true));
   if (versions.empty())
-    return Error{Errc::kNotFound, "neither the layer nor one below it ever had it", 0, options.path,
-                 kNoOffset};
+    return Error::not_found("no such path in the layer or in any layer below it").in(options.path);
   LCFS_TRY_ASSIGN(auto const images, origins(*store));
   Names const names(*store);
   for (auto const& v : versions) {
@@ -161,12 +160,12 @@ Status run_why(Options const& options, Context& context) {
 
 void add_why(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  auto* cmd = app.add_subcommand(
-      "why", "Tell which layer brought each version of a file, and who shares it");
+  auto* cmd = app.add_subcommand("why", "Show which layers changed a file, and which share it");
   add_store_option(*cmd, options->store);
-  cmd->add_flag("--json", options->json, "Print one JSON object a version");
-  cmd->add_option("LAYER", options->layer, "Layer, image, digest or unique prefix")->required();
-  cmd->add_option("PATH", options->path, "A path in it; symlinks are not followed")->required();
+  cmd->add_flag("--json", options->json, "Print one JSON object per version");
+  cmd->add_option("LAYER", options->layer, kLayerHelp)->required();
+  cmd->add_option("PATH", options->path, "Path in the layer; a final symlink is not followed")
+      ->required();
   cmd->footer("Example:\n  lcfs why debian:12 /etc/os-release");
   cmd->callback([options, &context] {
     if (auto done = run_why(*options, context); !done)

@@ -17,18 +17,19 @@
 #include <thread>
 #include <utility>
 
+#include "base/fd.h"
 #include "device/checks.h"
 #include "device/fd_device.h"
 #include "device/lock.h"
 #include "format/layout.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 namespace {
 
 class BlockDevice final : public FdDevice {
  public:
-  // backing: what a loop device shows, locked; else none.
+  // backing: the locked backing file of a loop device; else none.
   BlockDevice(Fd fd, Fd backing, std::string name, std::uint64_t size, bool writable)
       : FdDevice(std::move(fd), std::move(name), size, writable), backing_(std::move(backing)) {}
 
@@ -38,8 +39,8 @@ class BlockDevice final : public FdDevice {
     std::array<std::uint64_t, 2> range{offset, length};
     while (::ioctl(fd(), BLKDISCARD, range.data()) != 0) {
       if (errno == EINTR) continue;
-      // A disk that can't, or (EINVAL) not in our units because its sectors are larger: nothing to
-      // give back.
+      // The disk cannot discard, or (EINVAL) not in blocks, because its sectors are larger: nothing
+      // to free.
       if (errno == EOPNOTSUPP || errno == ENOTTY || errno == EINVAL) break;
       return failed(offset, fmt::format("cannot discard {} bytes", length), errno);
     }
@@ -63,15 +64,14 @@ class BlockDevice final : public FdDevice {
   }
 
   Status resize(std::uint64_t) override {
-    return Error{Errc::kUnsupported, "the size of a block device is given", 0, name(), kNoOffset};
+    return Error::unsupported("a block device cannot be resized").in(name());
   }
 
  private:
   Fd const backing_;
 };
 
-// The file that a loop device shows; none if it is another device, or the file can't be found from
-// here.
+// The backing file of a loop device; none for other devices, or if the file is not visible.
 Fd backing_file(int device, dev_t number) {
   loop_info64 info{};
   if (major(number) != LOOP_MAJOR || ::ioctl(device, LOOP_GET_STATUS64, &info) != 0) return {};
@@ -85,17 +85,16 @@ Fd backing_file(int device, dev_t number) {
   return same ? std::move(file) : Fd{};
 }
 
-// EBUSY of an exclusive open: another lcfs, which then holds the lock too, or the kernel.
+// The error for EBUSY of an exclusive open: another lcfs, which also holds the lock, or the kernel.
 Error busy(std::string const& path) {
   if (Fd fd = open_fd(path, O_RDONLY | O_NOCTTY); fd) {
     if (auto pid = lock_holder(fd.get())) return in_use(path, pid);
   }
-  return Error{Errc::kBusy, "is mounted or in use by the system", 0, path, kNoOffset};
+  return Error::busy("is mounted or in use by the system").in(path);
 }
 
 Status lock_patiently(int fd, std::string const& path, bool exclusive) {
-  // udev locks a disk for a moment while it looks at it, which it does whenever a writer has closed
-  // it.
+  // udev locks a disk briefly to examine it whenever a writer has closed it.
   constexpr int kTries = 20;
   for (int i = 1;; ++i) {
     Status locked = lock_store(fd, path, exclusive);
@@ -111,21 +110,21 @@ Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Acces
   Fd fd = open_fd(path, (writable ? O_RDWR | O_EXCL : O_RDONLY) | O_NOCTTY);
   if (!fd) {
     int const sys = errno;
-    return sys == EBUSY ? busy(path) : io_error(path, kNoOffset, "cannot open", sys);
+    return sys == EBUSY ? busy(path) : Error::io("cannot open", sys).in(path);
   }
   if (access != Access::kReadOnlyNoLock) LCFS_TRY(lock_patiently(fd.get(), path, writable));
   struct stat st {};
-  if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot examine", errno);
-  if (!S_ISBLK(st.st_mode))
-    return Error{Errc::kInvalid, "is no block device any more", 0, path, kNoOffset};
+  if (::fstat(fd.get(), &st) != 0) return Error::io("cannot examine", errno).in(path);
+  if (!S_ISBLK(st.st_mode)) return Error::invalid("is no longer a block device").in(path);
   Fd backing = backing_file(fd.get(), st.st_rdev);
   if (backing && access != Access::kReadOnlyNoLock)
     LCFS_TRY(lock_store(backing.get(), path, writable));
   std::uint64_t bytes = 0;
   if (::ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0)
-    return io_error(path, kNoOffset, "cannot read its size", errno);
-  return std::unique_ptr<Device>(std::make_unique<BlockDevice>(
-      std::move(fd), std::move(backing), path, bytes / kBlockSize * kBlockSize, writable));
+    return Error::io("cannot read its size", errno).in(path);
+  return std::unique_ptr<Device>(
+      std::make_unique<BlockDevice>(std::move(fd), std::move(backing), path,
+                                    bytes / format::kBlockSize * format::kBlockSize, writable));
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::device

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A store on a block device: a size that is given, blocks that are always backed, BLKDISCARD where
-// the device knows it.
+// A store on a block device: a fixed size, blocks that are always backed, BLKDISCARD where the
+// device supports it.
 #pragma once
 
 #include <memory>
@@ -8,11 +8,11 @@
 
 #include "device/device.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
-// `path` was a block device when the caller looked; refused if it no longer is.  Read-write opens
-// claim it (O_EXCL): one that is mounted, a swap area, a member of a RAID or part of a volume group
-// is refused with kBusy, and nobody can mount it while we have it.
+// Fails with kInvalid if `path` is no longer a block device.  Opening read-write claims it
+// (O_EXCL): it fails with kBusy if the device is mounted, a swap area, a RAID member or part of a
+// volume group, and while it is open nobody can mount it.
 Result<std::unique_ptr<Device>> open_block_device(std::string const& path, Access access);
 
-}  // namespace lcfs
+}  // namespace lcfs::device

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where blocks come from: the one seam that every effect on a disk passes.
-// The engine sees an address space of size() bytes; a supplier (file, block device, memory, and in
-// tests one that records or refuses) maps it to whatever backs it.  The engine never learns which.
+// Where blocks come from: every read, write and flush of a store goes through this interface.
+// The engine sees an address space of size() bytes; an implementation (file, block device, memory,
+// and in tests one that records or fails) maps it to its storage.
 //
 // Units are bytes.  Offsets and lengths of read, write, discard, reserve and release are multiples
 // of kBlockSize and lie inside [0, size()); buffers are aligned to kBlockSize (AlignedBuffer):
@@ -17,9 +17,9 @@
 #include <span>
 #include <string>
 
-#include "format/result.h"
+#include "base/result.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 class Device {
  public:
@@ -28,39 +28,38 @@ class Device {
   Device(Device const&) = delete;
   Device& operator=(Device const&) = delete;
 
-  // What to call it in messages: the path as the user gave it.
+  // The name for messages: the path as the user gave it.
   [[nodiscard]] virtual std::string const& name() const = 0;
   [[nodiscard]] virtual std::uint64_t size() const = 0;
 
-  // Reads all of `into`, or fails.  What was never written reads as zeroes or as anything: the
-  // caller has checksums.
+  // Reads all of `into`, or fails.  Ranges that were never written read as zeroes or as anything;
+  // the caller verifies checksums.
   virtual Status read(std::uint64_t offset, std::span<std::byte> into) = 0;
 
-  // Writes all parts one behind the other from `offset` on.  Not durable before the next flush()
-  // that starts after it returned.  After an error the range holds old, new or torn bytes.
+  // Writes the parts, concatenated, at `offset`.  They are durable after the next flush() that
+  // starts after write() returned.  After an error the range holds old, new or torn bytes.
   virtual Status write(std::uint64_t offset, std::span<iovec const> parts) = 0;
 
-  // Everything written before is durable when it returns.
+  // Makes every completed write durable.
   virtual Status flush() = 0;
 
-  // The range holds nothing of worth any more; what backs it may be given back.
+  // The contents of the range are no longer needed; its storage may be freed.
   virtual Status discard(std::uint64_t offset, std::uint64_t length) = 0;
 
-  // Makes sure that later writes to the range can't fail for want of space below (a sparse file on
-  // a full host filesystem).  Errc::kNoSpace if that can't be had; then nothing changed.
+  // Reserves host space for the range, so that later writes to it cannot fail with ENOSPC (a sparse
+  // file on a full host file system).  Errors: kNoSpace, and nothing is reserved.
   virtual Status reserve(std::uint64_t offset, std::uint64_t length) = 0;
 
-  // Takes back a reserve of a range that was not written since.
+  // Releases the reservation of a range that was not written since.
   virtual Status release(std::uint64_t offset, std::uint64_t length) = 0;
 
   // True when the whole range is always backed, so reserve and release do nothing.
   [[nodiscard]] virtual bool always_backed() const = 0;
 
-  // The size may have changed beneath (a volume that was extended): looks again.  size() never gets
-  // smaller by it.
+  // Reads the size again, in case the volume was extended.  size() never shrinks.
   virtual Status refresh_size() { return {}; }
 
-  // Grows or shrinks the address space (files, memory); kUnsupported where the size is given.
+  // Grows or shrinks the address space (files, memory); kUnsupported for a block device.
   virtual Status resize(std::uint64_t new_size) = 0;
 
   Status write(std::uint64_t offset, std::span<std::byte const> data);
@@ -89,10 +88,10 @@ class AlignedBuffer {
 enum class Access : std::uint8_t {
   kReadOnly,        // shared lock: other readers may have it open, a writer may not
   kReadWrite,       // exclusive lock
-  kReadOnlyNoLock,  // fsck -n of a store in use: what is read may change under the reader
+  kReadOnlyNoLock,  // fsck -n of a store in use: its contents may change while they are read
 };
 
-// Opens an existing regular file or block device, with direct I/O where it can be had.  Takes the
+// Opens an existing regular file or block device, with direct I/O where supported.  Takes the
 // store's lock (see lock.h): if another process holds it, Errc::kBusy with the message "in use by
 // pid N".
 Result<std::unique_ptr<Device>> open_device(std::string const& path, Access access);
@@ -104,4 +103,4 @@ Result<std::unique_ptr<Device>> create_file_device(std::string const& path, std:
 // Anonymous memory, zeroed, for tests and tools.
 std::unique_ptr<Device> make_memory_device(std::uint64_t size, std::string name = "memory");
 
-}  // namespace lcfs
+}  // namespace lcfs::device

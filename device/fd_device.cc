@@ -14,16 +14,16 @@
 
 #include "format/layout.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 namespace {
 
-// A place in the parts of a write: bytes before it are on their way.
+// A position in the parts of a write: bytes before it are written.
 class Cursor {
  public:
   explicit Cursor(std::span<iovec const> parts) : parts_(parts) {}
 
-  // Fills `batch` with what comes next; returns how many of it.
+  // Fills `batch` with the next parts; returns their number.
   std::size_t peek(std::span<iovec> batch) const {
     std::size_t n = 0;
     std::size_t skip = used_;
@@ -49,16 +49,16 @@ class Cursor {
 
  private:
   std::span<iovec const> parts_;
-  std::size_t part_ = 0;  // first part that isn't used up
-  std::size_t used_ = 0;  // bytes of it that are
+  std::size_t part_ = 0;  // first part that is not used up
+  std::size_t used_ = 0;  // its bytes that are used
 };
 
 }  // namespace
 
 FdDevice::FdDevice(Fd fd, std::string name, std::uint64_t size, bool writable)
     : fd_(std::move(fd)), name_(std::move(name)), writable_(writable), size_(size) {
-  // Set here rather than at open(2): that fails where there is none, and the descriptor with its
-  // lock would be lost.
+  // Set here and not in open(2), which fails where O_DIRECT is not supported; the descriptor and
+  // its lock would be lost.
   int const flags = ::fcntl(fd_.get(), F_GETFL);
   if (flags >= 0 && ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) == 0) direct_ = true;
 }
@@ -81,7 +81,7 @@ Status FdDevice::read(std::uint64_t offset, std::span<std::byte> into) {
       return failed(offset, fmt::format("cannot read {} bytes", into.size()), errno);
     }
     if (n == 0)
-      return failed(offset, fmt::format("ends {} bytes early: has it been cut?", into.size()), 0);
+      return failed(offset, fmt::format("ends {} bytes early; was it truncated?", into.size()), 0);
     into = into.subspan(static_cast<std::size_t>(n));
     offset += static_cast<std::uint64_t>(n);
   }
@@ -92,8 +92,8 @@ Status FdDevice::write(std::uint64_t offset, std::span<iovec const> parts) {
   if (!writable_) return read_only_error(name_, offset);
   LCFS_TRY_ASSIGN(std::uint64_t left, check_write(name_, size(), offset, parts));
   Cursor cursor{parts};
-  std::array<iovec, IOV_MAX>
-      batch;  // left uninitialised: 16 KiB, of which most writes need a few bytes
+  // Left uninitialised: 16 KiB, of which most writes need a few bytes.
+  std::array<iovec, IOV_MAX> batch;
   while (left > 0) {
     std::size_t const count = cursor.peek(batch);
     bool const direct = direct_;
@@ -114,7 +114,7 @@ Status FdDevice::write(std::uint64_t offset, std::span<iovec const> parts) {
 Status FdDevice::flush() {
   if (!writable_) return Ok{};
   if (int const sys = flush_errno_; sys != 0)
-    return failed(kNoOffset, "cannot flush: an earlier flush failed, so writes may be lost", sys);
+    return failed(kNoOffset, "an earlier flush failed, so writes may be lost", sys);
   for (;;) {
     if (::fdatasync(fd_.get()) == 0) break;
     if (errno == EINTR) continue;
@@ -123,14 +123,14 @@ Status FdDevice::flush() {
     flush_errno_.compare_exchange_strong(none, sys);
     return failed(kNoOffset, "cannot flush", sys);
   }
-  // Another thread's flush may have been told of the loss of our writes while ours was told of
+  // Another thread's flush may have got the report that our writes are lost, while ours got
   // none.
   if (int const sys = flush_errno_; sys != 0) return failed(kNoOffset, "cannot flush", sys);
   return Ok{};
 }
 
 Error FdDevice::failed(std::uint64_t offset, std::string what, int sys) const {
-  return io_error(name_, offset, std::move(what), sys);
+  return Error::io(std::move(what), sys).in(name_).at(offset);
 }
 
 Status FdDevice::check_effect(std::uint64_t offset, std::uint64_t length) const {
@@ -138,4 +138,4 @@ Status FdDevice::check_effect(std::uint64_t offset, std::uint64_t length) const 
   return check_range(name_, size(), offset, length);
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::device

@@ -16,12 +16,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "device/checks.h"
 #include "device/fd_device.h"
 #include "device/lock.h"
 #include "format/layout.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 namespace {
 
@@ -32,7 +33,7 @@ struct Range {
 
 bool not_supported(int sys) { return sys == EOPNOTSUPP || sys == ENOSYS; }
 
-// fallocate(2), again after EINTR; 0 or an errno.
+// fallocate(2), repeated after EINTR; 0 or an errno.
 int allocate(int fd, int mode, Range range) {
   for (;;) {
     if (::fallocate(fd, mode, static_cast<off_t>(range.offset), static_cast<off_t>(range.length)) ==
@@ -42,8 +43,8 @@ int allocate(int fd, int mode, Range range) {
   }
 }
 
-// Parts of `range` without a block below them, written or unwritten; nothing where the file system
-// can't tell.
+// The holes in `range`, which have neither written nor unwritten blocks; none if the file system
+// does not report them.
 std::vector<Range> holes_in(int fd, Range range) {
   constexpr std::uint32_t kBatch = 64;
   std::vector<std::uint64_t> memory((sizeof(fiemap) + kBatch * sizeof(fiemap_extent)) /
@@ -71,7 +72,7 @@ std::vector<Range> holes_in(int fd, Range range) {
 }
 
 // The directory where the file system that holds `path` is mounted, or the path itself if that
-// can't be found out.
+// is unknown.
 std::string host_of(std::string const& path) {
   std::error_code ec;
   auto dir = std::filesystem::canonical(path, ec);
@@ -101,8 +102,8 @@ class FileDevice final : public FdDevice {
   Status reserve(std::uint64_t offset, std::uint64_t length) override {
     LCFS_TRY(check_effect(offset, length));
     if (length == 0) return Ok{};
-    // A refused fallocate keeps what it got on ext4 and XFS.  To give exactly that back and no
-    // older block, the holes have to be known beforehand.
+    // A failed fallocate keeps what it allocated on ext4 and XFS.  To free exactly that and no
+    // older block, the holes must be known beforehand.
     Range const range{offset, length};
     auto const holes = holes_in(fd(), range);
     int const sys = allocate(fd(), FALLOC_FL_KEEP_SIZE, range);
@@ -134,10 +135,9 @@ class FileDevice final : public FdDevice {
 
  protected:
   [[nodiscard]] Error failed(std::uint64_t offset, std::string what, int sys) const override {
-    if (sys == ENOSPC) what += fmt::format(": the host file system at {} is full", host_of(name()));
-    if (sys == EDQUOT)
-      what += fmt::format(": the quota on the host file system at {} is used up", host_of(name()));
-    return io_error(name(), offset, std::move(what), sys);
+    if (sys == ENOSPC || sys == EDQUOT)
+      what += fmt::format(" on the host file system at {}", host_of(name()));
+    return Error::io(std::move(what), sys).in(name()).at(offset);
   }
 
  private:
@@ -146,7 +146,7 @@ class FileDevice final : public FdDevice {
     if (length == 0) return Ok{};
     int const sys = allocate(fd(), FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, {offset, length});
     if (sys == 0 || not_supported(sys)) return Ok{};
-    return failed(offset, fmt::format("cannot give back {} bytes", length), sys);
+    return failed(offset, fmt::format("cannot free {} bytes", length), sys);
   }
 };
 
@@ -157,8 +157,7 @@ Status sync_directory_of(std::string const& path) {
   // EINVAL: a file system whose directories need no fsync.
   if (!dir || (::fsync(dir.get()) != 0 && errno != EINVAL)) {
     int const sys = errno;
-    return io_error(path, kNoOffset,
-                    fmt::format("cannot make its entry in {} durable", parent.string()), sys);
+    return Error::io(fmt::format("cannot flush its entry in {}", parent.string()), sys).in(path);
   }
   return Ok{};
 }
@@ -168,25 +167,20 @@ Status sync_directory_of(std::string const& path) {
 Result<std::unique_ptr<Device>> open_file_device(std::string const& path, Access access) {
   bool const writable = access == Access::kReadWrite;
   Fd fd = open_fd(path, (writable ? O_RDWR : O_RDONLY) | O_NOCTTY);
-  if (!fd) return io_error(path, kNoOffset, "cannot open", errno);
+  if (!fd) return Error::io("cannot open", errno).in(path);
   if (access != Access::kReadOnlyNoLock) LCFS_TRY(lock_store(fd.get(), path, writable));
   struct stat st {};
-  if (::fstat(fd.get(), &st) != 0) return io_error(path, kNoOffset, "cannot read its size", errno);
-  if (!S_ISREG(st.st_mode))
-    return Error{Errc::kInvalid, "is no regular file any more", 0, path, kNoOffset};
+  if (::fstat(fd.get(), &st) != 0) return Error::io("cannot read its size", errno).in(path);
+  if (!S_ISREG(st.st_mode)) return Error::invalid("is no longer a regular file").in(path);
   auto const bytes = static_cast<std::uint64_t>(st.st_size);
-  return std::unique_ptr<Device>(
-      std::make_unique<FileDevice>(std::move(fd), path, bytes / kBlockSize * kBlockSize, writable));
+  return std::unique_ptr<Device>(std::make_unique<FileDevice>(
+      std::move(fd), path, bytes / format::kBlockSize * format::kBlockSize, writable));
 }
 
 Result<std::unique_ptr<Device>> create_file_device(std::string const& path, std::uint64_t size) {
   LCFS_TRY(check_new_size(path, size));
   Fd fd = open_fd(path, O_RDWR | O_CREAT | O_EXCL | O_NOCTTY, 0600);
-  if (!fd) {
-    int const sys = errno;
-    return sys == EEXIST ? Error{Errc::kExists, "cannot create", sys, path, kNoOffset}
-                         : io_error(path, kNoOffset, "cannot create", sys);
-  }
+  if (!fd) return Error::io("cannot create", errno).in(path);
   Status made = lock_store(fd.get(), path, true);
   auto device = std::make_unique<FileDevice>(std::move(fd), path, 0, true);
   if (made) made = device->resize(size);
@@ -199,4 +193,4 @@ Result<std::unique_ptr<Device>> create_file_device(std::string const& path, std:
   return std::unique_ptr<Device>(std::move(device));
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::device

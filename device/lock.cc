@@ -18,7 +18,7 @@
 
 #include "device/checks.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 namespace {
 
@@ -33,7 +33,7 @@ std::optional<pid_t> parse_pid(std::string_view text) {
   return pid;
 }
 
-// /proc/locks: "3: FLOCK  ADVISORY  WRITE 1234 fe:00:5359909 0 EOF"; one that waits has "->" behind
+// /proc/locks: "3: FLOCK  ADVISORY  WRITE 1234 fe:00:5359909 0 EOF"; a waiting one has "->" after
 // the number.
 std::optional<pid_t> from_lock_table(struct stat const& file) {
   auto const wanted =
@@ -63,8 +63,9 @@ bool holds_flock(fs::path const& process, std::string const& fd, struct stat con
   return false;
 }
 
-// For the cases that the table can't answer: the lock was inherited from a parent that is gone, or
-// the file system shows another device number in stat(2) than the kernel's own (btrfs, overlayfs).
+// For the cases that /proc/locks cannot answer: the lock was inherited from a parent that is gone,
+// or the file system shows another device number in stat(2) than the kernel's own (btrfs,
+// overlayfs).
 std::optional<pid_t> from_open_files(struct stat const& file) {
   std::error_code ec;
   for (fs::directory_iterator process("/proc", ec), end; !ec && process != end;
@@ -87,7 +88,7 @@ Status lock_store(int fd, std::string const& name, bool exclusive) {
     if (::flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return Ok{};
     if (errno == EINTR) continue;
     if (errno == EWOULDBLOCK) return in_use(name, lock_holder(fd));
-    return io_error(name, kNoOffset, "cannot lock", errno);
+    return Error::io("cannot lock", errno).in(name);
   }
 }
 
@@ -99,9 +100,9 @@ std::optional<pid_t> lock_holder(int fd) {
 }
 
 Error in_use(std::string const& name, std::optional<pid_t> holder) {
-  return Error{Errc::kBusy,
-               holder ? fmt::format("in use by pid {}", *holder) : "in use by another process", 0,
-               name, kNoOffset};
+  return Error::busy(holder ? fmt::format("in use by pid {}", *holder)
+                            : "in use by another process")
+      .in(name);
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::device

@@ -15,14 +15,14 @@
 #include "device/device.h"
 #include "format/layout.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
 namespace {
 
 class Mapping {
  public:
   // Throws std::bad_alloc like any other container.
-  explicit Mapping(std::uint64_t size) : bytes_(std::max<std::size_t>(size, kBlockSize)) {
+  explicit Mapping(std::uint64_t size) : bytes_(std::max<std::size_t>(size, format::kBlockSize)) {
     void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
@@ -35,7 +35,7 @@ class Mapping {
   [[nodiscard]] std::byte* at(std::uint64_t offset) const { return base_ + offset; }
 
   bool resize(std::uint64_t size) {
-    std::size_t const bytes = std::max<std::size_t>(size, kBlockSize);
+    std::size_t const bytes = std::max<std::size_t>(size, format::kBlockSize);
     void* p = ::mremap(base_, bytes_, bytes, MREMAP_MAYMOVE);
     if (p == MAP_FAILED) return false;
     base_ = static_cast<std::byte*>(p);
@@ -54,8 +54,7 @@ class Mapping {
 };
 
 // Reads that overlap a write get old or new bytes, as on any disk.  The thread sanitizer must not
-// take that for the race it would be in the program's own memory, and still see all others: here
-// words are copied as relaxed atomics.
+// report that as a race, but still see all others, so words are copied as relaxed atomics here.
 #if defined(__SANITIZE_THREAD__)
 void copy_bytes(std::byte* to, std::byte const* from, std::size_t bytes) {
   for (; bytes >= sizeof(std::uint64_t);
@@ -123,14 +122,14 @@ class MemoryDevice final : public Device {
     // What a shrink cuts off must not come back with a later growth: the mapping never gets smaller
     // than a block.
     if (new_size < size_) mapping_.drop(new_size, size_ - new_size);
-    if (!mapping_.resize(new_size)) return io_error(name_, kNoOffset, "cannot resize", ENOMEM);
+    if (!mapping_.resize(new_size)) return Error::io("cannot resize", ENOMEM).in(name_);
     size_ = new_size;
     return Ok{};
   }
 
  private:
   std::string const name_;
-  std::shared_mutex moving_;  // mapping_: held shared by all who touch its bytes, alone by resize,
+  std::shared_mutex moving_;  // mapping_: held shared to access its bytes, exclusively by resize,
                               // which may move it
   Mapping mapping_;
   std::atomic<std::uint64_t> size_;  // written under moving_; read anywhere
@@ -139,7 +138,8 @@ class MemoryDevice final : public Device {
 }  // namespace
 
 std::unique_ptr<Device> make_memory_device(std::uint64_t size, std::string name) {
-  return std::make_unique<MemoryDevice>(size / kBlockSize * kBlockSize, std::move(name));
+  return std::make_unique<MemoryDevice>(size / format::kBlockSize * format::kBlockSize,
+                                        std::move(name));
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::device

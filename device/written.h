@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is a checkpoint whole whose superblock was written together with what it leads to?
+// Whether a checkpoint is complete whose superblock was written together with its blocks.
 #pragma once
 
 #include "device/device.h"
 #include "format/superblock.h"
 
-namespace lcfs {
+namespace lcfs::device {
 
-// Reads the blocks of its written runs.  False also if one of them can't be read: the checkpoint
-// before it is whole in any case.
-[[nodiscard]] bool is_whole(Device& device, SuperblockInfo const& checkpoint);
+// Reads the blocks of its written runs.  False also if one of them cannot be read: the
+// checkpoint before it is complete in any case.
+[[nodiscard]] bool is_whole(Device& device, format::SuperblockInfo const& checkpoint);
 
-}  // namespace lcfs
+}  // namespace lcfs::device

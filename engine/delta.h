@@ -1,31 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// A delta: what one layer blob says, as an in-memory tree of its own paths, not yet stacked on a
-// parent. The importer feeds it entry by entry in archive order; the engine later merges it with a
-// parent (stack.h). Specification of the changeset rules: OCI image-spec layer.md; ours in
-// doc/design.md, "Stacking".
+// A delta: the contents of one layer blob, as an in-memory tree of its own paths that is not yet
+// stacked on a parent.  The importer adds entries in archive order; later the engine merges the
+// delta with a parent (stack.h).  Specification of the changeset rules: OCI image-spec layer.md;
+// ours in doc/design/import.md, "Stacking".
 //
 // Rules kept here, inside one layer:
-// - Paths are byte strings.  Leading "/" and "./", repeated "/" and "." components mean nothing; ""
-// and "." are the root.
-//   ".." , NUL, components over 255 bytes, and paths over 64 KiB are refused (kInvalid).
-// - Last wins: a later entry of a path replaces an earlier one.  A directory over a directory keeps
-// its entries and takes the new
-//   attributes; anything else replaces all that stood there, and hides what lower layers have below
-//   it.
+// - Paths are byte strings.  Leading "/" and "./", repeated "/" and "." components are ignored; ""
+//   and "." are the root.  "..", NUL, components over 255 bytes, and paths over 64 KiB are refused
+//   (kInvalid).
+// - The last entry of a path wins.  A directory over a directory keeps its entries and takes the
+//   new attributes.  Anything else replaces all that was there, and hides what lower layers have
+//   below it.
 // - Missing parents are implied: a lower layer's directory is used as it is, else one is made
-// (0755, root, time 0).
+//   (0755, root, time 0).
 // - A path component that an earlier entry of the same layer made a symlink is followed inside the
-// root (at most 40 times,
-//   ".." stops at the root), as tools that unpack the layer do.  One that stands in a lower layer
-//   never is: a directory takes its place.
-// - A hard link to a path of this layer shares its inode; to any other path it is kept as a link to
-// the lower layers, resolved
-//   when stacked.
+//   root (at most 40 times, ".." stops at the root), as tools that unpack the layer do.  A symlink
+//   in a lower layer is never followed: a directory replaces it.
+// - A hard link to a path of this layer shares its inode.  One to any other path is kept as a link
+//   to the lower layers, and resolved when the delta is stacked.
 // - Whiteouts and opaque marks are kept apart from entries: they act on the layers below only,
-// wherever they stood.
+//   wherever they stood in the archive.
 //
-// Memory: about 150 bytes per entry plus names, targets and xattrs.  Not thread safe; one thread
-// feeds it.
+// Memory: about 150 bytes per entry plus names, targets and xattrs.
+// Threads: not thread safe; one thread adds all entries.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +51,7 @@ struct EntryMeta {
 // File data already placed in the store (Ingest::end_content).
 struct Content {
   std::uint64_t size = 0;    // bytes of the file
-  std::uint64_t handle = 0;  // Ingest's own; 0: no data at all (empty, or one hole)
+  std::uint64_t handle = 0;  // private to Ingest; 0: no data at all (empty, or one hole)
   std::uint64_t blocks = 0;  // data blocks it took
 };
 
@@ -77,10 +74,10 @@ class Delta {
 
   [[nodiscard]] std::uint64_t entries() const;  // nodes in the tree, implied directories included
 
-  // Would `path` be refused?  For importers that want to know before they place the data.
+  // Fails if `path` would be refused.  For importers, before they place the data.
   static Status check_path(std::string_view path);
 
-  struct Impl;  // engine/delta_impl.h: for stack.cc only
+  struct Impl;  // engine/import/delta_impl.h: for stack.cc only
   [[nodiscard]] Impl& impl() { return *impl_; }
 
  private:

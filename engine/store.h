@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A store: layers and images on one device.  The engine's front door.
 //
-// Threads: any function from any thread, except that destroying a Store while others use it is the
-// caller's mistake. Which lock protects what is said in engine/store_impl.h.
+// Threads: any function from any thread, except that the caller must not destroy a Store while
+// others use it.
 #pragma once
 
 #include <cstdint>
@@ -28,15 +28,15 @@ struct FormatOptions {
 struct OpenOptions {
   bool read_only = false;                  // nothing is ever written
   std::uint64_t node_cache = 16ull << 20;  // bytes of clean nodes kept
-  std::uint64_t read_ahead = 8ull << 20;  // bytes for what stands beside small files that were read
+  std::uint64_t read_ahead = 8ull << 20;   // bytes for the neighbours of small files that were read
   std::uint64_t dirty_data = 128ull << 20;      // bytes of unflushed file data, whole store
   std::uint64_t dirty_data_file = 32ull << 20;  // the same for one file
-  std::uint64_t dirty_nodes =
-      16ull << 20;          // bytes of unwritten nodes per layer before they are written early
+  // Bytes of unwritten nodes per layer before they are written early.
+  std::uint64_t dirty_nodes = 16ull << 20;
   bool verify_data = true;  // check data checksums on every read
-  bool discard = true;      // tell the device of freed space
-  std::optional<std::uint32_t>
-      keep{};            // checkpoints to keep, instead of what the store says (Store::set_keep)
+  bool discard = true;      // discard freed space on the device
+  // Checkpoints to keep, whatever the store's own setting (Store::set_keep).
+  std::optional<std::uint32_t> keep{};
   std::uint64_t at = 0;  // a kept checkpoint: the store as it was then, read-only; 0: as it is
 };
 
@@ -53,17 +53,17 @@ struct LayerOptions {
   Owner root{};                    // of a base: whose its root directory is
 };
 
-// Who wants to know what becomes of layers.  Called one at a time, in the order of the changes,
-// before the changing function returns, when the change is durable (a freeze: when it can be seen).
-// No engine lock is held: callbacks may use the store; what they change themselves is told when
-// they have returned.  Whoever calls a changing function must not hold a lock that a callback
-// takes, for the callback may come from another thread's call that this one waits for.
+// Hears of changes of layers: one call at a time, in the order of the changes, before the changing
+// function returns, when the change is durable (a freeze: when it is visible).  No engine lock is
+// held, so callbacks may use the store; they hear of their own changes after they have returned.
+// The caller of a changing function must not hold a lock that a callback takes: the callback may
+// run in another thread's call, for which this one waits.
 class LayerEvents {
  public:
   virtual ~LayerEvents() = default;
   virtual void created(
       LayerInfo const& layer) = 0;  // also by an import, and of an anonymous layer that got a name
-  virtual void removed(LayerInfo const& layer) = 0;  // as it was; also with an image.  Of a lazy
+  virtual void removed(LayerInfo const& layer) = 0;  // as it was; also with an image.  A lazy
                                                      // removal: when the name goes
   virtual void renamed(LayerInfo const& before, LayerInfo const& after) = 0;
   virtual void committed(LayerInfo const& frozen, LayerInfo const& running) = 0;
@@ -78,7 +78,7 @@ struct LayerDigests {
   LayerId layer = 0;
   Digest diff_id{}, chain_id{};
   std::uint64_t diff_bytes = 0;
-  bool name_by_chain = false;  // call it as an import would, if that name is free
+  bool name_by_chain = false;  // name it as an import would, if that name is free
 };
 
 struct StoreImpl;
@@ -86,8 +86,8 @@ struct StoreImpl;
 // A checkpoint that is kept, and what it costs.
 struct HistoryEntry {
   KeptCheckpoint checkpoint{};
-  std::uint64_t held_blocks =
-      0;  // what dropping it, with all that are older, gives back beyond what they do
+  // What dropping it frees, once all older ones are dropped.
+  std::uint64_t held_blocks = 0;
 };
 
 // What was in the store at a kept checkpoint.
@@ -96,10 +96,10 @@ struct KeptContents {
   std::vector<ImageDetails> images{};  // in id order
 };
 
-// While it lives, nothing that the checkpoint in force at its making (or any later one) reaches is
-// overwritten: the device can be read beneath the running store.  Blocks freed meanwhile stay
-// pending, so a pin costs space; a store that has no other answers kNoSpace.  They come back with
-// the first checkpoint after its end.  Ends before the store does.
+// While it lives, nothing that the checkpoint in force at its making (or a later one) references is
+// overwritten, so the device can be read beneath the running store.  Blocks freed meanwhile stay
+// pending: a pin costs space, and operations may fail with kNoSpace for lack of it.  The first
+// checkpoint after its end frees them.  It must end before the store does.
 class CheckpointPin {
  public:
   CheckpointPin() = default;
@@ -117,35 +117,39 @@ class CheckpointPin {
   std::uint64_t generation_ = 0;
 };
 
-// Where all blocks are, of one moment: what the layers own and the total of it agree (I5).
+// Where all blocks are at one moment: the total agrees with what the layers own (I5).
 struct SpaceUse {
   SpaceReport total{};
-  std::vector<LayerInfo>
-      layers{};  // in id order, without dying ones; as of their last hand-over to a checkpoint
+  // In id order, without dying ones; as of their last hand-over to a checkpoint.
+  std::vector<LayerInfo> layers{};
 };
 
 class Store {
  public:
-  // Writes an empty store over whatever is there: the caller has made sure.  Durable when it
-  // returns.
+  // Writes an empty store over whatever the device holds; the caller has made sure that nobody
+  // needs it.  Durable when it returns.
   static Status format(Device& device, FormatOptions const& options);
-  // Errors: kInvalid "not an lcfs store", kCorrupt, kUnsupported, kReadOnly (features we may only
-  // read).
+  // Errors: kInvalid "not an lcfs store", kCorrupt, kUnsupported, kReadOnly (features that this
+  // lcfs can only read).
   static Result<std::unique_ptr<Store>> open(std::unique_ptr<Device> device,
                                              OpenOptions const& options);
 
   ~Store();  // like a crash: what is not checkpointed is gone; close() first
 
-  // Checkpoints and ends all use: Layer objects that are still held answer nothing useful any more
-  // and must be released before the Store is destroyed.
+  // Makes a checkpoint and ends all use: Layer objects that are still held are of no more use, and
+  // must be released before the Store is destroyed.
   Status close();
-  // Everything done before the call is durable when it returns.  Waiters share one checkpoint.
+  // Everything done before the call is durable when it returns.  Callers that wait share one
+  // checkpoint.
   Status checkpoint();
 
   [[nodiscard]] SuperblockInfo superblock() const;  // of the newest durable checkpoint
   [[nodiscard]] SpaceReport space() const;
   Result<SpaceUse> space_use() const;  // changes of layers wait while it reads their records
   [[nodiscard]] Device& device();
+  [[nodiscard]] bool read_only() const;  // opened so: nothing is ever written
+  // kReadOnly: opened so, or the store went read-only (with what failure() is).
+  [[nodiscard]] Status check_writable() const;
   // Why the store went read-only (a failed checkpoint), if it did.
   [[nodiscard]] std::optional<Error> failure() const;
 
@@ -157,39 +161,39 @@ class Store {
   Result<LayerInfo> find_layer(std::string_view name) const;
   // The files of a layer.  The same object for the same layer while anybody holds it.
   Result<std::shared_ptr<Layer>> layer(LayerId id);
-  // A writable layer, an O(1) clone of `parent` (0: an empty tree).  An open parent is frozen by
-  // it.
+  // Creates a writable layer, an O(1) clone of `parent` (0: an empty tree).  Freezes a parent that
+  // is writable.
   Result<LayerId> create_layer(std::string_view name, LayerId parent,
                                LayerOptions const& options = {});
   Status freeze_layer(LayerId id);
-  // Freezes what is in the open layer `running` now as a layer called `name`, and `running` goes
-  // on: under a new id, which is returned, with its name, serve_id, quota, its Layer object and all
-  // that is open in it.  The frozen layer has the old id (it owns the blocks), a serve_id of its
-  // own, no quota, and is the new one's parent.  What was written before the call is in both. Files
-  // that are open but have no name are in both too, in the frozen one for good.  Costs what
-  // flushing the unwritten data costs, whatever the size of the tree.  Operations on `running` go
-  // on meanwhile; none fails.  Durable. kNotFound, kReadOnly (it is frozen), kExists, kInvalid
-  // (name).
+  // Freezes the present content of the writable layer `running` as a layer called `name`. `running`
+  // stays writable: under a new id, which is returned, with its name, serve_id, quota, its Layer
+  // object and all that is open in it.  The frozen layer has the old id (it owns the blocks), a
+  // serve_id of its own, no quota, and is the new one's parent.  What was written before the call
+  // is in both. Files that are open but have no name are in both too, in the frozen one for good.
+  // Costs what flushing the unwritten data costs, whatever the size of the tree.  Operations on
+  // `running` go on meanwhile; none fails.  Durable. kNotFound, kReadOnly (it is frozen), kExists,
+  // kInvalid (name).
   Result<LayerId> commit_layer(LayerId running, std::string_view name);
-  // The same, and make_image() of what `describe` says of the frozen layer, which is there by then:
-  // one operation of the history, so that going back takes both back.  If the image can't be made
-  // (or power fails before it is), the layer is committed all the same.
+  // The same, then make_image() with what `describe` returns for the frozen layer, which exists by
+  // then.  Both are one operation of the history, so that going back undoes both.  If making the
+  // image fails (or power fails first), the layer stays committed.
   Result<LayerId> commit_layer(LayerId running, std::string_view name,
                                std::function<Result<CommittedImage>()> const& describe);
-  // kNotFound, kExists, kInvalid (name).  An anonymous layer is one with a name again.  Durable.
+  // Also gives an anonymous layer a name again.  kNotFound, kExists, kInvalid (name).  Durable.
   Status rename_layer(LayerId id, std::string_view new_name);
-  // kBusy if it has children or an image stands on it; with kLazy it loses its name then
-  // (LayerInfo::anonymous) and goes together with the last of those.  Anonymous ancestors that
-  // nothing else stands on go along.  Its name is gone at once, durably.  A Layer object that is in
+  // kBusy if it has children or an image is based on it; with kLazy it only loses its name then
+  // (LayerInfo::anonymous) and goes together with the last of those.  Anonymous ancestors without
+  // other children go along.  Its name is gone at once, durably.  A Layer object that is in
   // use goes on working, also for writing, until the last pointer to it is released (or close());
   // then its blocks come back with the next checkpoints.  After a crash they come back when the
   // store is opened. Removed layers in use are not listed; their blocks still count among
   // SpaceReport::layers.
   Status remove_layer(LayerId id, Remove how = Remove::kUnused);
-  // Most blocks that the open layer may own, what is promised to its operations and dirty data
-  // included; 0: no limit.  What would go beyond answers kNoSpace with EDQUOT; removing always
-  // works.  Promises are worst cases, so the last MiB below the quota may not be had.  A quota
-  // below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
+  // Limits the blocks that the writable layer may own, reservations of its operations and dirty
+  // data included; 0: no limit.  Operations beyond it fail with kNoSpace and EDQUOT; removing
+  // always works.  Reservations are worst cases, so the last MiB below the quota may not be usable.
+  // A quota below what the layer owns already stops it from growing.  kReadOnly (frozen).  Durable.
   Status set_quota(LayerId id, std::uint64_t blocks);
   // Live numbers, also of a removed layer in use.
   Result<LayerSpace> layer_space(LayerId id) const;
@@ -202,7 +206,8 @@ class Store {
   std::optional<LayerId> find_chain(
       Digest const& chain_id) const;  // frozen layer with this chain id
 
-  // Who is told of changes of layers from now on; null: nobody.  Not while changes are under way.
+  // Sets who hears of changes of layers from now on; null: nobody.  Not while changes are under
+  // way.
   void set_events(LayerEvents* events);
 
   // Makes the store larger, to `new_size` bytes or, 0, to what its device has.  A file is made
@@ -213,24 +218,23 @@ class Store {
   // Keeps the newest durable checkpoint readable on the device.
   [[nodiscard]] CheckpointPin pin();
 
-  // History (doc/design.md).  Every operation on layers and images keeps the checkpoint before it;
-  // the oldest are dropped, when there are more than the store keeps, when they hold more than 1/8
-  // of it and more than is free, and before anybody is told that it is full.
+  // History (doc/design/history.md).  Every operation on layers and images keeps the checkpoint
+  // before it; the oldest are dropped, when there are more than the store keeps, when they hold
+  // more than 1/8 of it and more than is free, and before any operation fails with kNoSpace.
   [[nodiscard]] std::vector<HistoryEntry> history() const;  // oldest first
   // kNotFound: no such kept checkpoint.
   Result<KeptContents> kept_contents(std::uint64_t generation) const;
-  // The store is again what it was at a kept checkpoint.  What it is now is kept in turn.  Numbers
-  // given out since are not given again.  Nobody may use the store meanwhile: kBusy if a Layer
+  // Makes the store what it was at a kept checkpoint, and keeps the present state in turn.  Ids
+  // given out since are not given out again.  Nobody may use the store meanwhile: kBusy if a Layer
   // object is held.  kNotFound.  Durable.
   Status go_back(std::uint64_t generation);
-  // Puts the removed layer that was called `name` at a kept checkpoint back, with those below it
-  // that are removed too, as it was there; under `as`, unless that is empty.  `generation` 0: the
-  // newest checkpoint that has it.  Returns what came back, base first. kNotFound; kExists (it is
-  // there, or its name or chain id is taken); kBusy (still in use); kNoSpace.  Durable.
+  // Restores the removed layer that was called `name` at a kept checkpoint, as it was there, with
+  // those below it that are removed too; under the name `as`, unless that is empty.  `generation`
+  // 0: the newest checkpoint that has it.  Returns what came back, base first. kNotFound; kExists
+  // (it is there, or its name or chain id is taken); kBusy (still in use); kNoSpace.  Durable.
   Result<std::vector<LayerInfo>> bring_back(std::string_view name, std::uint64_t generation,
                                             std::string_view as);
-  // How many checkpoints the store keeps, from now on and for later users; at most kMaxKept.
-  // Durable.
+  // Sets how many checkpoints the store keeps, from now on; at most kMaxKept.  Durable.
   Status set_keep(std::uint32_t count);
   [[nodiscard]] std::uint32_t keep() const;
   // Drops the oldest until `left` are left; their space is free when it returns.
@@ -248,7 +252,7 @@ class Store {
   [[nodiscard]] Stats stats()
       const;  // since the store was opened; counters are read one by one, not at one instant
   void set_node_cache_limit(std::uint64_t bytes);
-  // Forgets all clean nodes: memory is short.
+  // Forgets all clean nodes, to free memory.
   void drop_caches();
 
   // Images
@@ -258,33 +262,33 @@ class Store {
                                      BlobKind kind) const;  // raw bytes; kNotFound if it has none
   // The image's layers, base first.
   Result<std::vector<LayerInfo>> image_layers(ImageId id) const;
-  // The image gets these names too; one that another image has moves.  kExists: a layer is called
-  // so.  Durable.
+  // Adds these names to the image; a name of another image moves.  kExists: a layer has the name.
+  // Durable.
   Status tag_image(ImageId id, std::vector<std::string> const& names);
-  // An image on layers of this store: the top is frozen, and `digests` has those of its layers that
-  // have none.  All or nothing, durable. kExists (name), kInvalid.
+  // Makes an image of layers of this store: the top must be frozen, and `digests` has those of its
+  // layers that have none recorded.  All or nothing, durable.  kExists (name), kInvalid.
   Status make_image(NewImage const& image, std::vector<LayerDigests> const& digests);
-  // Takes the name away; with the last name goes the image, and with it its layers that nothing
-  // else stands on and nobody gave another name (named_by_chain()). Without a name ("" ): the whole
-  // image with all its names.  Durable.
+  // Takes the name away.  With the last name the image goes, and with it its layers that have no
+  // other child and no name of a user's (named_by_chain()).  Without a name (""): the image with
+  // all its names.  Durable.
   Status remove_image(ImageId id, std::string_view name);
 
   // Names: a layer's name; an image's name (also without ":latest", and without "docker.io/",
   // "docker.io/library/" or "localhost/" in front); "sha256:..." or hex digits, at least 4, that
   // begin exactly one chain id or image id, or else one diff_id; "@" and the id of a layer.
-  // kNotFound with names that are much like it, or kInvalid "ambiguous: ..." with the candidates.
+  // kNotFound with similar names, or kInvalid "ambiguous: ..." with the candidates.
   Result<Target> resolve(std::string_view name) const;
   Result<LayerId> resolve_layer(std::string_view name) const;  // an image means its top layer
   Result<ImageId> resolve_image(std::string_view name) const;
 
-  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*, and not 12 to 64 hex digits: those
-  // would be taken for a digest (the layers of an import have such names).
+  // Layer names: 1..255 bytes of [A-Za-z0-9][A-Za-z0-9._-]*, but not 12 to 64 hex digits, which
+  // would be taken for a digest (layers of an import have such names).
   static Status check_layer_name(std::string_view name);
 
-  [[nodiscard]] StoreImpl& impl() { return *impl_; }
   explicit Store(std::unique_ptr<StoreImpl> impl);
 
  private:
+  friend StoreImpl& inside(Store& store);  // engine/store/store_impl.h: for the engine's rooms
   // `kept`: the generation that the history has for it; 0: none.
   Result<LayerId> commit_layer(LayerId running, std::string_view name, std::uint64_t& kept);
   // `joins`: that of the operation which this is part of; 0: one of its own.

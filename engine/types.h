@@ -7,17 +7,22 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
+#include "device/device.h"
 #include "format/records.h"
-#include "format/result.h"
 #include "format/superblock.h"
 
 namespace lcfs {
+
+// The engine's contracts speak of records, blocks and devices: these words are the engine's too.
+using namespace device;
+using namespace format;
 
 using LayerId = std::uint64_t;  // 0: none
 using ImageId = std::uint64_t;  // 0: none
 using Inode = std::uint64_t;    // unique in the store, never reused
 
-// What stat() tells: a record of the tree, with what open files in memory know better.
+// What stat() reports: a record of the tree, updated from open files in memory.
 struct Attr {
   Inode inode = 0;
   InodeInfo info{};
@@ -33,9 +38,9 @@ struct SpaceReport {
   std::uint64_t store_tree = 0;              // nodes of the store tree
   std::uint64_t layers = 0;                  // runs of all layers, dying ones included
   std::uint64_t history = 0;  // only kept checkpoints need them; given up when space is needed
-  std::uint64_t pending =
-      0;  // freed, kept until the next checkpoints are durable; 0 right after opening
-  std::uint64_t free = 0;      // includes what is promised below
+  // Freed, kept until the next checkpoints are durable; 0 right after opening.
+  std::uint64_t pending = 0;
+  std::uint64_t free = 0;      // includes what is reserved below
   std::uint64_t promised = 0;  // part of free that reservations and the emergency reserve hold
 };
 
@@ -47,10 +52,10 @@ struct ImageDetails {
 
 // Sizes of a layer in blocks, from its record: no tree is walked.
 struct LayerSizes {
-  std::uint64_t own = 0;        // blocks the layer owns: what removing it gives back
-  std::uint64_t exclusive = 0;  // own, if no layer stands on it; else 0
-  std::uint64_t shared = 0;     // own, if layers stand on it; else 0
-  std::uint64_t inherited = 0;  // blocks of its ancestors that its tree reaches
+  std::uint64_t own = 0;        // blocks the layer owns: what removing it frees
+  std::uint64_t exclusive = 0;  // own, if no layer is based on it; else 0
+  std::uint64_t shared = 0;     // own, if layers are based on it; else 0
+  std::uint64_t inherited = 0;  // blocks of its ancestors that its tree references
 };
 [[nodiscard]] inline LayerSizes sizes_of(LayerInfo const& info) {
   LayerSizes s;
@@ -66,10 +71,10 @@ struct LayerSizes {
 // A layer's space now, in blocks: what statfs() and quotas go by.
 struct LayerSpace {
   std::uint64_t own = 0;  // blocks the layer owns
-  std::uint64_t promised =
-      0;                    // what dirty data and operations under way may still take, worst case
-  std::uint64_t quota = 0;  // own + promised stay below; 0: no limit but the store's
-  std::uint64_t used = 0;   // blocks its tree reaches, own and inherited
+  // What dirty data and operations under way may still take, worst case.
+  std::uint64_t promised = 0;
+  std::uint64_t quota = 0;  // own + promised stay below it; 0: no limit but the store's
+  std::uint64_t used = 0;   // blocks its tree references, own and inherited
   std::uint64_t inodes = 0;
 };
 

@@ -9,24 +9,24 @@
 #include <utility>
 #include <vector>
 
-#include "engine/sync.h"
-#include "importer/queue.h"
-#include "importer/sha256.h"
+#include "base/bounded_queue.h"
+#include "base/sync.h"
+#include "oci/sha256.h"
 
 namespace lcfs::exporter {
 namespace {
 
 constexpr std::size_t kQueueDepth = 6;  // pieces
-constexpr unsigned kReaders =
-    3;  // so that the device has the next reads while the last ones are checked
+// So that the device has the next reads while the last ones are checked.
+constexpr unsigned kReaders = 3;
 
-// A piece whose bodies may still be on their way.
+// A piece whose bodies may still be being read.
 struct Promised {
   Piece piece{};
   std::shared_future<Status> read{};
 };
 
-using Queue = importer::BoundedQueue<Promised>;
+using Queue = BoundedQueue<Promised>;
 
 // The next piece, with its bodies; nothing at the end.
 Result<Piece> next_piece(Queue& pieces) {
@@ -53,7 +53,7 @@ class BodyReaders {
   BodyReaders(BodyReaders const&) = delete;
   BodyReaders& operator=(BodyReaders const&) = delete;
 
-  // `piece` lives until it is done: whoever waits for it has it.
+  // The waiting thread owns `piece`, so it lives until the work is done.
   std::shared_future<Status> read(std::vector<Layer::ReadRequest> requests, Piece piece) {
     Job job([this, requests = std::move(requests), piece = std::move(piece)] {
       return requests.empty() ? Status{} : plan_.read_bodies(requests);
@@ -70,11 +70,11 @@ class BodyReaders {
  private:
   using Job = std::packaged_task<Status()>;
   BlobPlan const& plan_;
-  importer::BoundedQueue<Job> work_;
+  BoundedQueue<Job> work_;
   std::vector<std::thread> threads_{};
 };
 
-// Memory of pieces goes round: fresh pages for each would cost more than its checksum.
+// Memory of pieces is reused: fresh pages would cost more than the checksum of a piece.
 class PiecePool {
  public:
   std::shared_ptr<std::vector<std::byte>> take() {
@@ -147,15 +147,14 @@ class PieceWriter final : public TarSink {
   Status hand_on_if_full() { return used_ == kPieceBytes ? hand_on() : Status{}; }
 
   Status hand_on() {
-    if (plan_.stop != nullptr && plan_.stop->load())
-      return Error{Errc::kInterrupted, "interrupted"};
+    if (plan_.stop != nullptr && plan_.stop->load()) return Error::interrupted();
     piece_->resize(used_);  // the last one; nothing moves
     Promised full{std::exchange(piece_, nullptr), {}};
     full.read = readers_.read(std::exchange(requests_, {}), full.piece);
     if (plan_.on_plain) plan_.on_plain(used_);
     used_ = 0;
-    // The other side gave up: it knows why.
-    if (!hash_.push(full) || !encode_.push(full)) return Error{Errc::kInterrupted, "interrupted"};
+    // The other side has failed, and reports why.
+    if (!hash_.push(full) || !encode_.push(full)) return Error::interrupted();
     return {};
   }
 
@@ -169,7 +168,7 @@ class PieceWriter final : public TarSink {
   BodyReaders readers_;  // ends first: they write into pieces
 };
 
-// Hashes what passes.
+// Hashes the bytes that pass through.
 class HashedSink final : public ByteSink {
  public:
   explicit HashedSink(ByteSink& out, bool hash) : out_(out), hashing_(hash) {}
@@ -184,7 +183,7 @@ class HashedSink final : public ByteSink {
  private:
   ByteSink& out_;
   bool const hashing_;
-  importer::Sha256 hash_{};
+  oci::Sha256 hash_{};
   std::uint64_t size_ = 0;
 };
 
@@ -220,7 +219,7 @@ Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out) {
   Queue to_encode(kQueueDepth), to_hash(kQueueDepth);
   MadeBlob made;
   Status produced, encoded;
-  importer::Sha256 plain_hash;
+  oci::Sha256 plain_hash;
   std::thread producer([&] {
     PieceWriter writer(plan, to_encode, to_hash);
     produced = plan.write_tar(writer);
@@ -236,7 +235,7 @@ Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out) {
   std::thread hasher([&] {
     for (;;) {
       auto const piece = next_piece(to_hash);
-      if (!piece || !*piece) return;  // the encoder tells what could not be read
+      if (!piece || !*piece) return;  // the encoder reports the read error
       plain_hash.update(**piece);
       made.plain_bytes += (*piece)->size();
     }
@@ -252,7 +251,7 @@ Result<MadeBlob> make_blob(BlobPlan const& plan, ByteSink& out) {
   }
   producer.join();
   hasher.join();
-  // What stopped the one stops the other: the cause is the one that is no interruption.
+  // An error of one stops the other: the cause is the error that is not kInterrupted.
   if (!encoded && encoded.error().code != Errc::kInterrupted) return std::move(encoded).error();
   if (!produced) return std::move(produced).error();
   if (!encoded) return std::move(encoded).error();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OCI changeset as a tar: ustar, with pax records where ustar ends.  The same changeset gives
-// the same bytes.
+// An OCI changeset as a tar: ustar, with pax records for what ustar cannot hold.  The same
+// changeset always gives the same bytes.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,10 @@ namespace lcfs::exporter {
 
 class ChangesetTar {
  public:
-  // Told the path of what a tar can't hold (sockets).
+  // Gets the paths of files that a tar cannot hold (sockets).
   using Skipped = std::function<void(std::string const& path)>;
 
-  // latest: later mtimes become this (SOURCE_DATE_EPOCH).
+  // latest: SOURCE_DATE_EPOCH; later mtimes are set to it.
   ChangesetTar(LayerSnapshot& layer, TarSink& out, std::optional<std::int64_t> latest,
                Skipped skipped)
       : layer_(layer), out_(out), latest_(latest), skipped_(std::move(skipped)) {}
@@ -45,11 +45,11 @@ class ChangesetTar {
   Skipped const skipped_;
 };
 
-// One header block of a plain member (mode 0644, owner root), as the archives around layers have
-// it.
+// One header block of a plain member (mode 0644, owner root), as in the archives that contain
+// layers.
 [[nodiscard]] std::string plain_tar_header(std::string_view name, std::uint64_t size,
                                            std::int64_t mtime);
-// What fills up the last block behind `size` bytes.
+// The padding after `size` bytes, up to the next block.
 [[nodiscard]] std::string tar_padding(std::uint64_t size);
 
 }  // namespace lcfs::exporter

@@ -30,13 +30,13 @@ Result<std::optional<bool>> makes_its_diff_id(Store& store, LayerInfo const& inf
   auto const tar = LayerTar::open(store, info, {}, [](std::string const&) {});
   bool const kept = info.skeleton_blocks != 0;
   if (!tar && !kept && tar.error().code == Errc::kInvalid)
-    return std::optional<bool>();  // no tar can be made of it
+    return std::optional<bool>();  // it cannot be written as a tar
   if (!tar) return tar.error();
   auto const made = made_diff_id(**tar, stop);
   if (!made) return made.error();
   bool const same = *made == info.diff_id;
-  // A layer that was committed for an image has its diff_id from such a tar; of an imported one
-  // nobody knows the order.
+  // A layer that was committed for an image has its diff_id from such a tar; for an imported one
+  // the order is unknown.
   if (!kept && !same) return std::optional<bool>();
   return std::optional<bool>(same);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a layer still is what its diff_id says: the tar that an export would write, made again
-// and hashed. Reads all that the layer holds of its own; three threads.
+// Whether a layer still matches its diff_id: makes and hashes the tar that an export would write.
+// Reads all data that the layer owns; uses three threads.
 #pragma once
 
 #include <atomic>
@@ -10,9 +10,9 @@
 
 namespace lcfs::exporter {
 
-// `info` has digests.  Nothing: it can't be told, for the skeleton of the tar was not kept, and a
-// new one has other bytes. kCorrupt, kIo: skeleton or data can't be read; kInterrupted: `stop` (may
-// be null).
+// `info` must have digests.  Nothing: unknown, because the skeleton of the tar was not kept and a
+// new tar has other bytes.  Errors: kCorrupt and kIo if skeleton or data cannot be read;
+// kInterrupted by `stop` (may be null).
 Result<std::optional<bool>> makes_its_diff_id(Store& store, LayerInfo const& info,
                                               std::atomic<bool> const* stop);
 

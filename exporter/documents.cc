@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "importer/json.h"
-#include "importer/sha256.h"
+#include "oci/json.h"
+#include "oci/sha256.h"
 
 namespace lcfs::exporter {
 namespace {
@@ -26,7 +26,7 @@ char const* layer_type(BlobCompression compression) {
   return "application/vnd.oci.image.layer.v1.tar";
 }
 
-// Text from a store may be no UTF-8, which JSON can't hold.
+// Text from a store may not be UTF-8, which JSON requires.
 std::string dump(Json const& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -37,13 +37,13 @@ Json root_fs(std::vector<Digest> const& diff_ids) {
   return {{"type", "layers"}, {"diff_ids", std::move(ids)}};
 }
 
-// Bounded, as everything that came from outside: importer/json.h has looked at it before.
+// Bounded, like all imported documents: oci/json.h checked it before.
 Result<Json> parse(std::string_view text) {
-  LCFS_TRY(importer::JsonNode::parse(text));
+  LCFS_TRY(oci::JsonNode::parse(text));
   return Json::parse(text, nullptr, false);
 }
 
-// "repository:tag", or nothing where docker would refuse the name.
+// "repository:tag", or nothing if docker would reject the name.
 std::string docker_tag(std::string const& name) {
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789._-/:";
   auto const tag = name.find(':', name.find_last_of('/') + 1);
@@ -53,7 +53,7 @@ std::string docker_tag(std::string const& name) {
 
 }  // namespace
 
-std::string new_config(importer::Platform const& platform, std::vector<Digest> const& diff_ids,
+std::string new_config(oci::Platform const& platform, std::vector<Digest> const& diff_ids,
                        std::optional<std::int64_t> created) {
   Json config;
   if (created)
@@ -69,7 +69,7 @@ std::string new_config(importer::Platform const& platform, std::vector<Digest> c
 
 Result<std::string> with_diff_ids(std::string_view text, std::vector<Digest> const& diff_ids) {
   LCFS_TRY_ASSIGN(auto config, parse(text));
-  if (!config.is_object()) return Error{Errc::kCorrupt, "the image's config is no JSON object"};
+  if (!config.is_object()) return Error::corrupt("the image's config is not a JSON object");
   config["rootfs"] = root_fs(diff_ids);
   return dump(config);
 }
@@ -80,7 +80,7 @@ std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& l
   manifest["schemaVersion"] = 2;
   manifest["mediaType"] = kManifestType;
   manifest["config"] = {{"mediaType", kConfigType},
-                        {"digest", digest_text(importer::sha256(config))},
+                        {"digest", digest_text(oci::sha256(config))},
                         {"size", config.size()}};
   manifest["layers"] = Json::array();
   for (auto const& layer : layers)
@@ -96,7 +96,7 @@ std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& l
 
 bool is_manifest_of(std::string_view text, Digest const& config,
                     std::vector<MadeBlob> const& layers) {
-  auto const manifest = importer::parse_manifest(text);
+  auto const manifest = oci::parse_manifest(text);
   if (!manifest || manifest->config.digest != config || manifest->layers.size() != layers.size())
     return false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -117,7 +117,7 @@ std::string new_index(std::vector<IndexEntry> const& images) {
     if (auto const manifest = parse(image.manifest); manifest && manifest->is_object())
       type = manifest->value("mediaType", type);
     Json descriptor = {{"mediaType", type},
-                       {"digest", digest_text(importer::sha256(image.manifest))},
+                       {"digest", digest_text(oci::sha256(image.manifest))},
                        {"size", image.manifest.size()}};
     descriptor["platform"] = {{"architecture", image.platform.architecture},
                               {"os", image.platform.os}};

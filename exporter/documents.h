@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The JSON documents of the archives we write: always the same bytes for the same image.
+// The JSON documents of exported archives: always the same bytes for the same image.
 // Specification: OCI image-spec 1.1 (manifest.md, config.md, image-layout.md, image-index.md);
 // moby's image/spec/v1.2.md.
 #pragma once
@@ -10,29 +10,29 @@
 #include <vector>
 
 #include "exporter/blob.h"
-#include "importer/oci.h"
+#include "oci/manifest.h"
 
 namespace lcfs::exporter {
 
 inline constexpr std::string_view kOciLayout = R"({"imageLayoutVersion":"1.0.0"})";
 
-// A config that says what must be said.  created: seconds since 1970; none if it is not known.
-[[nodiscard]] std::string new_config(importer::Platform const& platform,
+// A minimal config.  created: seconds since 1970; none if unknown.
+[[nodiscard]] std::string new_config(oci::Platform const& platform,
                                      std::vector<Digest> const& diff_ids,
                                      std::optional<std::int64_t> created);
-// `config` with other diff_ids, in the same order of members.
+// `config` with other diff_ids; its members keep their order.
 Result<std::string> with_diff_ids(std::string_view config, std::vector<Digest> const& diff_ids);
 
-// `before`: the manifest it came with, whose annotations stay; or empty.
+// `before`: the imported manifest, whose annotations are kept; or empty.
 [[nodiscard]] std::string new_manifest(std::string_view config, std::vector<MadeBlob> const& layers,
                                        std::string_view before);
-// Is `manifest` one of exactly this config and these blobs?
+// True if `manifest` lists exactly this config and these blobs.
 [[nodiscard]] bool is_manifest_of(std::string_view manifest, Digest const& config,
                                   std::vector<MadeBlob> const& layers);
 
 struct IndexEntry {
   std::string manifest{};
-  importer::Platform platform{};
+  oci::Platform platform{};
   std::vector<std::string> names{};
 };
 [[nodiscard]] std::string new_index(std::vector<IndexEntry> const& images);

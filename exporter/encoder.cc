@@ -15,11 +15,11 @@
 #include <deque>
 #include <thread>
 
-#include "engine/sync.h"
-#include "format/endian.h"
+#include "base/endian.h"
+#include "base/sync.h"
+#include "base/upper_halves.h"
 #include "format/hash.h"
-#include "format/upper_halves.h"
-#include "importer/gzip_header.h"
+#include "oci/gzip_header.h"
 
 namespace lcfs::exporter {
 namespace {
@@ -30,7 +30,7 @@ constexpr int kZstdLevel = 3;
 constexpr std::string_view kGzipHeader{"\x1f\x8b\x08\0\0\0\0\0\0\xff",
                                        10};  // no name, no time, of an unknown system
 
-Error no_memory() { return Error{Errc::kIo, "no memory to compress", ENOMEM}; }
+Error no_memory() { return Error::io("cannot compress", ENOMEM); }
 std::span<std::byte const> bytes_of(std::string_view s) { return std::as_bytes(std::span(s)); }
 
 class Plain final : public Encoder {
@@ -43,7 +43,7 @@ class Plain final : public Encoder {
   ByteSink& out_;
 };
 
-// What ends every gzip member.
+// The trailer of every gzip member.
 class GzipTrailer {
  public:
   void add(std::span<std::byte const> plain) {
@@ -157,7 +157,7 @@ class ParallelGzip final : public Encoder {
     }
     job.packed.resize(plain.size() + plain.size() / 1024 +
                       4096);  // stored blocks are the worst case
-    // ISA-L does not change what it reads; its interface has no const.
+    // ISA-L does not change its input; its interface has no const.
     s.next_in = const_cast<std::uint8_t*>(reinterpret_cast<std::uint8_t const*>(plain.data()));
     s.avail_in = static_cast<std::uint32_t>(plain.size());
     s.next_out = reinterpret_cast<std::uint8_t*>(job.packed.data());
@@ -205,7 +205,7 @@ class Zlib final : public Encoder {
   Status run(std::span<std::byte const> plain, int flush) {
     if (!ok_) return no_memory();
     if (!header_.empty()) LCFS_TRY(out_.write(bytes_of(std::exchange(header_, {}))));
-    // zlib does not change what it reads; its interface is older than const.
+    // zlib does not change its input; its interface is older than const.
     stream_.next_in = const_cast<Bytef*>(reinterpret_cast<Bytef const*>(plain.data()));
     stream_.avail_in = static_cast<uInt>(plain.size());
     for (;;) {
@@ -233,7 +233,7 @@ class Zstd final : public Encoder {
     if (!context_) return;
     set(ZSTD_c_compressionLevel, kZstdLevel);
     set(ZSTD_c_checksumFlag, how.checksum ? 1 : 0);
-    // What comes out is the same for any number of workers, but not for none.
+    // The output is the same for any number of workers, but different without workers.
     if (how.kind == Encoding::kZstd) set(ZSTD_c_nbWorkers, static_cast<int>(std::max(1u, threads)));
     if (how.kind == Encoding::kZstdOne && how.size != ~std::uint64_t{0})
       ZSTD_CCtx_setPledgedSrcSize(context_, how.size);
@@ -255,7 +255,7 @@ class Zstd final : public Encoder {
       ZSTD_outBuffer out{room_.data(), room_.size(), 0};
       auto const left = ZSTD_compressStream2(context_, &out, &in, end);
       if (ZSTD_isError(left) != 0)
-        return Error{Errc::kIo, fmt::format("zstd: {}", ZSTD_getErrorName(left))};
+        return Error::io(fmt::format("zstd: {}", ZSTD_getErrorName(left)));
       LCFS_TRY(out_.write(std::span(room_).first(out.pos)));
       if (end != ZSTD_e_continue ? left == 0 : in.pos == in.size) return {};
     }
@@ -266,7 +266,7 @@ class Zstd final : public Encoder {
   std::vector<std::byte> room_;
 };
 
-// Takes the first bytes that come, and then ends it.
+// Takes the first bytes of the output, and then stops the encoder.
 class Probe final : public ByteSink {
  public:
   explicit Probe(std::size_t wanted) : wanted_(wanted) {}
@@ -290,7 +290,7 @@ Result<bool> begins_so(Encoding const& how, BlobInfo const& blob, std::span<Piec
   for (auto const& piece : pieces) {
     if (!probe.full()) LCFS_TRY(encoder->feed(piece));
   }
-  // Workers of their own may have put out nothing yet.  The pieces are one job of theirs, so that a
+  // Its workers may have written nothing yet.  The pieces are one job of theirs, so that a
   // flush changes nothing before its end.
   if (!probe.full()) LCFS_TRY(whole ? encoder->finish() : encoder->flush());
   return probe.full() && probe.checksum() == blob.probe_checksum;
@@ -304,7 +304,7 @@ std::vector<Encoding> candidates(BlobInfo const& blob, std::uint64_t plain_bytes
       all.emplace_back();
       all.back().kind = Encoding::kGzip;
     }
-    importer::GzipHeader parser;
+    oci::GzipHeader parser;
     auto rest = head;
     if (auto const done = parser.feed(rest); !done || !*done) return all;
     for (int const level : {6, 9, 1, 5, 4, 3, 2, 7, 8}) {

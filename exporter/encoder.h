@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressing a layer's tar: anew, or so that the bytes it came in come out again.
+// Compresses the tar of a layer: into a new blob, or into exactly the bytes it was imported from.
 //
-// New gzip is made of pieces of 1 MiB, each compressed alone with the 32 KiB before it as its
-// dictionary, by as many threads as there are; new zstd likewise, by libzstd.  The bytes do not
-// depend on the number of threads.
+// New gzip consists of pieces of 1 MiB, compressed in parallel, each with the 32 KiB before it as
+// its dictionary; libzstd does the same for new zstd.  The bytes do not depend on the number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,12 @@ struct Encoding {
     kZstd,
     kZlib,
     kZstdOne
-  };  // the last two: as others make it, in one thread
+  };  // the last two: as other tools make it, in one thread
   Kind kind = kPlain;
   int level = 0;           // kZlib
   std::string header{};    // kZlib: the gzip header
   bool checksum = true;    // kZstd, kZstdOne
-  std::uint64_t size = 0;  // kZstdOne: of the plain tar, if the frame tells it; ~0: it does not
+  std::uint64_t size = 0;  // kZstdOne: of the plain tar, if the frame has it; else ~0
   [[nodiscard]] BlobCompression compression() const {
     return kind == kPlain                   ? BlobCompression::kNone
            : kind == kGzip || kind == kZlib ? BlobCompression::kGzip
@@ -44,21 +44,21 @@ struct Encoding {
   }
 };
 
-// One thread.  Everything goes to `out` in order.
+// For one thread.  Writes everything to `out` in order.
 class Encoder {
  public:
   virtual ~Encoder() = default;
   virtual Status feed(Piece piece) = 0;
-  // What was fed comes out now; what follows may come out otherwise than without it.
+  // Writes out all input so far; this may change how the following input is compressed.
   virtual Status flush() { return {}; }
   virtual Status finish() = 0;
 };
 Result<std::unique_ptr<Encoder>> make_encoder(Encoding const& how, unsigned threads, ByteSink& out);
 
-// How `blob` may have been made of a tar that begins with `pieces` (`whole`: that is all of it), as
-// far as its first bytes tell; nothing if in none of the ways we know.
+// How `blob` may have been made from a tar that begins with `pieces` (`whole`: that is all of it),
+// judged by its first bytes; nothing if no known encoder matches.
 Result<std::optional<Encoding>> find_encoding(BlobInfo const& blob, std::uint64_t plain_bytes,
                                               std::span<Piece const> pieces, bool whole);
-inline constexpr std::size_t kProbePieces = 8;  // that it is worth giving it
+inline constexpr std::size_t kProbePieces = 8;  // as many as are useful
 
 }  // namespace lcfs::exporter

@@ -11,22 +11,22 @@
 #include <thread>
 #include <utility>
 
-#include "exporter/archive.h"
+#include "exporter/archive_writer.h"
 #include "exporter/blob.h"
 #include "exporter/documents.h"
 #include "exporter/layer_tar.h"
-#include "importer/plan.h"
-#include "importer/platform.h"
-#include "importer/sha256.h"
+#include "oci/image_name.h"
+#include "oci/platform.h"
+#include "oci/sha256.h"
 
 namespace lcfs::exporter {
 namespace {
 
-// What is to be written of one name given.
+// What to write for one given name.
 struct Wanted {
   std::vector<std::string> names{};
   std::vector<LayerInfo> layers{};      // base first
-  std::optional<std::string> config{};  // as it came
+  std::optional<std::string> config{};  // as imported
   std::string manifest{};               // likewise; may be empty
 };
 
@@ -82,10 +82,10 @@ class Exporter {
       return wanted;
     }
     LCFS_TRY_ASSIGN(auto details, store_.image(target.image));
-    // Asked for by a name it goes out under that one; by digest, under all.
+    // If selected by name, the image gets that name only; if by digest, all its names.
     auto const& all = details.names;
     auto const it = std::find_if(all.begin(), all.end(), [&](auto const& n) {
-      return n == name || importer::same_image_name(n, name);
+      return n == name || oci::same_image_name(n, name);
     });
     if (it != all.end()) {
       wanted.names.push_back(*it);
@@ -110,8 +110,8 @@ class Exporter {
     bool const directory =
         options_.path.ends_with('/') || std::filesystem::is_directory(options_.path, ignored);
     if (directory && options_.format == Format::kDocker)
-      return Error{Errc::kInvalid, "a docker-archive is a file; for a directory use --format oci",
-                   0, options_.path, kNoOffset};
+      return Error::invalid("a docker-archive cannot be a directory; use --format oci")
+          .in(options_.path);
     LCFS_TRY_ASSIGN(
         archive_, directory ? make_directory(options_.path) : make_tar_file(options_.path, mtime));
     return {};
@@ -132,7 +132,7 @@ class Exporter {
                               made.blob.size, made.identical});
     }
     LCFS_TRY_ASSIGN(auto const config, config_of(wanted, diff_ids, as_they_were));
-    image.config_digest = importer::sha256(config);
+    image.config_digest = oci::sha256(config);
     if (options_.format == Format::kDocker) {
       DockerEntry entry{digest_hex(image.config_digest) + ".json", wanted.names, {}};
       for (auto const& id : diff_ids) entry.layers.push_back(layer_member(id));
@@ -143,21 +143,20 @@ class Exporter {
     bool const same = is_manifest_of(wanted.manifest, image.config_digest, blobs);
     std::string const manifest =
         same ? wanted.manifest : new_manifest(config, blobs, wanted.manifest);
-    image.manifest_digest = importer::sha256(manifest);
+    image.manifest_digest = oci::sha256(manifest);
     if (same) {
       for (auto& l : image.layers) l.identical = Identical::kManifest;
     }
     LCFS_TRY(archive_->add(blob_member(image.config_digest), config));
     LCFS_TRY(archive_->add(blob_member(image.manifest_digest), manifest));
-    auto const parsed = importer::parse_config(config);
-    index_.push_back(
-        {manifest, parsed ? parsed->platform : importer::host_platform(), wanted.names});
+    auto const parsed = oci::parse_config(config);
+    index_.push_back({manifest, parsed ? parsed->platform : oci::host_platform(), wanted.names});
     return image;
   }
 
   Result<std::string> config_of(Wanted const& wanted, std::vector<Digest> const& diff_ids,
                                 bool as_they_were) {
-    if (!wanted.config) return new_config(importer::host_platform(), diff_ids, options_.latest);
+    if (!wanted.config) return new_config(oci::host_platform(), diff_ids, options_.latest);
     return as_they_were ? *wanted.config : with_diff_ids(*wanted.config, diff_ids);
   }
 
@@ -168,8 +167,7 @@ class Exporter {
 
   Result<Made> layer(LayerInfo const& info) {
     if (auto const it = made_.find(info.id); it != made_.end()) return it->second;
-    if (options_.stop != nullptr && options_.stop->load())
-      return Error{Errc::kInterrupted, "interrupted"};
+    if (options_.stop != nullptr && options_.stop->load()) return Error::interrupted();
     LCFS_TRY_ASSIGN(auto const tar, LayerTar::open(store_, info, latest_for(info),
                                                    [this, &info](std::string const& path) {
                                                      if (options_.skipped)
@@ -192,16 +190,15 @@ class Exporter {
       if (options_.progress) options_.progress(done, std::max(total_, done), info.name);
     };
     Made made;
-    std::optional<Archive::Known> known;
+    std::optional<ArchiveWriter::Known> known;
     if (tar->original() != nullptr && plan.encoding.kind == Encoding::kPlain)
       known = {member_of(info.diff_id, info.diff_id), info.diff_bytes};
     auto const write = [&](ByteSink& out) -> Result<std::string> {
       LCFS_TRY_ASSIGN(made.blob, make_blob(plan, out));
       if (tar->original() != nullptr && made.blob.diff_id != info.diff_id)
-        return Error{
-            Errc::kCorrupt,
-            fmt::format("layer '{}': its tar comes out with digest {}, its diff_id is {}",
-                        info.name, digest_text(made.blob.diff_id), digest_text(info.diff_id))};
+        return Error::corrupt(
+            fmt::format("layer '{}': its tar has digest {}, but its diff_id is {}", info.name,
+                        digest_text(made.blob.diff_id), digest_text(info.diff_id)));
       return member_of(made.blob.digest, made.blob.diff_id);
     };
     LCFS_TRY(archive_->add(write, known));
@@ -218,8 +215,7 @@ class Exporter {
     return options_.format == Format::kOci ? blob_member(digest) : layer_member(diff_id);
   }
 
-  // A layer that has digests without having been imported got them of a tar with its times as they
-  // are.
+  // A layer that has digests but was not imported got them from a tar with unchanged times.
   [[nodiscard]] std::optional<std::int64_t> latest_for(LayerInfo const& info) const {
     return info.has_digests ? std::optional<std::int64_t>() : options_.latest;
   }
@@ -244,7 +240,7 @@ class Exporter {
   Store& store_;
   ExportOptions const& options_;
   unsigned threads_ = 1;
-  std::unique_ptr<Archive> archive_{};
+  std::unique_ptr<ArchiveWriter> archive_{};
   std::map<LayerId, Made> made_{};
   std::vector<IndexEntry> index_{};
   std::vector<DockerEntry> docker_{};

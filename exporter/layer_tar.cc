@@ -65,18 +65,17 @@ Status LayerTar::read(Layer::ReadRequest const& request) {
 
 Status LayerTar::read_bodies(std::span<Layer::ReadRequest const> requests) {
   if (layer_ && layer_->read_many(requests)) return {};
-  // One after the other: this is an open layer, or one of them can't be read, and it shall be said
-  // which.
+  // One at a time: the layer is writable, or a request failed and the error must name the file.
   for (auto const& request : requests) {
     auto done = read(request);
     if (done) continue;
     auto error = std::move(done).error();
     if (error.code == Errc::kFs)
-      return Error{Errc::kCorrupt,
-                   fmt::format("layer '{}': its tar's skeleton names a file that it does not have",
-                               info_.name),
-                   0, store_.device().name(), kNoOffset};
-    LayerSnapshot names(store_.impl(), info_);
+      return Error::corrupt(
+                 fmt::format("layer '{}': the skeleton of its tar refers to a missing file",
+                             info_.name))
+          .in(store_.device().name());
+    LayerSnapshot names(store_, info_);
     auto const paths = names.paths(request.inode);
     error.message = fmt::format(
         "layer '{}': {}: {}", info_.name,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A layer of a store as the tar that it is exported as: the one it was imported from if its
-// skeleton is kept, else a new one, a changeset against its parent.  An open layer is taken as it
-// is when this is opened.
+// The tar of a layer for export: the one it was imported from if its skeleton is kept, else a new
+// one, which is a changeset against its parent.  A writable layer is read as of open().
 #pragma once
 
 #include <memory>
@@ -16,23 +15,23 @@
 
 namespace lcfs::exporter {
 
-// One layer, one thread, but for read_bodies() of a frozen one.
+// For one thread, except that several may call read_bodies() of a frozen layer.
 class LayerTar {
  public:
-  // latest: SOURCE_DATE_EPOCH.  Both count for new tars only.
+  // latest: SOURCE_DATE_EPOCH.  Both apply to new tars only.
   static Result<std::unique_ptr<LayerTar>> open(Store& store, LayerInfo const& info,
                                                 std::optional<std::int64_t> latest,
                                                 ChangesetTar::Skipped skipped);
 
-  // The blob it came in; null: it gets a new tar.
+  // The imported blob; null: the layer gets a new tar.
   [[nodiscard]] BlobInfo const* original() const {
     return skeleton_ ? &skeleton_->blob() : nullptr;
   }
 
   Status write(TarSink& tar);
-  // Bodies of files, for whoever takes the tar.  Errors name layer and path.
+  // Reads bodies of files for the sink of write().  Errors name layer and path.
   Status read_bodies(std::span<Layer::ReadRequest const> requests);
-  // It may be called by several threads at once, also while write() runs.
+  // True if several threads may call read_bodies() at once, also while write() runs.
   [[nodiscard]] bool concurrent_reads() const { return layer_ != nullptr; }
 
  private:
@@ -47,13 +46,13 @@ class LayerTar {
   std::optional<std::int64_t> const latest_;
   ChangesetTar::Skipped const skipped_;
   std::unique_ptr<Skeleton> skeleton_{};
-  std::shared_ptr<Layer> layer_{};      // frozen ones are read by it
+  std::shared_ptr<Layer> layer_{};      // used for frozen layers
   std::unique_ptr<LayerDiff> diff_{};   // of a new tar
   std::vector<ChangesetItem> items_{};  // likewise
   AlignedBuffer buffer_{};
 };
 
-// Reads what `requests` name from a snapshot, one after the other.
+// Reads the bytes of `request` from a snapshot.
 Status read_from_snapshot(LayerSnapshot& layer, Layer::ReadRequest const& request,
                           AlignedBuffer& buffer);
 

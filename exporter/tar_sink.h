@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the bytes of a layer's tar go: as they are, or as "these bytes of that file", which whoever
-// takes them reads.
+// Takes the tar of a layer: literal bytes, and references to bytes of files, which the sink reads.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +21,7 @@ class TarSink {
   Status text(std::string_view s) { return bytes(std::as_bytes(std::span(s))); }
 };
 
-// Bytes on their way out.
+// Takes bytes of the output.
 class ByteSink {
  public:
   virtual ~ByteSink() = default;

@@ -12,15 +12,16 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/fd.h"
 #include "extract/host_tree.h"
 
-namespace lcfs {
+namespace lcfs::extract {
 namespace {
 
 constexpr std::size_t kBufferSize = 1u << 20;
 constexpr std::size_t kBatch = 256;  // directory entries held at once
 
-// The host itself is at its end: every further file would fail alike.
+// An error of the host that every further file would have too.
 bool ends_all(Error const& error) {
   return error.code == Errc::kInterrupted || error.sys == ENOSPC || error.sys == EDQUOT ||
          error.sys == EROFS || error.sys == EMFILE || error.sys == ENFILE || error.sys == ENOMEM;
@@ -36,7 +37,7 @@ class Extractor {
     if (!S_ISDIR(attr.info.mode)) return fs_error(ENOTDIR);
     LCFS_TRY_ASSIGN(root_, open_target(directory, options_.force));
     Fd again{dup(root_.get())};
-    if (!again) return io_error(directory, kNoOffset, "cannot open the directory", errno);
+    if (!again) return Error::io("cannot open the directory", errno).in(directory);
     LCFS_TRY(enter(attr, std::move(again), ""));
     while (!frames_.empty()) LCFS_TRY(step());
     return result_;
@@ -47,23 +48,23 @@ class Extractor {
   struct Frame {
     Attr attr{};
     HostId host{};
-    std::uint64_t cookie = 0;     // behind the last subdirectory that was entered
+    std::uint64_t cookie = 0;     // after the last subdirectory that was entered
     std::size_t path_length = 0;  // of path_ without this directory's name
   };
-  // Where the first name of an inode with several was made.
+  // The first extracted name of an inode with several names.
   struct Made {
     std::string path{};
     HostId host{};
     std::uint32_t left = 0;  // names still to come
   };
 
-  // Tells of `error`; it goes on unless the host is at its end.
+  // Reports `error`, and continues unless no further file can succeed.
   Status report(Error error, std::string const& name) {
     if (error.path.empty())
       error.path = path_ + "/" + name;
     else if (error.code == Errc::kCorrupt)
       error.message = fmt::format("{}/{}: {}", path_, name,
-                                  error.message);  // which says only where in the store
+                                  error.message);  // its path is only the place in the store
     if (ends_all(error)) return error;
     ++result_.problems;
     if (options_.problem) options_.problem(error);
@@ -76,11 +77,11 @@ class Extractor {
 
   Status check_stop() const {
     if (options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed))
-      return Error{Errc::kInterrupted, "stopped", 0, {}, kNoOffset};
+      return Error::interrupted();
     return Ok{};
   }
 
-  // The next subdirectory of the last frame, or the way up.
+  // Enters the next subdirectory of the last frame, or returns to the parent.
   Status step() {
     LCFS_TRY(check_stop());
     Frame& frame = frames_.back();
@@ -131,7 +132,7 @@ class Extractor {
     return done;
   }
 
-  // All entries of the current directory that are no directories.
+  // Extracts all entries of the current directory that are not directories.
   Status make_files(Inode directory) {
     std::vector<DirEntry> batch;
     std::uint64_t cookie = 0;
@@ -194,7 +195,7 @@ class Extractor {
   Status make_regular(Attr const& attr, std::string const& name) {
     LCFS_TRY_ASSIGN(auto file, make_file(fd_.get(), name, options_.force));
     if (auto copied = copy(attr, file.get()); !copied) {
-      unlinkat(fd_.get(), name.c_str(), 0);  // better none than one that is not what it says
+      unlinkat(fd_.get(), name.c_str(), 0);  // better no file than an incomplete one
       return copied;
     }
     return restore({file.get(), nullptr}, attr, name);
@@ -213,13 +214,13 @@ class Extractor {
                         layer_.read(attr.inode, at,
                                     std::span{buffer_}.first(static_cast<std::size_t>(
                                         std::min<std::uint64_t>(kBufferSize, end - at)))));
-        if (got == 0) return Error{Errc::kIo, "file ends early", EIO, {}, kNoOffset};
+        if (got == 0) return Error::io("file ends early");
         LCFS_TRY(write_all(fd, at, std::span{buffer_}.first(got)));
         at += got;
       }
     }
     if (ftruncate(fd, static_cast<off_t>(size)) != 0)
-      return io_error({}, kNoOffset, "cannot set the size", errno);
+      return Error::io("cannot set the size", errno);
     return Ok{};
   }
 
@@ -228,7 +229,7 @@ class Extractor {
     while (!data.empty()) {
       auto const n = pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return io_error({}, kNoOffset, "cannot write", errno);
+      if (n < 0) return Error::io("cannot write", errno);
       data = data.subspan(static_cast<std::size_t>(n));
       offset += static_cast<std::uint64_t>(n);
     }
@@ -281,4 +282,4 @@ Result<ExtractResult> extract_tree(Layer& layer, Inode from, std::string const& 
   return Extractor(layer, options).run(from, directory);
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::extract

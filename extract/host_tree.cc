@@ -11,30 +11,32 @@
 
 #include <cerrno>
 
-namespace lcfs {
+#include "base/fd.h"
+
+namespace lcfs::extract {
 namespace {
 
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
-Error host_error(char const* what) { return io_error({}, kNoOffset, what, errno); }
+Error host_error(char const* what) { return Error::io(what, errno); }
 
-// The path that names what stands under `file`, through the kernel's own table of descriptors:
-// never longer than one component, and not to be led astray.
+// A path to `file`, through the kernel's own table of descriptors:
+// never longer than one component, and safe from symlinks.
 std::string proc_path(HostFile file) {
   return file.name == nullptr ? fmt::format("/proc/self/fd/{}", file.fd)
                               : fmt::format("/proc/self/fd/{}/{}", file.fd, *file.name);
 }
 
-// Makes way for a new `name`.
+// Removes an existing `name`.
 Status remove_name(int directory, std::string const& name) {
   if (unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return Ok{};
-  if (errno != EISDIR && errno != EPERM) return host_error("cannot remove what stands there");
+  if (errno != EISDIR && errno != EPERM) return host_error("cannot remove the existing file");
   if (unlinkat(directory, name.c_str(), AT_REMOVEDIR) == 0) return Ok{};
-  return host_error("cannot remove what stands there");
+  return host_error("cannot remove the existing file");
 }
 
-// Calls `make` (which returns -1 and sets errno if it can't); once more behind a removal if
-// `force`.
+// Calls `make` (which returns -1 and sets errno on failure); with `force` once more after removing
+// an existing file.
 template <class Make>
 Result<int> make_entry(int directory, std::string const& name, bool force, char const* what,
                        Make const& make) {
@@ -47,7 +49,7 @@ Result<int> make_entry(int directory, std::string const& name, bool force, char 
   return made;
 }
 
-// What a directory of the host had and the layer's does not: a default ACL would go on to all that
+// Removes the default ACL of a directory of the host, which would be inherited by everything that
 // is made in it.
 void drop_default_acl(int fd) { fremovexattr(fd, "system.posix_acl_default"); }
 
@@ -95,7 +97,7 @@ Result<HostId> host_id(int directory, std::string const& name) {
 
 Result<Fd> open_target(std::string const& path, bool force) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-    auto error = host_error("cannot make the directory");
+    auto error = host_error("cannot create the directory");
     error.path = path;
     return error;
   }
@@ -110,18 +112,19 @@ Result<Fd> open_target(std::string const& path, bool force) {
     empty.error().path = path;
     return std::move(empty).error();
   }
-  if (!*empty && !force) return Error{Errc::kExists, "directory is not empty", 0, path, kNoOffset};
+  if (!*empty && !force) return Error::exists("directory is not empty").in(path);
   drop_default_acl(fd.get());
   return fd;
 }
 
 Result<Fd> make_directory(int directory, std::string const& name, bool force) {
   bool made = mkdirat(directory, name.c_str(), 0700) == 0;
-  if (!made && !(errno == EEXIST && force)) return host_error("cannot make the directory");
+  if (!made && !(errno == EEXIST && force)) return host_error("cannot create the directory");
   Fd fd{openat(directory, name.c_str(), kDirectoryFlags)};
-  if (!fd && !made && (errno == ENOTDIR || errno == ELOOP)) {  // something else stands there
+  if (!fd && !made && (errno == ENOTDIR || errno == ELOOP)) {  // another file has the name
     LCFS_TRY(remove_name(directory, name));
-    if (mkdirat(directory, name.c_str(), 0700) != 0) return host_error("cannot make the directory");
+    if (mkdirat(directory, name.c_str(), 0700) != 0)
+      return host_error("cannot create the directory");
     made = true;
     fd = Fd{openat(directory, name.c_str(), kDirectoryFlags)};
   }
@@ -131,7 +134,7 @@ Result<Fd> make_directory(int directory, std::string const& name, bool force) {
 }
 
 Result<Fd> make_file(int directory, std::string const& name, bool force) {
-  auto fd = make_entry(directory, name, force, "cannot make the file", [&] {
+  auto fd = make_entry(directory, name, force, "cannot create the file", [&] {
     return openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                   0600);
   });
@@ -140,7 +143,7 @@ Result<Fd> make_file(int directory, std::string const& name, bool force) {
 }
 
 Status make_symlink(int directory, std::string const& name, std::string const& target, bool force) {
-  LCFS_TRY(make_entry(directory, name, force, "cannot make the symlink",
+  LCFS_TRY(make_entry(directory, name, force, "cannot create the symlink",
                       [&] { return symlinkat(target.c_str(), directory, name.c_str()); }));
   return Ok{};
 }
@@ -149,7 +152,7 @@ Status make_special(int directory, std::string const& name, std::uint32_t mode, 
                     bool force) {
   auto const device =
       makedev(static_cast<unsigned>(rdev >> 32), static_cast<unsigned>(rdev & 0xffffffff));
-  LCFS_TRY(make_entry(directory, name, force, "cannot make the special file", [&] {
+  LCFS_TRY(make_entry(directory, name, force, "cannot create the special file", [&] {
     return mknodat(directory, name.c_str(), (mode & S_IFMT) | 0600, device);
   }));
   return Ok{};
@@ -170,20 +173,19 @@ Status make_hardlink(int root, std::string_view path, HostId const& expect, int 
     at = walked.get();
   }
   std::string const last{path};
-  LCFS_TRY(make_entry(directory, name, force, "cannot make the hard link",
+  LCFS_TRY(make_entry(directory, name, force, "cannot create the hard link",
                       [&] { return linkat(at, last.c_str(), directory, name.c_str(), 0); }));
   LCFS_TRY_ASSIGN(auto made, host_id(directory, name));
   if (made == expect) return Ok{};
   unlinkat(directory, name.c_str(), 0);
-  return Error{Errc::kIo, "another file was put where the hard link leads", 0, {}, kNoOffset};
+  return Error::io("the target of the hard link was replaced while extracting");
 }
 
 Result<Fd> open_parent(int directory, HostId const& expect) {
   Fd parent{openat(directory, "..", kDirectoryFlags)};
-  if (!parent) return host_error("cannot go back to the parent directory");
+  if (!parent) return host_error("cannot return to the parent directory");
   LCFS_TRY_ASSIGN(auto found, host_id(parent.get()));
-  if (!(found == expect))
-    return Error{Errc::kIo, "the directory was moved meanwhile", 0, {}, kNoOffset};
+  if (!(found == expect)) return Error::io("the directory was moved while extracting");
   return parent;
 }
 
@@ -200,13 +202,11 @@ Status set_permissions(HostFile file, std::uint32_t permissions) {
     if (fchmod(file.fd, permissions) != 0) return host_error("cannot set the mode");
     return Ok{};
   }
-  // There is no fchmodat that keeps off symlinks: hold the file itself first, and see that it is
-  // none.
+  // fchmodat cannot avoid symlinks: open the file itself first, and check that it is not one.
   Fd const held{openat(file.fd, file.name->c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
   struct stat st {};
   if (!held || fstat(held.get(), &st) != 0) return host_error("cannot set the mode");
-  if (S_ISLNK(st.st_mode))
-    return Error{Errc::kIo, "another file was put in its place", 0, {}, kNoOffset};
+  if (S_ISLNK(st.st_mode)) return Error::io("the file was replaced while extracting");
   if (chmod(proc_path({held.get(), nullptr}).c_str(), permissions) != 0)
     return host_error("cannot set the mode");
   return Ok{};
@@ -229,9 +229,9 @@ Status set_xattr(HostFile file, std::string const& name, std::string const& valu
           : lsetxattr(proc_path(file).c_str(), name.c_str(), value.data(), value.size(), 0);
   if (done != 0) {
     int const sys = errno;
-    return io_error({}, kNoOffset, fmt::format("cannot set the extended attribute {}", name), sys);
+    return Error::io(fmt::format("cannot set the extended attribute {}", name), sys);
   }
   return Ok{};
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::extract

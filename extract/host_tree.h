@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing into a directory of the host without ever leaving it.
+// Writes into a directory of the host without ever leaving it.
 // Every name is used relative to an open directory and is never followed if it is a symlink, so
-// nothing that stands in the target, or is put there meanwhile, can lead a write elsewhere.  Paths
+// nothing in the target, not even what is added meanwhile, can redirect a write elsewhere.  Paths
 // may be longer than PATH_MAX.
 #pragma once
 
@@ -11,12 +11,13 @@
 #include <string>
 #include <string_view>
 
+#include "base/fd.h"
 #include "device/checks.h"
 #include "engine/types.h"
 
-namespace lcfs {
+namespace lcfs::extract {
 
-// What tells one file of the host from another.
+// The identity of a file of the host.
 struct HostId {
   dev_t dev = 0;
   ino_t ino = 0;
@@ -24,28 +25,28 @@ struct HostId {
 };
 Result<HostId> host_id(int fd);
 Result<HostId> host_id(int directory,
-                       std::string const& name);  // of the name itself, also if it is a symlink
+                       std::string const& name);  // of the name itself, even if it is a symlink
 
-// Opens (making it, 0700, if there is none) the directory that is to be filled.  kExists if it
-// holds anything, unless `force`.  `path` is the user's: symlinks in it are followed.
+// Opens the target directory, and creates it with mode 0700 if needed.  kExists if it is not empty,
+// unless `force`.  `path` is the user's: symlinks in it are followed.
 Result<Fd> open_target(std::string const& path, bool force);
 
-// All of these: errors are kIo with the errno; `name` is one component.  With `force` something
-// else of that name is removed first (an empty directory too), and a directory over a directory
-// keeps what is in it.
+// For all of these: errors carry the errno; `name` is one component.  `force` first removes an
+// existing file (or an empty directory) of that name; an existing directory keeps its contents if a
+// directory is made.
 Result<Fd> make_directory(int directory, std::string const& name, bool force);
 Result<Fd> make_file(int directory, std::string const& name, bool force);
 Status make_symlink(int directory, std::string const& name, std::string const& target, bool force);
 Status make_special(int directory, std::string const& name, std::uint32_t mode, std::uint64_t rdev,
                     bool force);
-// A further name for `path`, which is relative to `root`, and must still be the file `expect`.
+// Adds a name for `path`, which is relative to `root` and must still be the file `expect`.
 Status make_hardlink(int root, std::string_view path, HostId const& expect, int directory,
                      std::string const& name, bool force);
 
 // The parent of an open directory, which must still be `expect`.
 Result<Fd> open_parent(int directory, HostId const& expect);
 
-// Attributes of an open file or directory (name empty), or of `name` in `directory`, itself.
+// A file whose attributes are set: an open file or directory, or `name` in an open directory.
 struct HostFile {
   int fd = -1;
   std::string const* name = nullptr;  // null: fd itself
@@ -55,4 +56,4 @@ Status set_permissions(HostFile file, std::uint32_t permissions);  // not for sy
 Status set_times(HostFile file, Timestamp const& atime, Timestamp const& mtime);
 Status set_xattr(HostFile file, std::string const& name, std::string const& value);
 
-}  // namespace lcfs
+}  // namespace lcfs::extract

@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <string>
 
-namespace lcfs {
+namespace lcfs::extract {
 namespace {
 
-// Takes the first component off `rest`.
+// Removes the first component from `rest`.
 std::string take_component(std::string& rest) {
   auto const start = rest.find_first_not_of('/');
   if (start == std::string::npos) {
@@ -56,4 +56,4 @@ Result<Attr> resolve_path(Layer& layer, std::string_view path, LastLink last) {
   }
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::extract

@@ -8,9 +8,9 @@
 #include <cstring>
 #include <vector>
 
-#include "format/upper_halves.h"
+#include "base/upper_halves.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
 std::uint32_t crc32c(std::span<std::byte const> data) {
   // ISA-L's CRC takes an int length; its "iscsi" polynomial is CRC-32C, without the two inversions.
@@ -117,4 +117,4 @@ std::uint64_t xattr_key(std::array<std::uint8_t, 16> const& seed, std::string_vi
          0x7fffffffffff0000ull;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::format

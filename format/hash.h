@@ -10,7 +10,7 @@
 
 #include "format/layout.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
 // CRC-32C (Castagnoli, reflected 0x82f63b78, initial and final xor ~0, as in RFC 3720) of `data`.
 [[nodiscard]] std::uint32_t crc32c(std::span<std::byte const> data);
@@ -20,8 +20,8 @@ namespace lcfs {
                                       std::span<std::byte const> data);
 
 // Records found by name or digest live at a 63-bit key: 55 hash bits, then 8 bits that number the
-// records whose hash bits are the same ("probe", from 0 up, gaps allowed).  Never below
-// kFirstNameKey, so that 0, 1 and 2 remain free for readdir cookies of "start", "." and "..".
+// records whose hash bits are the same ("probe", from 0 up, gaps allowed).  Keys are at
+// least kFirstNameKey, which leaves 0, 1 and 2 for the readdir cookies of "start", "." and "..".
 // (Digest keys use all 64 bits: 56 and 8.)
 inline constexpr std::uint64_t kProbes = 256;
 inline constexpr std::uint64_t kFirstNameKey = kProbes;
@@ -40,4 +40,4 @@ inline constexpr std::uint64_t kXattrProbeStep = 256;
 [[nodiscard]] std::uint64_t xattr_key(std::array<std::uint8_t, 16> const& seed,
                                       std::string_view name);
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -9,31 +9,30 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "format/endian.h"
+#include "base/endian.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
-// ---------------------------------------------------------------------------------------------------------------
-// Units
+// Units -------------------------------------------------------------------------------------------
 
 inline constexpr unsigned kBlockBits = 12;
-inline constexpr std::uint32_t kBlockSize =
-    1u << kBlockBits;  // bytes; the grain of space and of data checksums
+// Bytes; the grain of space and of data checksums.
+inline constexpr std::uint32_t kBlockSize = 1u << kBlockBits;
 inline constexpr unsigned kNodeBits = 14;
 inline constexpr std::uint32_t kNodeSize = 1u << kNodeBits;  // bytes of a tree node
 inline constexpr std::uint32_t kNodeBlocks = kNodeSize / kBlockSize;
 
-inline constexpr std::uint64_t kReservedBlocks =
-    16;  // [0, 64 KiB): the two superblock slots, rest zero
-inline constexpr std::array<std::uint64_t, 2> kSlotBlock{0, 8};  // where the slots stand
-inline constexpr std::uint64_t kMinStoreBlocks =
-    4096;  // 16 MiB: below it a checkpoint may not find room
-inline constexpr std::uint64_t kMaxStoreBlocks =
-    1ull << 44;  // 64 PiB: products with the block size stay in 64 bits
+// [0, 64 KiB): the two superblock slots, rest zero.
+inline constexpr std::uint64_t kReservedBlocks = 16;
+inline constexpr std::array<std::uint64_t, 2> kSlotBlock{0, 8};  // blocks of the slots
+// 16 MiB: below it a checkpoint may not find room.
+inline constexpr std::uint64_t kMinStoreBlocks = 4096;
+// 64 PiB: products with the block size stay in 64 bits.
+inline constexpr std::uint64_t kMaxStoreBlocks = 1ull << 44;
 
 inline constexpr std::uint32_t kMaxValue = 4096;  // bytes of one record's value in a leaf
-inline constexpr std::uint32_t kInlineMax =
-    2048;  // file data up to this size may stand in the leaf
+// File data up to this size may be stored in the leaf.
+inline constexpr std::uint32_t kInlineMax = 2048;
 inline constexpr std::uint32_t kMaxSymlink = 4095;
 inline constexpr std::uint32_t kMaxName = 255;          // bytes of a directory entry or xattr name
 inline constexpr std::uint32_t kMaxXattr = 65536;       // bytes of one xattr value
@@ -43,20 +42,22 @@ inline constexpr std::uint64_t kMaxFileSize = 1ull << 62;
 inline constexpr std::uint32_t kMaxLayerName = 255;
 inline constexpr std::uint32_t kMaxImageName = 1023;
 inline constexpr std::uint32_t kBlobChunk = 3584;    // bytes of a raw document held by one record
-inline constexpr std::uint32_t kMaxKept = 64;        // checkpoints that a store keeps
-inline constexpr std::uint32_t kMaxKeptText = 1024;  // bytes of what is said of one
+inline constexpr std::uint32_t kMaxKept = 64;        // restore points of a store
+inline constexpr std::uint32_t kMaxKeptText = 1024;  // bytes of the text of one
 inline constexpr unsigned kMaxLevel = 12;            // a root above it is damage: 200^12 > 2^64
 
 inline constexpr std::uint32_t kFormatVersion = 1;
 
-// ---------------------------------------------------------------------------------------------------------------
-// Feature words.  A bit is never reused.  compat: ignore what you don't know; ro_compat: then open
-// read-only; incompat: then refuse.
+// Feature words -----------------------------------------------------------------------------------
+
+// A bit is never reused.  An unknown bit in compat is ignored; in ro_compat it makes the store
+// read-only; in incompat it makes opening fail.
 inline constexpr std::uint64_t kKnownCompat = 0;
 inline constexpr std::uint64_t kKnownRoCompat = 0;
 inline constexpr std::uint64_t kKnownIncompat = 0;
 
-// ---------------------------------------------------------------------------------------------------------------
+// Pointers ----------------------------------------------------------------------------------------
+
 // Pointer to a node.  block == 0 means "no node" (an empty tree).
 struct NodePtr {
   le64 block;       // 0x00  first block; a node fills kNodeBlocks blocks
@@ -124,13 +125,12 @@ static_assert(offsetof(Superblock, store_tree_blocks) == 0x0d8 &&
 inline constexpr std::uint32_t kMaxWritten =
     (kBlockSize - sizeof(Superblock)) / sizeof(WrittenRun);  // 224
 
-// ---------------------------------------------------------------------------------------------------------------
-// Tree nodes
+// Tree nodes --------------------------------------------------------------------------------------
 
 // The key of every record.  Order: inode, then kind, then offset.
 struct Key {
-  std::uint64_t inode =
-      0;  // file trees: inode number, 0 for records of the layer; store tree: layer or image id
+  // File trees: inode number, 0 for records of the layer; store tree: layer or image id.
+  std::uint64_t inode = 0;
   std::uint8_t kind = 0;     // Kind
   std::uint64_t offset = 0;  // what it means depends on the kind
   friend auto operator<=>(Key const&, Key const&) = default;
@@ -144,8 +144,8 @@ enum Kind : std::uint8_t {
                    // names the inode
   kDirent = 0x03,  // (directory, kDirent, name key)     DirentRecord; the key's offset is the
                    // readdir cookie
-  kXattr =
-      0x04,  // (inode, kXattr, xattr key|chunk)   XattrRecord (chunk 0), bare bytes (chunks 1..)
+  kXattr = 0x04,   // (inode, kXattr, xattr key|chunk)   XattrRecord (chunk 0), only value bytes
+                   // (chunks 1..)
   kInline =
       0x05,  // (inode, kInline, 0)                file data of a small file, or a symlink's target
   kExtent = 0x06,  // (inode, kExtent, byte offset)      ExtentRecord
@@ -165,13 +165,12 @@ enum Kind : std::uint8_t {
   kSkeletonExtent =
       0x28,  // (layer, kSkeletonExtent, offset) ExtentRecord: where that skeleton's bytes are
   kTreeDigest = 0x29,  // (layer, kTreeDigest, 0)          TreeDigestRecord of a frozen layer
-  kCheckpoint =
-      0x2a,  // (0, kCheckpoint, generation)     CheckpointRecord: a checkpoint that is kept
+  kCheckpoint = 0x2a,  // (0, kCheckpoint, generation)     CheckpointRecord: a restore point
 };
 
 using StoreId = std::array<std::uint8_t, 16>;
-inline constexpr std::size_t kStoreIdBefore =
-    8;  // of it, what nodes had before 2026-11-26; then zeroes
+// Of it, what nodes had before 2026-11-26; then zeroes.
+inline constexpr std::size_t kStoreIdBefore = 8;
 
 struct NodeHeader {
   le32 magic;              // 0x00  kNodeMagic
@@ -217,8 +216,7 @@ inline constexpr std::uint32_t kLeafRoom = kNodeSize - sizeof(NodeHeader);
 inline constexpr std::uint32_t kBranchMax = kLeafRoom / sizeof(BranchEntry);  // 408
 static_assert(kLeafRoom / (sizeof(LeafSlot) + kMaxValue) >= 3, "a leaf can always be split in two");
 
-// ---------------------------------------------------------------------------------------------------------------
-// Records of a layer's file tree
+// Records of a layer's file tree ------------------------------------------------------------------
 
 struct InodeRecord {
   le32 mode;    // 0x00  st_mode: type and permissions
@@ -272,19 +270,18 @@ struct ExtentRecord {  // count le32 follow: crc32c of each block (kBlockSize by
 static_assert(sizeof(ExtentRecord) == 0x14);
 static_assert(sizeof(ExtentRecord) + kMaxExtentBlocks * 4 <= kMaxValue);
 
-// ---------------------------------------------------------------------------------------------------------------
-// Records of the store tree
+// Records of the store tree -----------------------------------------------------------------------
 
 enum class LayerState : std::uint8_t {
   kOpen = 1,    // writable, no children
   kFrozen = 2,  // immutable for ever
-  kDying = 3,   // removed: no name, no tree; its runs are being given back
+  kDying = 3,   // removed: no name, no tree; its runs are being freed
 };
 
 // LayerRecord::flags
 inline constexpr std::uint8_t kLayerHasDigests = 0x01;  // diff_id and chain_id are set
-inline constexpr std::uint8_t kLayerAnonymous =
-    0x02;  // removed while something stood on it: no name; goes with the last of those
+// Removed while it had children or images: no name; freed with the last of those.
+inline constexpr std::uint8_t kLayerAnonymous = 0x02;
 
 using Digest = std::array<std::uint8_t, 32>;  // SHA-256
 
@@ -295,7 +292,7 @@ struct LayerRecord {     // name_size bytes of name follow
   le16 name_size;        // 0x0a  1..255; 0 only when dying or anonymous
   NodePtr root;          // 0x0c  of its file tree
   le64 root_inode;       // 0x20  inode number of its root directory
-  le64 own_blocks;       // 0x28  sum of its runs: what removing it gives back
+  le64 own_blocks;       // 0x28  sum of its runs: what removing it frees
   le64 used_blocks;      // 0x30  blocks its tree reaches, its own and inherited: nodes and data
   le64 inodes;           // 0x38  inodes in its tree
   le64 children;         // 0x40  layers whose parent it is
@@ -306,7 +303,7 @@ struct LayerRecord {     // name_size bytes of name follow
   Digest diff_id;        // 0x68
   Digest chain_id;       // 0x88
   le64 serve_id;         // 0xa8  the number it is served under, >= 1; 0 only when dying
-  le64 quota_blocks;     // 0xb0  most blocks it may own; 0: no limit.  Only while open
+  le64 quota_blocks;     // 0xb0  maximum of own_blocks; 0: no limit.  Only while writable
   le64 skeleton_blocks;  // 0xb8  of own_blocks, those that hold its tar's skeleton.  Only while
                          // frozen
 };
@@ -397,4 +394,4 @@ struct TreeDigestRecord {
 static_assert(sizeof(TreeDigestRecord) == 0x28);
 inline constexpr std::uint32_t kTreeDigestSha256 = 1;
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -9,12 +9,12 @@
 
 #include "format/hash.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
 namespace {
 
 Error damage(std::size_t offset, std::string what) {
-  return Error{Errc::kCorrupt, std::move(what), 0, {}, offset};
+  return Error::corrupt(std::move(what)).at(offset);
 }
 
 constexpr std::size_t slot_at(std::uint32_t i) { return sizeof(NodeHeader) + i * sizeof(LeafSlot); }
@@ -30,7 +30,7 @@ Status check_leaf(NodeReader const& node) {
   std::uint32_t const heap = h.heap.get();
   if (heap < slot_at(count) || heap > kNodeSize) {
     return damage(offsetof(NodeHeader, heap),
-                  fmt::format("heap {:#x} is not behind the slots", heap));
+                  fmt::format("heap {:#x} is inside the slots or past the node", heap));
   }
   std::vector<std::pair<std::uint32_t, std::uint32_t>> values;  // offset, size: to find overlaps
   values.reserve(count);
@@ -58,7 +58,7 @@ Status check_leaf(NodeReader const& node) {
   }
   if (used + h.garbage.get() != kNodeSize - heap) {
     return damage(offsetof(NodeHeader, garbage),
-                  fmt::format("garbage {} is wrong", h.garbage.get()));
+                  fmt::format("garbage {} does not match the heap", h.garbage.get()));
   }
   return {};
 }
@@ -105,32 +105,33 @@ Status check_node(std::span<std::byte const> bytes, NodeExpectation const& expec
   NodeReader const node(bytes.data());
   auto const& h = node.header();
   if (h.magic.get() != kNodeMagic)
-    return damage(0, fmt::format("no node here: magic {:#010x}", h.magic.get()));
+    return damage(0, fmt::format("not a node: magic {:#010x}", h.magic.get()));
   if (!expect.skip_checksum) {
     std::uint32_t const sum =
         crc32c(bytes.subspan(offsetof(NodeHeader, block), kNodeSize - offsetof(NodeHeader, block)));
     if (h.checksum.get() != sum) {
       return damage(offsetof(NodeHeader, checksum),
-                    fmt::format("checksum is {:#010x}, says {:#010x}", sum, h.checksum.get()));
+                    fmt::format("checksum mismatch: computed {:#010x}, stored {:#010x}", sum,
+                                h.checksum.get()));
     }
     if (sum != expect.checksum) {
       return damage(offsetof(NodeHeader, checksum),
-                    fmt::format("node is whole but not the one its parent points to (checksum "
-                                "{:#010x}, wanted {:#010x})",
+                    fmt::format("valid node, but not the one its parent points to (checksum "
+                                "{:#010x}, expected {:#010x})",
                                 sum, expect.checksum));
     }
   }
   if (h.block.get() != expect.block) {
     return damage(offsetof(NodeHeader, block),
-                  fmt::format("node of block {} stands at block {}", h.block.get(), expect.block));
+                  fmt::format("node of block {} found at block {}", h.block.get(), expect.block));
   }
   if (h.generation.get() != expect.generation) {
     return damage(offsetof(NodeHeader, generation),
-                  fmt::format("node of generation {}, its parent wants {}", h.generation.get(),
+                  fmt::format("node of generation {}, its parent expects {}", h.generation.get(),
                               expect.generation));
   }
   if (!names_store(h.store, expect.store))
-    return damage(offsetof(NodeHeader, store), "node of another store");
+    return damage(offsetof(NodeHeader, store), "node belongs to another store");
   if (h.level > expect.max_level || (expect.exact_level && h.level != expect.max_level)) {
     return damage(offsetof(NodeHeader, level),
                   fmt::format("node of level {} where {} is expected", h.level, expect.max_level));
@@ -308,10 +309,10 @@ void NodeEditor::compact() {
     mutable_slot(i).value_offset.set(static_cast<std::uint16_t>(at));
   }
   auto& h = mutable_header();
-  // Old bytes of erased files do not linger in a node.
+  // Erased bytes must not remain in a node.
   std::memset(p_ + slot_at(count()), 0, at - slot_at(count()));
   h.heap.set(static_cast<std::uint16_t>(at));
   h.garbage.set(0);
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -13,12 +13,12 @@
 #include <optional>
 #include <span>
 
+#include "base/result.h"
 #include "format/layout.h"
-#include "format/result.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
-// What a node must say of itself; taken from the pointer that led to it.
+// What the header of a node must contain; taken from the pointer to the node.
 struct NodeExpectation {
   std::uint64_t block = 0;
   std::uint64_t generation = 0;
@@ -29,8 +29,7 @@ struct NodeExpectation {
   bool skip_checksum = false;  // fuzzing only: the shipped reader, past the checksum
 };
 
-// Is that what a node of store `uuid` says?  Its first 8 bytes and zeroes do as well
-// (kStoreIdBefore).
+// True if `says` is the id of store `uuid`, or its first 8 bytes and zeroes (kStoreIdBefore).
 [[nodiscard]] bool names_store(StoreId const& says, StoreId const& uuid);
 
 // Checks everything that can be checked of one node alone: magic, checksum (stored, computed and
@@ -124,4 +123,4 @@ class NodeEditor : public NodeReader {
   std::byte* p_;
 };
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -10,20 +10,20 @@
 
 #include "format/hash.h"
 
-namespace lcfs {
+namespace lcfs::format {
 namespace {
 
 constexpr std::uint64_t kNameKeyEnd = 1ull << 63;  // name keys are below it
 constexpr std::uint32_t kNsecEnd = 1'000'000'000;
 
 Error corrupt_at(std::size_t offset, std::string message) {
-  return Error{Errc::kCorrupt, std::move(message), 0, {}, offset};
+  return Error::corrupt(std::move(message)).at(offset);
 }
 
-// The key of a record has no place in the value; damage in it is told at the value's start.
+// A key has no offset in the value, so damage in it is reported at the start of the value.
 Error bad_key(char const* what, Key const& key) {
-  return corrupt_at(
-      0, fmt::format("{} at key ({}, {:#04x}, {:#x})", what, key.inode, key.kind, key.offset));
+  return corrupt_at(0, fmt::format("{} has an invalid key ({}, {:#04x}, {:#x})", what, key.inode,
+                                   key.kind, key.offset));
 }
 
 // Copies the fixed part of a record out of a value that must hold at least that.
@@ -41,7 +41,7 @@ Result<Record> fixed_part(char const* what, Bytes value) {
 Status check_size(char const* what, Bytes value, std::size_t expected) {
   if (value.size() == expected) return {};
   return corrupt_at(std::min(value.size(), expected),
-                    fmt::format("{} of {} bytes, not {}", what, value.size(), expected));
+                    fmt::format("{} has {} bytes, expected {}", what, value.size(), expected));
 }
 
 template <class T>
@@ -56,16 +56,16 @@ std::string_view text_of(Bytes value, std::size_t from) {
 
 // Names that become path components: of directory entries and of layers.
 Status check_component(char const* what, std::string_view name, std::size_t at) {
-  if (name == "." || name == "..") return corrupt_at(at, fmt::format("{} \"{}\"", what, name));
+  if (name == "." || name == "..") return corrupt_at(at, fmt::format("{} is \"{}\"", what, name));
   if (auto const n = name.find_first_of(std::string_view{"/\0", 2}); n != std::string_view::npos)
-    return corrupt_at(at + n,
-                      fmt::format("{} holds {}", what, name[n] == '/' ? "a slash" : "a zero byte"));
+    return corrupt_at(
+        at + n, fmt::format("{} contains {}", what, name[n] == '/' ? "a slash" : "a NUL byte"));
   return {};
 }
 
 Status check_no_nul(char const* what, std::string_view name, std::size_t at) {
   if (auto const n = name.find('\0'); n != std::string_view::npos)
-    return corrupt_at(at + n, fmt::format("{} holds a zero byte", what));
+    return corrupt_at(at + n, fmt::format("{} contains a NUL byte", what));
   return {};
 }
 
@@ -92,8 +92,7 @@ std::string with_tail(Record const& r, std::string_view tail) {
 
 }  // namespace
 
-// ---------------------------------------------------------------------------------------------------------------
-// File trees
+// File trees --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -126,12 +125,12 @@ Status check_by_type(InodeRecord const& r) {
                       fmt::format("size {} not in {}..{}", size, least, most));
   if (r.blocks.get() > (type == S_IFREG ? kMaxStoreBlocks : 0))
     return corrupt_at(offsetof(InodeRecord, blocks),
-                      fmt::format("blocks {} in mode {:#o}", r.blocks.get(), r.mode.get()));
+                      fmt::format("blocks {} with mode {:#o}", r.blocks.get(), r.mode.get()));
   if (type != S_IFCHR && type != S_IFBLK && r.rdev.get() != 0)
     return corrupt_at(offsetof(InodeRecord, rdev),
-                      fmt::format("rdev {:#x} in mode {:#o}", r.rdev.get(), r.mode.get()));
+                      fmt::format("rdev {:#x} with mode {:#o}", r.rdev.get(), r.mode.get()));
   if (type == S_IFDIR && r.nlink.get() == 1)
-    return corrupt_at(offsetof(InodeRecord, nlink), "nlink 1 in a directory");
+    return corrupt_at(offsetof(InodeRecord, nlink), "directory with nlink 1");
   return {};
 }
 
@@ -207,10 +206,10 @@ Result<DirentInfo> parse_dirent(Key const& key, Bytes value) {
     case S_IFBLK >> 12:
     case S_IFIFO >> 12:
     case S_IFSOCK >> 12: break;
-    default: return corrupt_at(offsetof(DirentRecord, type), fmt::format("entry type {}", r.type));
+    default:
+      return corrupt_at(offsetof(DirentRecord, type), fmt::format("unknown entry type {}", r.type));
   }
-  if (r.name_size == 0)
-    return corrupt_at(offsetof(DirentRecord, name_size), "entry name of 0 bytes");
+  if (r.name_size == 0) return corrupt_at(offsetof(DirentRecord, name_size), "empty entry name");
   LCFS_TRY(check_size("directory entry", value, sizeof r + r.name_size));
   auto const name = text_of(value, sizeof r);
   LCFS_TRY(check_component("entry name", name, sizeof r));
@@ -232,7 +231,7 @@ Result<ParentInfo> parse_parent(Key const& key, Bytes value) {
   if (r.directory.get() == 0)
     return corrupt_at(offsetof(ParentRecord, directory), "back reference to inode 0");
   if (r.name_size == 0)
-    return corrupt_at(offsetof(ParentRecord, name_size), "back reference name of 0 bytes");
+    return corrupt_at(offsetof(ParentRecord, name_size), "empty back reference name");
   LCFS_TRY(check_size("back reference", value, sizeof r + r.name_size));
   auto const name = text_of(value, sizeof r);
   LCFS_TRY(check_component("back reference name", name, sizeof r));
@@ -252,8 +251,7 @@ Result<XattrInfo> parse_xattr(Key const& key, Bytes value) {
       key.offset >= kNameKeyEnd)
     return bad_key("extended attribute", key);
   LCFS_TRY_ASSIGN(auto const r, fixed_part<XattrRecord>("extended attribute", value));
-  if (r.name_size == 0)
-    return corrupt_at(offsetof(XattrRecord, name_size), "attribute name of 0 bytes");
+  if (r.name_size == 0) return corrupt_at(offsetof(XattrRecord, name_size), "empty attribute name");
   if (r.reserved0 != 0)
     return corrupt_at(offsetof(XattrRecord, reserved0),
                       fmt::format("reserved0 {:#x}, not zero", r.reserved0));
@@ -288,7 +286,7 @@ Result<ExtentInfo> extent_at(Key const& key, Bytes value, std::uint64_t total_bl
   auto const block = r.block.get();
   if (count == 0 || count > kMaxExtentBlocks || count > (end - key.offset) / kBlockSize)
     return corrupt_at(offsetof(ExtentRecord, count),
-                      fmt::format("extent of {} blocks at {:#x}", count, key.offset));
+                      fmt::format("invalid extent: {} blocks at {:#x}", count, key.offset));
   if (block < kReservedBlocks || block > total_blocks || count > total_blocks - block)
     return corrupt_at(offsetof(ExtentRecord, block),
                       fmt::format("extent of blocks {}+{} outside the store", block, count));
@@ -319,8 +317,7 @@ void encode_extent(ExtentInfo const& info, std::vector<std::byte>& into) {
   if (!sums.empty()) std::memcpy(into.data() + sizeof r, sums.data(), sums.size());
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Store tree
+// Store tree --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -329,65 +326,66 @@ namespace {
 Status check_layer_state(LayerRecord const& r, std::uint64_t total_blocks) {
   if (r.state < static_cast<std::uint8_t>(LayerState::kOpen) ||
       r.state > static_cast<std::uint8_t>(LayerState::kDying))
-    return corrupt_at(offsetof(LayerRecord, state), fmt::format("layer state {}", r.state));
+    return corrupt_at(offsetof(LayerRecord, state), fmt::format("unknown layer state {}", r.state));
   bool const dying = r.state == static_cast<std::uint8_t>(LayerState::kDying);
   bool const open = r.state == static_cast<std::uint8_t>(LayerState::kOpen);
   auto const name_size = r.name_size.get();
   bool const anonymous = (r.flags & kLayerAnonymous) != 0;
   if (anonymous && r.state != static_cast<std::uint8_t>(LayerState::kFrozen))
-    return corrupt_at(offsetof(LayerRecord, flags), "an anonymous layer that is not frozen");
+    return corrupt_at(offsetof(LayerRecord, flags), "anonymous layer that is not frozen");
   if (anonymous && r.children.get() == 0 && r.images.get() == 0)
-    return corrupt_at(offsetof(LayerRecord, flags), "an anonymous layer that nothing stands on");
+    return corrupt_at(offsetof(LayerRecord, flags), "anonymous layer without children and images");
   if (name_size > kMaxLayerName || (name_size == 0) != (dying || anonymous))
     return corrupt_at(offsetof(LayerRecord, name_size),
-                      fmt::format("layer name of {} bytes", name_size));
+                      fmt::format("invalid layer name size: {} bytes", name_size));
   if (dying) {
     if (r.root.block.get() != 0)
       return corrupt_at(offsetof(LayerRecord, root),
-                        fmt::format("a dying layer has a tree at {}", r.root.block.get()));
+                        fmt::format("dying layer with a tree at block {}", r.root.block.get()));
   } else {
     LCFS_TRY(check_pointer("layer root", r.root, total_blocks, offsetof(LayerRecord, root)));
     if (r.root_inode.get() == 0)
       return corrupt_at(offsetof(LayerRecord, root_inode), "layer with root inode 0");
     if (r.skeleton_blocks.get() > r.own_blocks.get() ||
         r.own_blocks.get() - r.skeleton_blocks.get() > r.used_blocks.get())
-      return corrupt_at(
-          offsetof(LayerRecord, own_blocks),
-          fmt::format("own_blocks {} of {} used", r.own_blocks.get(), r.used_blocks.get()));
+      return corrupt_at(offsetof(LayerRecord, own_blocks),
+                        fmt::format("own_blocks {}, but used_blocks {}", r.own_blocks.get(),
+                                    r.used_blocks.get()));
   }
   bool const frozen = r.state == static_cast<std::uint8_t>(LayerState::kFrozen);
   if (!frozen && r.skeleton_blocks.get() != 0)
-    return corrupt_at(offsetof(LayerRecord, skeleton_blocks),
-                      fmt::format("{} blocks of a tar's skeleton in a layer that is not frozen",
-                                  r.skeleton_blocks.get()));
+    return corrupt_at(
+        offsetof(LayerRecord, skeleton_blocks),
+        fmt::format("skeleton_blocks {} in a layer that is not frozen", r.skeleton_blocks.get()));
   // A parent never changes (I2), so only frozen layers are parents.
   if (!frozen && r.children.get() != 0)
     return corrupt_at(offsetof(LayerRecord, children),
-                      fmt::format("{} children of a layer that is not frozen", r.children.get()));
+                      fmt::format("children {} in a layer that is not frozen", r.children.get()));
   if (open && r.frozen_ns.get() != 0)
-    return corrupt_at(offsetof(LayerRecord, frozen_ns), "an open layer has a time of freezing");
+    return corrupt_at(offsetof(LayerRecord, frozen_ns), "writable layer with a freeze time");
   if ((r.serve_id.get() == 0) != dying)
     return corrupt_at(
         offsetof(LayerRecord, serve_id),
-        fmt::format("a {} layer with serve_id {}", dying ? "dying" : "live", r.serve_id.get()));
+        fmt::format("{} layer with serve_id {}", dying ? "dying" : "live", r.serve_id.get()));
   if (!open && r.quota_blocks.get() != 0)
     return corrupt_at(
         offsetof(LayerRecord, quota_blocks),
-        fmt::format("quota of {} blocks on a layer that is not open", r.quota_blocks.get()));
+        fmt::format("quota of {} blocks on a layer that is not writable", r.quota_blocks.get()));
   return {};
 }
 
 Status check_layer_rest(LayerRecord const& r, std::uint64_t total_blocks) {
   if ((r.flags & ~(kLayerHasDigests | kLayerAnonymous)) != 0)
-    return corrupt_at(offsetof(LayerRecord, flags), fmt::format("layer flags {:#x}", r.flags));
+    return corrupt_at(offsetof(LayerRecord, flags),
+                      fmt::format("unknown layer flags {:#x}", r.flags));
   if (r.own_blocks.get() > total_blocks)
     return corrupt_at(
         offsetof(LayerRecord, own_blocks),
-        fmt::format("own_blocks {} in a store of {}", r.own_blocks.get(), total_blocks));
+        fmt::format("own_blocks {}, but the store has only {}", r.own_blocks.get(), total_blocks));
   if (r.used_blocks.get() > total_blocks)
-    return corrupt_at(
-        offsetof(LayerRecord, used_blocks),
-        fmt::format("used_blocks {} in a store of {}", r.used_blocks.get(), total_blocks));
+    return corrupt_at(offsetof(LayerRecord, used_blocks),
+                      fmt::format("used_blocks {}, but the store has only {}", r.used_blocks.get(),
+                                  total_blocks));
   if ((r.flags & kLayerHasDigests) == 0) {
     if (auto const n = first_nonzero(r.diff_id); n < r.diff_id.size())
       return corrupt_at(offsetof(LayerRecord, diff_id) + n, "diff_id in a layer without digests");
@@ -470,7 +468,7 @@ Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_block
   auto const count = r.count.get();
   if (count == 0 || count > total_blocks - key.offset)
     return corrupt_at(offsetof(RunRecord, count),
-                      fmt::format("space run of blocks {}+{}", key.offset, count));
+                      fmt::format("invalid space run: blocks {}+{}", key.offset, count));
   return RunInfo{key.inode, key.offset, count};
 }
 
@@ -487,22 +485,23 @@ Result<SkeletonInfo> parse_skeleton(Key const& key, Bytes value) {
   LCFS_TRY(check_size("skeleton record", value, sizeof r));
   auto const size = r.size.get(), blob_size = r.blob_size.get();
   if (size == 0 || size > kMaxSkeleton)
-    return corrupt_at(offsetof(SkeletonRecord, size), fmt::format("skeleton of {} bytes", size));
+    return corrupt_at(offsetof(SkeletonRecord, size),
+                      fmt::format("invalid skeleton size: {} bytes", size));
   if (r.first_inode.get() == 0)
-    return corrupt_at(offsetof(SkeletonRecord, first_inode), "skeleton of files from inode 0 on");
+    return corrupt_at(offsetof(SkeletonRecord, first_inode), "skeleton with first inode 0");
   if (r.compression > static_cast<std::uint8_t>(BlobCompression::kZstd))
     return corrupt_at(offsetof(SkeletonRecord, compression),
-                      fmt::format("blob compression {}", r.compression));
+                      fmt::format("unknown blob compression {}", r.compression));
   if (r.head_size != std::min<std::uint64_t>(blob_size, kBlobHead))
     return corrupt_at(offsetof(SkeletonRecord, head_size),
-                      fmt::format("head of {} bytes of a blob of {}", r.head_size, blob_size));
+                      fmt::format("head of {} bytes in a blob of {}", r.head_size, blob_size));
   if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
     return corrupt_at(offsetof(SkeletonRecord, reserved0) + n,
-                      fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+                      fmt::format("reserved byte is {:#x}, not zero", r.reserved0[n]));
   auto const behind = std::span{r.head}.subspan(r.head_size);
   if (auto const n = first_nonzero(behind); n < behind.size())
     return corrupt_at(offsetof(SkeletonRecord, head) + r.head_size + n,
-                      fmt::format("byte {:#x} behind the head, not zero", behind[n]));
+                      fmt::format("byte after the head is {:#x}, not zero", behind[n]));
   SkeletonInfo info;
   info.layer = key.inode;
   info.size = size;
@@ -545,7 +544,7 @@ Result<ImageInfo> parse_image(Key const& key, Bytes value) {
   if ((r.top_layer.get() == 0) != (r.layer_count.get() == 0))
     return corrupt_at(
         offsetof(ImageRecord, layer_count),
-        fmt::format("{} layers below top layer {}", r.layer_count.get(), r.top_layer.get()));
+        fmt::format("layer_count {} with top layer {}", r.layer_count.get(), r.top_layer.get()));
   if (r.reserved0.get() != 0)
     return corrupt_at(offsetof(ImageRecord, reserved0),
                       fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
@@ -584,7 +583,7 @@ Result<NameType> parse_type(std::uint8_t type, std::size_t at) {
     case NameType::kLayer: return NameType::kLayer;
     case NameType::kImage: return NameType::kImage;
   }
-  return corrupt_at(at, fmt::format("name type {}", type));
+  return corrupt_at(at, fmt::format("unknown name type {}", type));
 }
 
 }  // namespace
@@ -600,7 +599,8 @@ Result<NameInfo> parse_name(Key const& key, Bytes value) {
                       fmt::format("reserved0 {:#x}, not zero", r.reserved0));
   auto const size = r.name_size.get();
   if (size == 0 || size > (type == NameType::kLayer ? kMaxLayerName : kMaxImageName))
-    return corrupt_at(offsetof(NameRecord, name_size), fmt::format("name of {} bytes", size));
+    return corrupt_at(offsetof(NameRecord, name_size),
+                      fmt::format("invalid name size: {} bytes", size));
   LCFS_TRY(check_size("name record", value, sizeof r + size));
   auto const name = text_of(value, sizeof r);
   if (type == NameType::kLayer)
@@ -624,12 +624,13 @@ Result<DigestInfo> parse_digest(Key const& key, Bytes value) {
   LCFS_TRY(check_size("digest record", value, sizeof r));
   if ((key.offset & ~(kProbes - 1)) != digest_key(r.digest))
     return corrupt_at(offsetof(DigestRecord, digest),
-                      fmt::format("digest {} at key {:#x}", digest_hex(r.digest), key.offset));
+                      fmt::format("digest {} at the key of another one, {:#x}",
+                                  digest_hex(r.digest), key.offset));
   if (r.id.get() == 0) return corrupt_at(offsetof(DigestRecord, id), "digest of id 0");
   LCFS_TRY_ASSIGN(auto const type, parse_type(r.type, offsetof(DigestRecord, type)));
   if (auto const n = first_nonzero(r.reserved0); n < r.reserved0.size())
     return corrupt_at(offsetof(DigestRecord, reserved0) + n,
-                      fmt::format("reserved byte {:#x}, not zero", r.reserved0[n]));
+                      fmt::format("reserved byte is {:#x}, not zero", r.reserved0[n]));
   return DigestInfo{r.digest, r.id.get(), type};
 }
 
@@ -641,8 +642,7 @@ std::string encode_digest(DigestInfo const& info) {
   return with_tail(r, {});
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Digests as text
+// Digests as text ---------------------------------------------------------------------------------
 
 std::string digest_hex(Digest const& digest) {
   constexpr std::string_view kHex = "0123456789abcdef";
@@ -661,18 +661,18 @@ Result<KeptCheckpoint> parse_checkpoint(Key const& key, Bytes value, std::uint64
   LCFS_TRY_ASSIGN(auto const r, fixed_part<CheckpointRecord>("checkpoint record", value));
   bool const empty = r.root.block.get() == 0;
   if (empty && (r.store_tree_blocks.get() != 0 || r.layer_blocks.get() != 0))
-    return corrupt_at(0, "checkpoint without a store tree that has blocks");
+    return corrupt_at(0, "checkpoint counts blocks, but has no store tree");
   if (!empty) LCFS_TRY(check_pointer("checkpoint root", r.root, total_blocks, 0));
   if (r.root.generation.get() > key.offset)
     return corrupt_at(offsetof(NodePtr, generation),
-                      fmt::format("checkpoint {} with a root of generation {}", key.offset,
+                      fmt::format("checkpoint {} with a root of later generation {}", key.offset,
                                   r.root.generation.get()));
   if (r.reserved0.get() != 0)
     return corrupt_at(offsetof(CheckpointRecord, reserved0),
                       fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
   auto const text = text_of(value, sizeof r);
   if (text.empty() || text.size() > kMaxKeptText)
-    return corrupt_at(sizeof r, fmt::format("checkpoint text of {} bytes", text.size()));
+    return corrupt_at(sizeof r, fmt::format("invalid checkpoint text size: {} bytes", text.size()));
   KeptCheckpoint info;
   info.generation = key.offset;
   info.root = r.root;
@@ -703,7 +703,7 @@ Result<Digest> parse_tree_digest(Key const& key, Bytes value) {
   LCFS_TRY(check_size("tree digest", value, sizeof r));
   if (r.algorithm.get() != kTreeDigestSha256)
     return corrupt_at(offsetof(TreeDigestRecord, algorithm),
-                      fmt::format("tree digest of algorithm {}", r.algorithm.get()));
+                      fmt::format("unknown tree digest algorithm {}", r.algorithm.get()));
   if (r.reserved0.get() != 0)
     return corrupt_at(offsetof(TreeDigestRecord, reserved0),
                       fmt::format("reserved0 {:#x}, not zero", r.reserved0.get()));
@@ -721,7 +721,7 @@ std::string digest_text(Digest const& digest) { return "sha256:" + digest_hex(di
 
 Result<Digest> parse_digest_text(std::string_view text) {
   auto const bad = [text] {
-    return Error{Errc::kInvalid, fmt::format("\"{}\" is not a SHA-256 digest", text)};
+    return Error::invalid(fmt::format("\"{}\" is not a SHA-256 digest", text));
   };
   auto hex = text;
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
@@ -735,10 +735,10 @@ Result<Digest> parse_digest_text(std::string_view text) {
     else if (c >= 'a' && c <= 'f')
       v = c - 'a' + 10;
     else
-      return bad();  // the OCI spec wants lower case
+      return bad();  // the OCI spec requires lower case
     digest[i / 2] = static_cast<std::uint8_t>(digest[i / 2] << 4 | v);
   }
   return digest;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The records inside leaves: one checked parser and one encoder each.
-// A parser takes the record's key and value as found; after it, nothing needs checking again:
-// sizes, enumerations, ranges (blocks below total_blocks, nanoseconds below 10^9), reserved bytes
+// A parser takes the record's key and value as found and checks everything in them: sizes,
+// enumerations, ranges (blocks below total_blocks, nanoseconds below 10^9), reserved bytes
 // zero.  Errors are kCorrupt with the offset in the value.  string_views and spans point into the
 // value given: they live as long as it does.
 #pragma once
@@ -15,10 +15,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "format/layout.h"
-#include "format/result.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
 using Bytes = std::span<std::byte const>;
 
@@ -78,8 +78,8 @@ struct LayerInfo {
   std::uint64_t parent = 0;
   LayerState state = LayerState::kOpen;
   bool has_digests = false;
-  bool anonymous = false;  // its record holds no name; `name` is then "@" and its id, which nothing
-                           // else can be called
+  bool anonymous = false;  // its record holds no name; `name` is then "@" and its id, which no
+                           // other layer can have
   NodePtr root{};
   std::uint64_t root_inode = 0;
   std::uint64_t own_blocks = 0;
@@ -92,8 +92,8 @@ struct LayerInfo {
   std::uint64_t diff_bytes = 0;
   Digest diff_id{};
   Digest chain_id{};
-  std::uint64_t serve_id =
-      0;  // the number it is served under: FUSE node ids and file handles are made of it
+  // The number it is served under: FUSE node ids and file handles are made of it.
+  std::uint64_t serve_id = 0;
   std::uint64_t quota_blocks = 0;     // 0: none
   std::uint64_t skeleton_blocks = 0;  // of own_blocks; used_blocks does not count them
   std::string name{};
@@ -109,7 +109,7 @@ struct RunInfo {
 Result<RunInfo> parse_run(Key const& key, Bytes value, std::uint64_t total_blocks);
 std::string encode_run(RunInfo const& info);
 
-// How a layer's tar was compressed when it came, as far as it takes to do it again.
+// How the imported blob of a layer was compressed, as far as needed to reproduce it.
 struct BlobInfo {
   Digest digest{};
   std::uint64_t size = 0;
@@ -157,7 +157,7 @@ struct DigestInfo {
 Result<DigestInfo> parse_digest(Key const& key, Bytes value);
 std::string encode_digest(DigestInfo const& info);
 
-// A checkpoint that is kept: what its superblock said.
+// A restore point: the fields that its superblock had.
 struct KeptCheckpoint {
   std::uint64_t generation = 0;  // the key's offset
   NodePtr root{};                // block 0: an empty store
@@ -176,4 +176,4 @@ std::string digest_text(Digest const& digest);
 std::string digest_hex(Digest const& digest);
 Result<Digest> parse_digest_text(std::string_view text);  // with or without "sha256:"
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -9,13 +9,13 @@
 
 #include "format/hash.h"
 
-namespace lcfs {
+namespace lcfs::format {
 namespace {
 
 constexpr std::size_t kChecksumFrom = offsetof(Superblock, superblock_size);
 
 Error corrupt_at(std::size_t offset, std::string message) {
-  return Error{Errc::kCorrupt, std::move(message), 0, {}, offset};
+  return Error::corrupt(std::move(message)).at(offset);
 }
 
 // Index of the first byte that is not zero, or the size.
@@ -34,7 +34,7 @@ Status check_geometry(Superblock const& sb, SuperblockCheck const& check) {
                       fmt::format("node_bits {}, not {}", sb.node_bits, kNodeBits));
   if (sb.slot.get() != check.slot)
     return corrupt_at(offsetof(Superblock, slot),
-                      fmt::format("slot {}, but it stands in slot {}", sb.slot.get(), check.slot));
+                      fmt::format("slot {}, but found in slot {}", sb.slot.get(), check.slot));
   auto const total = sb.total_blocks.get();
   if (total < kMinStoreBlocks || total > kMaxStoreBlocks)
     return corrupt_at(
@@ -76,55 +76,56 @@ Status check_counters(Superblock const& sb) {
                       fmt::format("store_tree_blocks {}, not a multiple of {} up to {}", tree,
                                   kNodeBlocks, room));
   if (sb.layer_blocks.get() > room - tree)
-    return corrupt_at(
-        offsetof(Superblock, layer_blocks),
-        fmt::format("layer_blocks {} of {} that are left", sb.layer_blocks.get(), room - tree));
+    return corrupt_at(offsetof(Superblock, layer_blocks),
+                      fmt::format("layer_blocks {}, but only {} blocks are left",
+                                  sb.layer_blocks.get(), room - tree));
   // Layers and images take their ids from one counter, so together they are fewer than it says.
   auto const ids = sb.next_id.get() - 1;
   if (sb.layer_count.get() > ids)
-    return corrupt_at(offsetof(Superblock, layer_count),
-                      fmt::format("layer_count {} of {} ids given out", sb.layer_count.get(), ids));
+    return corrupt_at(
+        offsetof(Superblock, layer_count),
+        fmt::format("layer_count {}, but only {} ids are assigned", sb.layer_count.get(), ids));
   if (sb.image_count.get() > ids - sb.layer_count.get())
     return corrupt_at(offsetof(Superblock, image_count),
-                      fmt::format("image_count {} of {} ids that are left", sb.image_count.get(),
+                      fmt::format("image_count {}, but only {} ids are left", sb.image_count.get(),
                                   ids - sb.layer_count.get()));
   return {};
 }
 
 // Label padding and reserved bytes.  A feature that this lcfs may ignore can give a reserved byte a
-// meaning, so they are only looked at in a store without unknown features.
+// meaning, so they are only checked in a store without unknown features.
 Status check_padding(Superblock const& sb) {
   auto const label = std::as_bytes(std::span{sb.label});
   auto const end =
       static_cast<std::size_t>(std::find(label.begin(), label.end(), std::byte{0}) - label.begin());
   if (auto const n = first_nonzero(label.subspan(end)); end + n < label.size())
-    return corrupt_at(offsetof(Superblock, label) + end + n, "label goes on behind its end");
+    return corrupt_at(offsetof(Superblock, label) + end + n, "label has bytes after its end");
   if (sb.keep.get() > kMaxKept + 1)
     return corrupt_at(offsetof(Superblock, keep),
-                      fmt::format("keep {}, of at most {}", sb.keep.get(), kMaxKept + 1));
+                      fmt::format("keep {}, more than {}", sb.keep.get(), kMaxKept + 1));
   if ((sb.compat.get() & ~kKnownCompat) != 0 || (sb.ro_compat.get() & ~kKnownRoCompat) != 0)
     return {};
   auto const reserved = std::as_bytes(std::span{sb.reserved1});
   if (auto const n = first_nonzero(reserved); n < reserved.size())
     return corrupt_at(
         offsetof(Superblock, reserved1) + n,
-        fmt::format("reserved byte {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
+        fmt::format("reserved byte is {:#x}, not zero", std::to_integer<unsigned>(reserved[n])));
   return {};
 }
 
-// The runs behind the superblock: other sectors than its own, so they may be older or newer than it
-// is.
+// The runs after the superblock are in other sectors, so they may be older or newer than it.
 Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, bool skip_checksum,
                      SuperblockInfo& info) {
   auto const count = sb.written_count.get();
   std::size_t const at = sb.superblock_size.get();
   if (count > kMaxWritten ||
       at + count * sizeof(WrittenRun) > std::min<std::size_t>(bytes.size(), kBlockSize))
-    return corrupt_at(offsetof(Superblock, written_count),
-                      fmt::format("written_count {}, of at most {}", count, kMaxWritten));
+    return corrupt_at(
+        offsetof(Superblock, written_count),
+        fmt::format("written_count {}, more than {} or than fit", count, kMaxWritten));
   if (count == 0) {
     if (sb.written_checksum.get() == 0) return {};
-    return corrupt_at(offsetof(Superblock, written_checksum), "written_checksum of no runs");
+    return corrupt_at(offsetof(Superblock, written_checksum), "written_checksum without runs");
   }
   auto const runs = bytes.subspan(at, count * sizeof(WrittenRun));
   if (!skip_checksum && crc32c(runs) != sb.written_checksum.get()) {
@@ -138,7 +139,7 @@ Status parse_written(Superblock const& sb, std::span<std::byte const> bytes, boo
     auto const block = run.block.get(), n = std::uint64_t{run.count.get()};
     if (n < 1 || n > kNodeBlocks || block < kReservedBlocks || block > sb.total_blocks.get() - n)
       return corrupt_at(at + i * sizeof(WrittenRun),
-                        fmt::format("written run of {} blocks at {}", n, block));
+                        fmt::format("invalid written run: {} blocks at block {}", n, block));
   }
   return {};
 }
@@ -154,14 +155,14 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes,
                                         SuperblockCheck const& check) {
   if (bytes.size() < kSuperMagic.size() ||
       std::memcmp(bytes.data(), kSuperMagic.data(), kSuperMagic.size()) != 0)
-    return Error{Errc::kInvalid, "not an lcfs store", 0, {}, 0};
+    return Error::invalid("not an lcfs store").at(0);
   if (bytes.size() < sizeof(Superblock))
     return corrupt_at(bytes.size(), fmt::format("superblock cut short: {} of {} bytes",
                                                 bytes.size(), sizeof(Superblock)));
   Superblock sb;
   std::memcpy(&sb, bytes.data(), sizeof sb);
 
-  // The checksum comes first: it tells a damaged superblock from one that this lcfs is too old for.
+  // The checksum comes first: it distinguishes a damaged superblock from that of a newer lcfs.
   auto const size = sb.superblock_size.get();
   if (size < sizeof(Superblock) || size > kBlockSize || size > bytes.size())
     return corrupt_at(offsetof(Superblock, superblock_size),
@@ -171,22 +172,23 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes,
     auto const sum = crc32c(bytes.subspan(kChecksumFrom, size - kChecksumFrom));
     if (sum != sb.checksum.get())
       return corrupt_at(offsetof(Superblock, checksum),
-                        fmt::format("checksum {:#010x}, but the superblock has {:#010x}",
-                                    sb.checksum.get(), sum));
+                        fmt::format("checksum mismatch: computed {:#010x}, stored {:#010x}", sum,
+                                    sb.checksum.get()));
   }
-  if (sb.version.get() != kFormatVersion)
-    return Error{
-        Errc::kUnsupported,
-        fmt::format("format version {}, this lcfs knows {}", sb.version.get(), kFormatVersion),
-        0,
-        {},
-        offsetof(Superblock, version)};
+  if (auto const version = sb.version.get(); version != kFormatVersion)
+    return Error::unsupported(
+               version > kFormatVersion
+                   ? fmt::format("created by a newer lcfs (format {}; this version supports {}); "
+                                 "upgrade lcfs",
+                                 version, kFormatVersion)
+                   : fmt::format("unknown format version {}", version))
+        .at(offsetof(Superblock, version));
   if (auto const unknown = sb.incompat.get() & ~kKnownIncompat; unknown != 0)
-    return Error{Errc::kUnsupported,
-                 fmt::format("the store needs features {:#x} that this lcfs lacks", unknown),
-                 0,
-                 {},
-                 offsetof(Superblock, incompat)};
+    return Error::unsupported(
+               fmt::format(
+                   "the store uses features {:#x}, which this lcfs does not support; upgrade lcfs",
+                   unknown))
+        .at(offsetof(Superblock, incompat));
 
   LCFS_TRY(check_geometry(sb, check));
   if (sb.generation.get() == 0) return corrupt_at(offsetof(Superblock, generation), "generation 0");
@@ -264,9 +266,7 @@ std::string uuid_text(Uuid const& uuid) {
 }
 
 Result<Uuid> parse_uuid(std::string_view text) {
-  auto const bad = [text] {
-    return Error{Errc::kInvalid, fmt::format("\"{}\" is not a UUID", text)};
-  };
+  auto const bad = [text] { return Error::invalid(fmt::format("\"{}\" is not a UUID", text)); };
   if (text.size() != 36) return bad();
   Uuid uuid{};
   std::size_t digits = 0;
@@ -291,4 +291,4 @@ Result<Uuid> parse_uuid(std::string_view text) {
   return uuid;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::format

@@ -12,10 +12,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "format/layout.h"
-#include "format/result.h"
 
-namespace lcfs {
+namespace lcfs::format {
 
 using Uuid = std::array<std::uint8_t, 16>;
 
@@ -37,11 +37,10 @@ struct SuperblockInfo {
   std::uint64_t layer_blocks = 0;
   std::uint64_t layer_count = 0;
   std::uint64_t image_count = 0;
-  std::optional<std::uint32_t>
-      keep{};  // checkpoints to keep, at most kMaxKept; nothing: the writer's choice
+  // Restore points to keep, at most kMaxKept; nothing: the writer's choice.
+  std::optional<std::uint32_t> keep{};
   std::vector<WrittenRun> written{};  // at most kMaxWritten; see doc/format.md, "Which slot"
-  bool written_torn =
-      false;  // these runs are not what was written with the superblock: it is no checkpoint
+  bool written_torn = false;  // the runs fail written_checksum, so this superblock is no checkpoint
 
   // ro_compat bits that this lcfs doesn't know: open read-only.
   [[nodiscard]] bool read_only_features() const { return (ro_compat & ~kKnownRoCompat) != 0; }
@@ -62,11 +61,11 @@ Result<SuperblockInfo> parse_superblock(std::span<std::byte const> bytes,
 // The kBlockSize bytes of `info` for its slot, checksum set.
 void encode_superblock(SuperblockInfo const& info, std::span<std::byte, kBlockSize> into);
 
-// Does `bytes`, its count blocks, hold what the run says?
+// True if `bytes` has the size and the checksum of the run.
 [[nodiscard]] bool holds(WrittenRun const& run, std::span<std::byte const> bytes);
 
 // UUID text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx".
 std::string uuid_text(Uuid const& uuid);
 Result<Uuid> parse_uuid(std::string_view text);
 
-}  // namespace lcfs
+}  // namespace lcfs::format

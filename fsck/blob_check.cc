@@ -82,13 +82,12 @@ void BlobCheck::chunk(Key const& key, Bytes value, std::uint64_t at) {
   }
   if (quiet_) return;
   auto const total = size_in(image_, kind);
-  auto const left =
-      total - size_;  // size_ never passes total: a chunk that would do so is refused below
+  // size_ never passes total: a chunk that would do so is refused below.
+  auto const left = total - size_;
   if (n != next_ || value.size() != std::min<std::uint64_t>(left, kBlobChunk) || value.empty()) {
-    say_(at,
-         fmt::format("image {}: {} of {} bytes: chunk {} of {} bytes where chunk {} of {} is due",
-                     image_.id, kind_name(kind), total, n, value.size(), next_,
-                     std::min<std::uint64_t>(left, kBlobChunk)));
+    say_(at, fmt::format("image {}: {} of {} bytes: chunk {} of {} bytes, expected chunk {} of {}",
+                         image_.id, kind_name(kind), total, n, value.size(), next_,
+                         std::min<std::uint64_t>(left, kBlobChunk)));
     quiet_ = true;
     return;
   }
@@ -111,7 +110,7 @@ void BlobCheck::end_document() {
                              ? image_.config_digest
                              : image_.manifest_digest;
   if (kind != static_cast<std::uint32_t>(BlobKind::kIndex) && digest != expected)
-    say_(image_at_, fmt::format("image {}: {} is {}, should be {}", image_.id, kind_name(kind),
+    say_(image_at_, fmt::format("image {}: {} is {}, expected {}", image_.id, kind_name(kind),
                                 digest_text(digest), digest_text(expected)));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The raw documents of images, checked as their chunks come by in key order: complete, and true to
+// Checks the raw documents of images, fed with their chunks in key order: complete, and matching
 // their digests.
 #pragma once
 
@@ -9,12 +9,13 @@
 #include <string>
 
 #include "format/records.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
 class BlobCheck {
  public:
-  // `say` gets a device byte and what is wrong there.
+  // `say` gets an offset on the device and the problem there.
   explicit BlobCheck(std::function<void(std::uint64_t at, std::string text)> say);
   ~BlobCheck();
   BlobCheck(BlobCheck const&) = delete;
@@ -22,8 +23,8 @@ class BlobCheck {
 
   void begin_image(ImageInfo const& image, std::uint64_t at);
   void chunk(Key const& key, Bytes value, std::uint64_t at);
-  void gap();     // records are missing here: nothing is said about the image in hand
-  void finish();  // of the image in hand; idempotent
+  void gap();     // records are missing here: the current image is not judged
+  void finish();  // of the current image; idempotent
 
  private:
   struct Hash;
@@ -35,7 +36,7 @@ class BlobCheck {
   bool have_image_ = false, quiet_ = false;
   ImageInfo image_{};
   std::uint64_t image_at_ = 0;
-  std::uint32_t kind_ = 0;  // of the document in hand, 0: none yet
+  std::uint32_t kind_ = 0;  // of the current document, 0: none yet
   std::uint64_t size_ = 0;  // its bytes so far
   std::uint32_t next_ = 0;  // its next chunk
   std::uint32_t seen_ = 0;  // bit k: document k was there

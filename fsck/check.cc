@@ -11,7 +11,7 @@
 #include "fsck/history_check.h"
 #include "fsck/layer_check.h"
 #include "fsck/node_source.h"
-#include "fsck/space.h"
+#include "fsck/owners.h"
 #include "fsck/store_scan.h"
 #include "fsck/survey.h"
 #include "fsck/tree_search.h"
@@ -34,18 +34,17 @@ bool all_zero(std::span<std::byte const> bytes) {
 
 using Parsed = std::array<std::optional<SuperblockInfo>, 2>;
 
-// Reads [0, 64 KiB): both slots, and the blocks between them that hold nothing.
+// Reads [0, 64 KiB): both slots, and the zero blocks between them.
 Result<Parsed> read_superblocks(Device& device, Options const& options, Report& report,
                                 Findings& findings) {
   if (device.size() < kReservedBlocks * kBlockSize)
-    return Error{Errc::kInvalid, "not an lcfs store", 0, device.name(), 0};
+    return Error::invalid("not an lcfs store").in(device.name()).at(0);
   AlignedBuffer area(kReservedBlocks * kBlockSize);
   auto const parse = [&](std::uint32_t s) {
     return parse_superblock(area.span().subspan(kSlotBlock[s] * kBlockSize, kBlockSize),
                             {s, device.size(), options.skip_checksum});
   };
-  // A store in use may be writing one of them just then: half a superblock is whole when it is read
-  // again.
+  // A store in use may be writing one of them: a torn superblock is whole at the next read.
   for (int tries = 0; tries < 3; ++tries) {
     LCFS_TRY(device.read(0, area.span()));
     if (parse(0) && parse(1)) break;
@@ -66,7 +65,7 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     }
     auto const& error = info.error();
     if (all_zero(bytes.first(
-            sizeof(Superblock)))) {  // what follows may be of a first checkpoint that was cut off
+            sizeof(Superblock)))) {  // what follows may belong to an interrupted first checkpoint
       slot.state = SlotState::kEmpty;
       ++strangers;
       continue;
@@ -78,13 +77,12 @@ Result<Parsed> read_superblocks(Device& device, Options const& options, Report& 
     say(findings, Code::kSuperblock, Severity::kError, at + error.offset,
         fmt::format("superblock slot {}: {}", s, error.message));
   }
-  // A store of a newer format is not damaged; the slot that says so is the newer one, whatever the
-  // other holds.
-  if (refusal) return Error{refusal->code, refusal->message, 0, device.name(), refusal->offset};
+  // A store with a newer format is not damaged; its slot is the newer one, whatever the other has.
+  if (refusal) return std::move(*refusal).in(device.name());
   if (strangers == 2 && !options.search)
-    return Error{Errc::kInvalid,
-                 "not an lcfs store; if it was one, fsck --search looks for what is left of it", 0,
-                 device.name(), 0};
+    return Error::invalid("not an lcfs store; if it was one, try lcfs fsck --search")
+        .in(device.name())
+        .at(0);
   for (std::uint64_t b = 0; b < kReservedBlocks; ++b)
     if (b != kSlotBlock[0] && b != kSlotBlock[1] &&
         !all_zero(area.span().subspan(b * kBlockSize, kBlockSize)))
@@ -96,20 +94,21 @@ std::uint32_t newer(Parsed const& both) {
   return both[1]->generation > both[0]->generation ? 1u : 0u;
 }
 
-// A superblock that got there without all that was written with it is none, as long as there is the
-// one before it.
+// A superblock without all the blocks that were written with it is ignored if the one before it is
+// valid.
 void pass_over_unfinished(Device& device, Parsed& parsed, Report& report, Findings& findings) {
   if (!parsed[0] || !parsed[1]) return;
   auto const s = newer(parsed);
   if (is_whole(device, *parsed[s])) return;
   report.slots[s].state = SlotState::kUnfinished;
   say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[s] * kBlockSize,
-      fmt::format("superblock slot {}: checkpoint {} was not finished; the one before it counts", s,
-                  parsed[s]->generation));
+      fmt::format(
+          "superblock slot {}: checkpoint {} was not finished; the one before it is in force", s,
+          parsed[s]->generation));
   parsed[s].reset();
 }
 
-// Which slot is in force; what the two say of each other.
+// Determines the slot in force, and compares the two slots.
 std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& report,
                                          Findings& findings) {
   auto const& a = parsed[0];
@@ -122,7 +121,7 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
     auto const at = kSlotBlock[1] * kBlockSize;
     if (a->uuid != b->uuid)
       say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, uuid),
-          fmt::format("the slots are of two stores: {} and {}", uuid_text(a->uuid),
+          fmt::format("the slots belong to two stores: {} and {}", uuid_text(a->uuid),
                       uuid_text(b->uuid)));
     if (a->generation == b->generation)
       say(findings, Code::kSuperblock, Severity::kError, at + offsetof(Superblock, generation),
@@ -134,17 +133,16 @@ std::optional<std::uint32_t> choose_slot(Parsed const& parsed, Report const& rep
   if (report.slots[1 - used].state == SlotState::kEmpty && parsed[used]->generation > 1)
     say(findings, Code::kSuperblock, Severity::kError, kSlotBlock[1 - used] * kBlockSize,
         fmt::format("superblock slot {} was wiped", 1 - used));
-  // A crash can't have done that: what is written last is passed over when it is not whole, and
-  // then it is the older one.
+  // A crash cannot cause this: it leaves an incomplete newest checkpoint, which is ignored.
   if (report.slots[1 - used].state != SlotState::kUnfinished && parsed[used]->generation > 1)
     say(findings, Code::kSuperblock, Severity::kNote, kSlotBlock[1 - used] * kBlockSize,
-        fmt::format(
-            "if superblock slot {} held a newer checkpoint, what came after checkpoint {} is lost",
-            1 - used, parsed[used]->generation));
+        fmt::format("if superblock slot {} held a newer checkpoint, the changes after checkpoint "
+                    "{} are lost",
+                    1 - used, parsed[used]->generation));
   return used;
 }
 
-// Joins what lies side by side: a tree of many small extents is few pieces.
+// Joins adjacent pieces: a tree of many small extents has few.
 std::vector<Piece> pieces_of(std::vector<Use> const& uses, bool skeleton) {
   std::vector<Piece> pieces;
   pieces.reserve(uses.size());
@@ -155,7 +153,7 @@ std::vector<Piece> pieces_of(std::vector<Use> const& uses, bool skeleton) {
             [](Piece const& a, Piece const& b) { return a.start < b.start; });
   std::size_t n = 0;
   for (auto const& p : pieces) {
-    // Data of an ancestor may be reached more than once: then pieces overlap.
+    // Data of an ancestor may be used more than once: then pieces overlap.
     if (n > 0 && pieces[n - 1].owner == p.owner &&
         p.start - pieces[n - 1].start <= pieces[n - 1].count)
       pieces[n - 1].count = std::max(pieces[n - 1].count, p.start - pieces[n - 1].start + p.count);
@@ -240,13 +238,13 @@ Result<Survey> inspect(Device& device, Options const& options, State const& stat
     check_layers({device, *survey.source, scan, superblock, findings, options.data, options.threads,
                   !options.walk_all, options.collect, options.stop},
                  options, survey);
-    if (options.stopped()) return interrupted();
+    if (options.stopped()) return Error::interrupted();
     c.history = check_history({device, *survey.source, scan, superblock, findings, options.data,
                                options.threads, !options.walk_all, false, options.stop},
                               options, survey.layers, survey.kept);
     c.free -= std::min(c.free, c.history);
     if (survey.kept.size() != scan.checkpoints().size()) survey.store_errors.insert(Code::kHistory);
-    if (options.stopped()) return interrupted();
+    if (options.stopped()) return Error::interrupted();
     c.nodes_read = survey.source->nodes_read();
   }
   report.errors = findings.errors();
@@ -261,7 +259,7 @@ Result<Report> check(Device& device, Options const& options) {
   auto& report = survey.report;
   if (!options.search || std::any_of(report.slots.begin(), report.slots.end(), cut_short))
     return std::move(report);
-  // Which one repairs would go on from, if either can be read.
+  // The slot that repairs would start from, if either can be read.
   std::optional<std::uint64_t> whole;
   if (report.in_force && survey.scan->complete())
     whole = survey.superblock.generation;
@@ -277,7 +275,7 @@ Result<Report> check(Device& device, Options const& options) {
   say(more, Code::kSuperblock, whole ? Severity::kError : Severity::kNote,
       found ? found->superblock.store_root.block.get() * kBlockSize : kNoOffset,
       !found ? found.error().message
-             : (whole ? "the superblocks are older than a whole store tree that was found: "
+             : (whole ? "the superblocks are older than a whole store tree: "
                       : "a whole store tree was found: ") +
                    found->text());
   report.errors += more.errors();

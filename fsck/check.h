@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// fsck: reads a store from its bytes up, on a code path of its own (device/ and format/ only), and
-// tells everything that breaks the format.  Never writes (repair.h does).  Specification:
+// fsck: reads a store with an independent implementation (device/ and format/ only), and reports
+// everything that breaks the format.  Never writes (repair.h does).  Specification:
 // doc/format.md.
 //
-// Checked: both superblocks; every node that the store tree and the layers' trees reach (checksum,
+// Checked: both superblocks; every node of the store tree and the layers' trees (checksum,
 // address, generation, owner, level, key order and bounds); every record; per layer the directory
 // structure, link counts, back references, name keys, attributes, inline data and extents,
 // counters; ownership: every block has one owner, and a layer's runs are exactly what its tree
-// uses; the layer graph, names, images and their documents, digests; kept checkpoints, as the
+// uses; the layer graph, names, images and their documents, digests; restore points, as the
 // stores that they were; the sum of space; with `data` every data block.
 //
-// Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and the
-// layer in hand (layer_check.h). Time: reads every node once where the cache holds the working set;
+// Memory: Options::node_cache, 32 bytes per space run and about 300 per layer and image, and that
+// of one layer (layer_check.h). Time: reads every node once where the cache holds the working set;
 // of a layer it walks what differs from its parent, or all of it if it is a base or something is
-// wrong (layer_check.h). A damaged node is told once, with what it hid; layers that share it are
-// named.
+// wrong (layer_check.h). A damaged node is reported once, with the keys it hides; layers that share
+// it are named.
 #pragma once
 
 #include <array>
@@ -29,27 +29,26 @@
 #include "device/device.h"
 #include "format/superblock.h"
 #include "fsck/finding.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
-[[nodiscard]] inline Error interrupted() { return Error{Errc::kInterrupted, "interrupted"}; }
-
 struct Options {
   bool data = true;  // verify data checksums too
-  bool walk_all =
-      false;  // walks every layer's whole tree, also where what differs from its parent would do
-  bool collect = false;  // keep what a repair needs (survey.h)
-  bool search =
-      false;  // if no store tree can be read, look for one all over the store (tree_search.h)
+  // Walk every layer's whole tree, even where the differences from its parent would do.
+  bool walk_all = false;
+  bool collect = false;  // keep the facts for a repair (survey.h)
+  // If no store tree can be read, search the whole store for one (tree_search.h).
+  bool search = false;
   bool skip_checksum = false;  // fuzzing only: nodes and superblocks are read past their checksums
-  unsigned threads = 2;        // that compare layers, and that read data
+  unsigned threads = 2;        // for comparing layers and for reading data
   std::uint64_t node_cache = 64ull << 20;  // bytes
   [[nodiscard]] bool stopped() const {
     return stop != nullptr && stop->load(std::memory_order_relaxed);
   }
-  std::uint64_t max_findings = 10'000;  // more are counted, not kept
-  std::atomic<bool> const* stop =
-      nullptr;  // turns true: give up with kInterrupted; nothing is changed then
+  std::uint64_t max_findings = 10'000;  // more are only counted
+  // When it becomes true: kInterrupted, and nothing is changed.
+  std::atomic<bool> const* stop = nullptr;
   std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)>
       progress{};  // layers; may be empty
 };
@@ -57,7 +56,7 @@ struct Options {
 enum class SlotState : std::uint8_t {
   kValid,
   kEmpty,       // all zero
-  kUnfinished,  // of a checkpoint that was cut off in its making: not damage
+  kUnfinished,  // of an interrupted checkpoint: not damage
   kDamaged,
 };
 
@@ -67,7 +66,7 @@ struct Slot {
   std::string problem{};         // of a damaged one
 };
 
-// Blocks, unless it says otherwise.
+// Blocks, unless noted otherwise.
 struct Counters {
   std::uint64_t layers = 0, images = 0;  // live layers
   std::uint64_t inodes = 0;              // summed over layers: shared ones count in each
@@ -79,8 +78,7 @@ struct Counters {
 
 struct Report {
   std::array<Slot, 2> slots{};
-  std::optional<std::uint32_t>
-      in_force{};  // the slot that was used; none: nothing else was checked
+  std::optional<std::uint32_t> in_force{};     // the slot in use; none: nothing else was checked
   std::optional<SuperblockInfo> superblock{};  // of that slot
   std::vector<Finding> findings{};             // in the order found
   std::uint64_t errors = 0, notes = 0, left_out = 0;
@@ -89,8 +87,8 @@ struct Report {
   [[nodiscard]] bool clean() const { return errors == 0; }
 };
 
-// Errors are for what is no answer at all: the device can't be read, it holds no store (kInvalid),
-// or one of a version or with features that this lcfs lacks (kUnsupported).
+// Errors: the device cannot be read; it holds no store (kInvalid), or one with a version or
+// features that this lcfs does not support (kUnsupported).  Damage is reported, not an error.
 Result<Report> check(Device& device, Options const& options);
 
 }  // namespace lcfs::fsck

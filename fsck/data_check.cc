@@ -19,7 +19,7 @@ void DataCheck::add(ExtentInfo const& extent, std::uint64_t inode, std::uint64_t
 void DataCheck::flush() {
   std::sort(items_.begin(), items_.end(),
             [](Item const& a, Item const& b) { return a.block < b.block; });
-  // Neighbours are read together.  Items that overlap (damage, or an inherited extent met again)
+  // Adjacent items are read together.  Items that overlap (damage, or a repeated inherited extent)
   // share a read as well.
   std::vector<Read> reads;
   for (std::size_t i = 0; i < items_.size(); ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// File data against its checksums: extents are collected, then read in the order of the device, by
-// a few threads.
+// Verifies file data against its checksums: collects extents, then reads them in the order of the
+// device, with several threads.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "device/device.h"
 #include "format/records.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -21,7 +22,7 @@ struct BadBlock {
   bool unread = false;
 };
 
-// Memory: 4 bytes per block in hand plus 40 per extent, at most kBatchBlocks blocks (16 GiB of
+// Memory: 4 bytes per collected block plus 40 per extent, at most kBatchBlocks blocks (16 GiB of
 // data: 16 MiB).
 class DataCheck {
  public:
@@ -29,7 +30,8 @@ class DataCheck {
       : device_(device), threads_(threads), bad_(std::move(bad)) {}
 
   void add(ExtentInfo const& extent, std::uint64_t inode, std::uint64_t file_offset);
-  // Checks all that was added since.  `bad` is called from here, in order of blocks.
+  // Checks everything added since the last flush().  Calls `bad` from this thread, in order of
+  // blocks.
   void flush();
   [[nodiscard]] std::uint64_t blocks_checked() const { return checked_; }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The comparisons of layers with their parents (layer_delta.h), made ahead of whoever asks for
-// them, some at once: none depends on what another one finds. Memory: at most one comparison a
-// thread is under way or waits to be taken: the nodes that differ while it is under way, or as long
-// as their data is to be checked; then 32 bytes for each stretch of blocks of its layer.
+// Compares layers with their parents (layer_delta.h) ahead of the caller, several at once, because
+// no comparison depends on the result of another.  Memory: at most one comparison per thread runs
+// or waits for take().  Each holds the differing nodes while it runs, or until their data is
+// checked; then 32 bytes for each stretch of blocks of its layer.
 #pragma once
 
 #include <condition_variable>
@@ -22,12 +22,12 @@ class DeltasAhead {
  public:
   // All that `context` refers to outlives this.  Compares the layers of the scan's order.
   DeltasAhead(LayerContext const& context, Options const& options);
-  ~DeltasAhead();  // what is under way is finished first
+  ~DeltasAhead();  // finishes the running comparisons first
   DeltasAhead(DeltasAhead const&) = delete;
   DeltasAhead& operator=(DeltasAhead const&) = delete;
 
-  // Of order()[index]; each index once, in ascending order.  Null: not surely sound, or there is
-  // nothing to compare with.
+  // Of order()[index]; each index once, in ascending order.  Null: not certainly sound, or the
+  // layer has no parent.
   std::unique_ptr<LayerDelta> take(std::size_t index);
 
  private:
@@ -38,10 +38,10 @@ class DeltasAhead {
   Options const& options_;
   std::mutex mutex_;  // all below but the threads
   std::condition_variable changed_;
-  std::vector<std::optional<std::unique_ptr<LayerDelta>>>
-      results_;            // by index; nothing: not yet made
-  std::size_t next_ = 0;   // to be made
-  std::size_t taken_ = 0;  // by whoever asks
+  // By index; nothing: not yet made.
+  std::vector<std::optional<std::unique_ptr<LayerDelta>>> results_;
+  std::size_t next_ = 0;   // next to start
+  std::size_t taken_ = 0;  // by take()
   bool ending_ = false;
   std::vector<std::thread> threads_;
 };

@@ -48,7 +48,7 @@ std::string Finding::line() const {
     add(fmt::format("layer {}", layer));
   add(path);
   if (inode != 0) add(fmt::format("inode {}", inode));
-  if (offset != kNoOffset) add(fmt::format("at byte {:#x}", offset));
+  if (offset != kNoOffset) add(fmt::format("offset {:#x}", offset));
   add(text);
   return out;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thing that fsck has to say about a store, and the list that collects them.
+// A finding of fsck about a store, and the list that collects findings.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@
 #include <utility>
 #include <vector>
 
-#include "format/result.h"
+#include "base/result.h"
 
 namespace lcfs::fsck {
 
 enum class Severity : std::uint8_t {
-  kNote,   // worth telling; nothing is lost or wrong
-  kError,  // the store breaks its format, or data can't be read as written
+  kNote,   // for information; nothing is lost or wrong
+  kError,  // the store breaks its format, or data cannot be read as written
 };
 
 // What is wrong; names are stable, scripts and tests match on them (code_name).
@@ -24,13 +24,13 @@ enum class Code : std::uint8_t {
   kSuperblock,  // a slot that does not parse, or two that contradict each other
   kReserved,    // bytes of [0, 64 KiB) outside the slots that are not zero
   kNode,        // a node that is damaged, misplaced, stale, or holds keys outside its bounds
-  kShared,      // this layer's tree reaches a node already reported in another one
+  kShared,      // this layer's tree includes a node already reported for another one
   kOwner,       // a node or extent owned by a layer that may not own it
   kTwice,       // blocks that one tree uses twice
-  kRecord,      // a record that does not parse, or has no business where it stands
+  kRecord,      // a record that does not parse, or is in a wrong place
   kInode,       // an inode whose fields contradict its records
   kLink,        // link count, directory entry and back reference disagree
-  kHash,        // a record that lookups by name or digest can't find, or a name that is there twice
+  kHash,        // a record that lookups by name or digest cannot find, or a duplicate name
   kCycle,       // directories that are not reachable from the root
   kOrphan,      // inodes without links and their orphan records
   kXattr,       // an extended attribute that is incomplete
@@ -43,7 +43,7 @@ enum class Code : std::uint8_t {
   kDigest,      // digests and their back references
   kBlob,        // raw documents of images
   kData,        // file data that fails its checksum
-  kHistory,     // a kept checkpoint that is damaged, or that does not add up with what is now
+  kHistory,     // a restore point that is damaged, or contradicts the current store
 };
 [[nodiscard]] std::string_view code_name(Code code);
 
@@ -57,20 +57,20 @@ struct Finding {
   std::uint64_t offset = kNoOffset;  // byte on the device
   std::string text{};                // what, without the parts above
 
-  // "layer NAME: PATH: inode N: at byte 0xOFFSET: TEXT", parts that are missing left out.  Names
-  // come from the store: printers escape control characters.
+  // "layer NAME: PATH: inode N: offset 0xOFFSET: TEXT"; parts that are not known are left out.
+  // Names come from the store: the caller must escape control characters.
   [[nodiscard]] std::string line() const;
 };
 
-// Collects findings, each once: trees share nodes, so the same damage is met in every layer that
+// Collects findings, each once: trees share nodes, so the same damage appears in every layer that
 // inherits it. Not thread safe.
 class Findings {
  public:
   explicit Findings(std::uint64_t limit) : limit_(limit) {}
 
-  // True if it was not known before.  The same code at the same byte is the same finding.
+  // True if it is new.  The same code at the same offset is the same finding.
   bool add(Finding finding);
-  // Whether the same finding was added before; asked before a costly text or path is made.
+  // Whether the same finding was added before; saves making its text and path.
   [[nodiscard]] bool known(Code code, std::uint64_t offset) const {
     return seen_.contains({code, offset});
   }

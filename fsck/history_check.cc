@@ -46,8 +46,8 @@ std::uint64_t count_without(std::vector<Span> const& spans, std::vector<Span> co
   return count;
 }
 
-using Tree =
-    std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;  // layer, root: block and generation
+// Layer, root: block and generation.
+using Tree = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;
 Tree tree_of(LayerInfo const& info) {
   return {info.id, info.root.block.get(), info.root.generation.get()};
 }
@@ -62,7 +62,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
     bool sound = true;
     std::uint64_t last_inode = 0;
   };
-  std::map<Tree, Known> known;  // several checkpoints, and what is now, may have the same one
+  std::map<Tree, Known> known;  // several checkpoints, and the current store, may share one
   for (auto const& l : now.scan.layers()) {
     auto const facts = layers.find(l.info.id);
     if (facts == layers.end()) continue;  // dying: it has no tree
@@ -73,7 +73,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
   auto const& kept = now.scan.checkpoints();
   for (std::size_t i = kept.size(); i-- > 0;) {
     auto const& entry = kept[i];
-    // A store of its own: what it says of itself first.
+    // First check it as a store of its own.
     SuperblockInfo then = now.superblock;
     then.generation = entry.info.generation;
     then.store_root = entry.info.root;
@@ -90,7 +90,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
                                findings,   now.data,   now.threads, now.delta};
     bool is_sound = true;
     KeptFacts facts{entry.info, {}};
-    std::vector<std::string> damaged;  // layers whose damage was told before
+    std::vector<std::string> damaged;  // layers whose damage was reported before
     for (auto const* layer : scan.order()) {
       auto const [it, fresh] = known.emplace(tree_of(layer->info), Known{});
       if (fresh) {
@@ -105,7 +105,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
     }
     facts.last_id = scan.last_id();
     auto const prefix =
-        fmt::format("kept checkpoint {} ({}): ", entry.info.generation, entry.info.text);
+        fmt::format("restore point {} ({}): ", entry.info.generation, entry.info.text);
     for (auto& f : findings.take()) {
       if (f.severity != Severity::kError) continue;
       is_sound = false;
@@ -116,11 +116,11 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
     if (!damaged.empty()) {
       Finding f;
       f.code = Code::kHistory;
-      f.text = fmt::format("{}it has the damage of {} {}", prefix,
+      f.text = fmt::format("{}includes the damage of {} {}", prefix,
                            damaged.size() == 1 ? "layer" : "layers", fmt::join(damaged, ", "));
       now.findings.add(std::move(f));
     }
-    // Then: nothing of it belongs to another now.
+    // Then check that nothing of it belongs to another owner now.
     auto const spans = spans_of(scan);
     std::size_t c = 0;
     for (auto const& s : spans) {
@@ -132,7 +132,7 @@ std::uint64_t check_history(LayerContext const& now, Options const& options,
         f.code = Code::kHistory;
         f.offset = std::max(s.start, current[o].start) * kBlockSize;
         f.text = fmt::format(
-            "{}block {} of {} belongs to {} now", prefix, std::max(s.start, current[o].start),
+            "{}block {} of {} now belongs to {}", prefix, std::max(s.start, current[o].start),
             s.owner == 0 ? std::string("its store tree") : fmt::format("layer {}", s.owner),
             current[o].owner == 0 ? std::string("the store tree")
                                   : fmt::format("layer {}", current[o].owner));

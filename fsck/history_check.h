@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kept checkpoints: each is checked as the store that it was, and against what the store is now.
-// A layer whose tree is the same now, or at a newer kept checkpoint, is not looked at again; if
-// that is damaged, so is every one that has it.
+// Checks restore points: each as the store that it was, and against the current store.
+// A layer with the same tree now, or in a newer restore point, is not checked again; if that tree
+// is damaged, so is every restore point that has it.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace lcfs::fsck {
 
-// Returns the blocks that only kept checkpoints use.  `sound`: those in which nothing is wrong, by
-// generation, with their blocks. layers: what was found of the live ones.
+// Returns the blocks that only restore points use.  `sound`: the sound ones, by generation, with
+// their blocks.  layers: the results for the live layers.
 std::uint64_t check_history(LayerContext const& now, Options const& options,
                             std::unordered_map<std::uint64_t, LayerFacts> const& layers,
                             std::vector<KeptFacts>& sound);

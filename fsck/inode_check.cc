@@ -35,7 +35,7 @@ void InodeCheck::say(Code code, std::uint64_t at, std::string text, Severity sev
   hooks_.say(code, severity, now_.inode, at, std::move(text));
 }
 
-void InodeCheck::bad(Record const& r, Error const& error) {
+void InodeCheck::bad(WalkedRecord const& r, Error const& error) {
   say(Code::kRecord, r.at + (error.offset == kNoOffset ? 0 : error.offset), error.message);
 }
 
@@ -43,13 +43,13 @@ bool InodeCheck::is(std::uint32_t type) const {
   return !now_.has_record || now_.broken || (now_.info.mode & S_IFMT) == type;
 }
 
-bool InodeCheck::unique(Record const& r, std::uint64_t base, std::string name) {
+bool InodeCheck::unique(WalkedRecord const& r, std::uint64_t base, std::string name) {
   if (now_.group_kind != r.key.kind) now_.group = {};
   now_.group_kind = r.key.kind;
   return now_.group.add(base, std::move(name));
 }
 
-void InodeCheck::take(Record const& r) {
+void InodeCheck::take(WalkedRecord const& r) {
   if (r.key.inode != now_.inode) {
     if (r.after_gap) gap();
     close();
@@ -72,7 +72,7 @@ void InodeCheck::take(Record const& r) {
   }
 }
 
-void InodeCheck::take_inode(Record const& r) {
+void InodeCheck::take_inode(WalkedRecord const& r) {
   if (now_.has_record) return say(Code::kRecord, r.at, "second inode record");
   now_.has_record = true;
   ++inodes_;
@@ -85,19 +85,18 @@ void InodeCheck::take_inode(Record const& r) {
   links_.add_inode({r.key.inode, r.at, info->size, info->nlink, info->mode});
 }
 
-void InodeCheck::take_parent(Record const& r) {
+void InodeCheck::take_parent(WalkedRecord const& r) {
   auto const parent = parse_parent(r.key, r.value);
   if (!parent) return bad(r, parent.error());
   if ((r.key.offset & kHashBits) != parent_key(seed_, parent->directory, parent->name))
     say(Code::kHash, r.at,
         fmt::format("back reference \"{}\" at the key of another one", parent->name));
   if (!unique(r, r.key.offset & kHashBits, fmt::format("{}/{}", parent->directory, parent->name)))
-    return say(Code::kHash, r.at,
-               fmt::format("back reference \"{}\" is there twice", parent->name));
+    return say(Code::kHash, r.at, fmt::format("duplicate back reference \"{}\"", parent->name));
   links_.add_parent(r.key.inode, parent->directory, parent->name, r.key.offset);
 }
 
-void InodeCheck::take_entry(Record const& r) {
+void InodeCheck::take_entry(WalkedRecord const& r) {
   ++now_.entries;
   if (!is(S_IFDIR))
     say(Code::kInode, r.at, fmt::format("directory entry in mode {:#o}", now_.info.mode));
@@ -107,17 +106,17 @@ void InodeCheck::take_entry(Record const& r) {
   if ((r.key.offset & kHashBits) != name_key(seed_, entry->name))
     say(Code::kHash, r.at, fmt::format("entry \"{}\" at the key of another name", entry->name));
   if (!unique(r, r.key.offset & kHashBits, std::string(entry->name)))
-    say(Code::kHash, r.at, fmt::format("entry \"{}\" is there twice", entry->name));
+    say(Code::kHash, r.at, fmt::format("duplicate entry \"{}\"", entry->name));
   links_.add_entry(r.key.inode, entry->inode, entry->type, entry->name, r.key.offset);
 }
 
-void InodeCheck::take_xattr(Record const& r) {
+void InodeCheck::take_xattr(WalkedRecord const& r) {
   if ((r.key.offset & (kXattrProbeStep - 1)) != 0) {
     auto const due = std::min(now_.xattr_left, kXattrChunk);
     if (due == 0 || r.key.offset != now_.xattr_next || r.value.size() != due) {
       if (!now_.gap)
         say(Code::kXattr, r.at,
-            fmt::format("piece of an attribute, {} bytes, where {} are due", r.value.size(), due));
+            fmt::format("part of an attribute has {} bytes, expected {}", r.value.size(), due));
       now_.xattr_left = 0;
       return;
     }
@@ -131,7 +130,7 @@ void InodeCheck::take_xattr(Record const& r) {
   if ((r.key.offset & kXattrHashBits) != xattr_key(seed_, xattr->name))
     say(Code::kHash, r.at, fmt::format("attribute \"{}\" at the key of another name", xattr->name));
   if (!unique(r, r.key.offset & kXattrHashBits, std::string(xattr->name)))
-    say(Code::kHash, r.at, fmt::format("attribute \"{}\" is there twice", xattr->name));
+    say(Code::kHash, r.at, fmt::format("duplicate attribute \"{}\"", xattr->name));
   now_.xattr_left = xattr->value_size - static_cast<std::uint32_t>(xattr->first.size());
   now_.xattr_next = r.key.offset + 1;
   now_.xattr_at = r.at;
@@ -140,11 +139,11 @@ void InodeCheck::take_xattr(Record const& r) {
 void InodeCheck::end_xattr() {
   if (now_.xattr_left != 0 && !now_.gap)
     say(Code::kXattr, now_.xattr_at,
-        fmt::format("attribute whose last {} bytes are missing", now_.xattr_left));
+        fmt::format("attribute lacks its last {} bytes", now_.xattr_left));
   now_.xattr_left = 0;
 }
 
-void InodeCheck::take_inline(Record const& r) {
+void InodeCheck::take_inline(WalkedRecord const& r) {
   if (r.key.offset != 0)
     return say(Code::kRecord, r.at, fmt::format("inline data at key offset {:#x}", r.key.offset));
   now_.has_inline = true;
@@ -154,9 +153,9 @@ void InodeCheck::take_inline(Record const& r) {
   if (is(S_IFLNK)) {
     if (r.value.size() != size)
       say(Code::kContent, r.at,
-          fmt::format("symlink target of {} bytes, but size {}", r.value.size(), size));
+          fmt::format("symlink target of {} bytes, but the size is {}", r.value.size(), size));
     if (std::find(r.value.begin(), r.value.end(), std::byte{0}) != r.value.end())
-      say(Code::kContent, r.at, "symlink target holds a zero byte");
+      say(Code::kContent, r.at, "symlink target contains a NUL byte");
     return;
   }
   if (!is(S_IFREG))
@@ -167,22 +166,22 @@ void InodeCheck::take_inline(Record const& r) {
   if (r.value.empty() || r.value.size() > size)
     return say(Code::kContent, r.at,
                fmt::format("inline data of {} bytes in a file of {}", r.value.size(), size));
-  if (all_zero(r.value)) say(Code::kContent, r.at, "inline data that is all zero", Severity::kNote);
+  if (all_zero(r.value)) say(Code::kContent, r.at, "inline data is all zero", Severity::kNote);
 }
 
-void InodeCheck::take_extent(Record const& r) {
+void InodeCheck::take_extent(WalkedRecord const& r) {
   if (!is(S_IFREG)) say(Code::kInode, r.at, fmt::format("extent in mode {:#o}", now_.info.mode));
   auto const extent = parse_extent(r.key, r.value, total_blocks_);
   if (!extent) {
-    now_.gap = true;  // its blocks are not known, so the sum can't be judged
+    now_.gap = true;  // its blocks are unknown, so the sum cannot be checked
     return bad(r, extent.error());
   }
   if (now_.has_inline && now_.extent_blocks == 0)
-    say(Code::kContent, r.at, "file with inline data and extents");
+    say(Code::kContent, r.at, "file has both inline data and extents");
   if (r.key.offset < now_.extent_end)
     say(Code::kContent, r.at,
-        fmt::format("extent at {:#x} overlaps the one before it, which reaches to {:#x}",
-                    r.key.offset, now_.extent_end));
+        fmt::format("extent at {:#x} overlaps the one before it, which ends at {:#x}", r.key.offset,
+                    now_.extent_end));
   now_.extent_end =
       std::max(now_.extent_end, r.key.offset + std::uint64_t{extent->count} * kBlockSize);
   now_.extent_blocks += extent->count;
@@ -194,7 +193,7 @@ void InodeCheck::close() {
   end_xattr();
   if (now_.gap || now_.broken) return;
   if (!now_.has_record)
-    return say(Code::kInode, now_.at, "records of an inode that has no inode record");
+    return say(Code::kInode, now_.at, "records of an inode without an inode record");
   auto const& info = now_.info;
   if (info.blocks != now_.extent_blocks)
     say(Code::kCounter, now_.at + offsetof(InodeRecord, blocks),

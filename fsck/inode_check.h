@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The records of one inode after the other, as a walk brings them: do they parse, do they stand
-// where lookups search them, and does the inode record agree with the rest?  What ties inodes
-// together goes to Links.
+// Checks the records of one inode after the other, in the order of a walk: that they parse, that
+// lookups find them, and that the inode record agrees with the others.  Relations between inodes go
+// to Links.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 #include "fsck/finding.h"
 #include "fsck/links.h"
 #include "fsck/tree_walk.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -21,7 +22,7 @@ struct InodeHooks {
   std::function<void(Code code, Severity severity, std::uint64_t inode, std::uint64_t at,
                      std::string text)>
       say{};
-  std::function<void(Record const& record, ExtentInfo const& extent)> on_extent{};
+  std::function<void(WalkedRecord const& record, ExtentInfo const& extent)> on_extent{};
 };
 
 class InodeCheck {
@@ -30,9 +31,9 @@ class InodeCheck {
              InodeHooks hooks)
       : seed_(seed), total_blocks_(total_blocks), links_(links), hooks_(std::move(hooks)) {}
 
-  void take(Record const& record);
+  void take(WalkedRecord const& record);
   void finish();  // no more records
-  // The entries of the directory in hand are not taken one by one: so many it has.
+  // Sets the number of entries of the current directory, if they are not passed one by one.
   void skip_entries(std::uint64_t entries, std::uint64_t subdirectories) {
     now_.entries += entries;
     now_.subdirectories += subdirectories;
@@ -40,14 +41,16 @@ class InodeCheck {
   void gap() { now_.gap = true; }  // records are missing from here on
 
   [[nodiscard]] std::uint64_t inodes() const { return inodes_; }
-  [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }  // the greatest number met
+  [[nodiscard]] std::uint64_t last_inode() const {
+    return last_inode_;
+  }  // the greatest number seen
 
  private:
-  // Names whose hash bits are the same stand side by side; here are those of the last such group.
+  // Names with the same hash bits are adjacent; these are the names of the current group.
   struct Group {
     std::uint64_t base = ~0ull;
     std::vector<std::string> names{};
-    bool add(std::uint64_t key_base, std::string name);  // false: it is there already
+    bool add(std::uint64_t key_base, std::string name);  // false: it is a duplicate
   };
   struct State {
     std::uint64_t inode = 0;
@@ -67,17 +70,17 @@ class InodeCheck {
   };
 
   void close();
-  void take_inode(Record const& r);
-  void take_parent(Record const& r);
-  void take_entry(Record const& r);
-  void take_xattr(Record const& r);
-  void take_inline(Record const& r);
-  void take_extent(Record const& r);
+  void take_inode(WalkedRecord const& r);
+  void take_parent(WalkedRecord const& r);
+  void take_entry(WalkedRecord const& r);
+  void take_xattr(WalkedRecord const& r);
+  void take_inline(WalkedRecord const& r);
+  void take_extent(WalkedRecord const& r);
   void end_xattr();
-  bool unique(Record const& r, std::uint64_t base, std::string name);
+  bool unique(WalkedRecord const& r, std::uint64_t base, std::string name);
   [[nodiscard]] bool is(std::uint32_t type) const;  // true as well if the type is not known
   void say(Code code, std::uint64_t at, std::string text, Severity severity = Severity::kError);
-  void bad(Record const& r, Error const& error);
+  void bad(WalkedRecord const& r, Error const& error);
 
   std::array<std::uint8_t, 16> seed_;
   std::uint64_t total_blocks_;

@@ -18,7 +18,7 @@ LayerCheck::LayerCheck(LayerContext const& context, LayerEntry const& layer)
       inodes_(context.superblock.hash_seed, context.superblock.total_blocks, links_,
               {[this](Code code, Severity severity, std::uint64_t inode, std::uint64_t at,
                       std::string text) { say(code, severity, inode, at, std::move(text)); },
-               [this](Record const& r, ExtentInfo const& e) { take_extent(r, e); }}),
+               [this](WalkedRecord const& r, ExtentInfo const& e) { take_extent(r, e); }}),
       data_(context.device, context.threads, [this](BadBlock const& b) { bad_block(b); }) {}
 
 std::string LayerCheck::path(std::uint64_t inode) {
@@ -38,7 +38,7 @@ void LayerCheck::say_aside(Code code, Severity severity, std::uint64_t inode, st
   said_ = true;
   if (code == Code::kRun || code == Code::kCounter || code == Code::kOwner)
     result_.derived_sound = false;
-  if (at != kNoOffset && c_.findings.known(code, at)) return;  // before the path is looked up
+  if (at != kNoOffset && c_.findings.known(code, at)) return;  // before the costly path lookup
   Finding f;
   f.code = code;
   f.severity = severity;
@@ -58,7 +58,8 @@ LayerResult LayerCheck::finish() {
 }
 
 bool LayerCheck::take_delta(LayerResult const& parent, LayerDelta& delta) {
-  if (!parent.sound || !parent.complete) return false;  // what it says holds if the parent is sound
+  if (!parent.sound || !parent.complete)
+    return false;  // its results hold only if the parent is sound
   auto const sum = [](std::uint64_t a, std::int64_t b) {
     return static_cast<std::uint64_t>(static_cast<std::int64_t>(a) + b);
   };
@@ -92,7 +93,7 @@ LayerResult LayerCheck::run(LayerResult const* parent, bool same,
   }
   if (!result_.complete && same_as_parent != nullptr)
     say(Code::kShared, Severity::kError, 0, kNoOffset,
-        "its tree is its parent's, which is damaged");
+        "it shares its parent's tree, which is damaged");
   if (result_.complete && same_as_parent == nullptr) check_links();
   if (layer_.info.skeleton_blocks != 0)
     use_skeleton(c_.source, c_.superblock.store_root, c_.superblock.total_blocks, layer_.info.id,
@@ -119,7 +120,7 @@ void LayerCheck::walk() {
     else
       inodes_.take(*r);
   }
-  if (!tree.complete()) inodes_.gap();  // perhaps it was the last part that is missing
+  if (!tree.complete()) inodes_.gap();  // the missing part may be the last one
   inodes_.finish();
   result_.complete = tree.complete();
   result_.inodes = inodes_.inodes();
@@ -150,15 +151,15 @@ void LayerCheck::damaged(Error const& error, NodePtr const& ptr, Key const& low)
   auto const code = error.code == Errc::kIo ? Code::kIo : Code::kNode;
   if (c_.findings.known(code, at))
     return say(Code::kShared, Severity::kError, 0, kNoOffset,
-               fmt::format("its tree reaches the damage at byte {:#x}", at));
+               fmt::format("its tree includes the damage at offset {:#x}", at));
   auto text = error;
   text.offset = kNoOffset;
   say(code, Severity::kError, low.inode, at,
-      fmt::format("node at block {}: {}; it held records from ({}, {:#04x}, {:#x}) on",
+      fmt::format("node at block {}: {}; it held the records from ({}, {:#04x}, {:#x})",
                   ptr.block.get(), text.text(), low.inode, low.kind, low.offset));
 }
 
-void LayerCheck::take_orphan(Record const& r) {
+void LayerCheck::take_orphan(WalkedRecord const& r) {
   if (r.key.kind != kOrphan || r.key.offset == 0 || !r.value.empty())
     return say(
         Code::kRecord, Severity::kError, 0, r.at,
@@ -166,7 +167,7 @@ void LayerCheck::take_orphan(Record const& r) {
   links_.add_orphan(r.key.offset, r.at);
 }
 
-void LayerCheck::take_extent(Record const& r, ExtentInfo const& extent) {
+void LayerCheck::take_extent(WalkedRecord const& r, ExtentInfo const& extent) {
   uses_.push_back({extent.block, extent.count, extent.owner, r.key.inode});
   auto const own = layer_.info.id;
   if (!c_.scan.may_own(extent.owner, r.owner))
@@ -183,9 +184,9 @@ void LayerCheck::take_extent(Record const& r, ExtentInfo const& extent) {
     data_.add(extent, r.key.inode, r.key.offset);
 }
 
-// Does the parent's tree map the same file blocks to the same blocks with the same checksums?  Then
-// its data is checked there.
-bool LayerCheck::inherited_as_is(Record const& r, ExtentInfo const& extent) {
+// Whether the parent's tree maps the same file blocks to the same blocks with the same checksums.
+// Then the data is checked there.
+bool LayerCheck::inherited_as_is(WalkedRecord const& r, ExtentInfo const& extent) {
   auto const* parent = c_.scan.layer(layer_.info.parent);
   if (parent == nullptr) return false;
   auto const found = find_last(c_.source, parent->info.root, r.key);
@@ -218,7 +219,7 @@ void LayerCheck::check_links() {
     f.inode = about;
     f.offset = at;
     f.text = std::move(text);
-    // An entry is named by where it stands, for the inode may not know of it.
+    // An entry is named by its directory, because the inode may not have a back reference.
     if (key.kind == kDirent && found) {
       f.path = path(key.inode);
       if (auto const entry = parse_dirent(found->record.key, found->record.value); entry)
@@ -246,7 +247,7 @@ void LayerCheck::check_space() {
                                        : path(u.inode);
     };
     say(Code::kTwice, Severity::kError, second.inode, second.block * kBlockSize,
-        fmt::format("blocks {}+{} of {} are also those of {}", second.block,
+        fmt::format("blocks {}+{} belong to both {} and {}", second.block,
                     std::min(second.count, first.block + first.count - second.block), what(second),
                     what(first)));
   });
@@ -256,7 +257,7 @@ void LayerCheck::check_space() {
   }
   if (!c_.scan.complete()) return;  // runs may be missing
   for (auto const& d : compare_runs(layer_.info.id, uses_, c_.scan.runs_of(layer_))) {
-    // What a damaged part of the tree uses is not known, so only the other half can be judged.
+    // The blocks of a damaged part of the tree are unknown, so only the other half can be checked.
     if (!d.used && !result_.complete) continue;
     say_aside(Code::kRun, Severity::kError, d.inode, d.block * kBlockSize,
               d.used ? fmt::format("blocks {}+{} are in use, but in no run of the layer", d.block,
@@ -288,10 +289,10 @@ void LayerCheck::bad_block(BadBlock const& b) {
   bad_.push_back(b);
   if (b.unread)
     return say_aside(Code::kIo, Severity::kError, b.inode, b.block * kBlockSize,
-                     fmt::format("{} at {}offset {:#x} can't be read: {}", what, where,
+                     fmt::format("{} at {}offset {:#x} cannot be read: {}", what, where,
                                  b.file_offset, std::strerror(b.sys)));
   say_aside(Code::kData, Severity::kError, b.inode, b.block * kBlockSize,
-            fmt::format("{} at {}offset {:#x} has checksum {:#010x}, should be {:#010x}", what,
+            fmt::format("{} at {}offset {:#x} has checksum {:#010x}, expected {:#010x}", what,
                         where, b.file_offset, b.found, b.expected));
 }
 

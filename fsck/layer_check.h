@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer: its tree as users see it, and its space.
+// Checks one layer: its tree as users see it, and its space.
 //
 // The logical checks (link counts, reachability, counters) hold per layer, so a whole walk visits a
-// layer's whole tree, shared nodes included.  A layer whose parent was found sound is looked at for
-// what it changed first (layer_delta.h): if that is sound, so is the layer, and it gets no walk of
-// its own.  So the cost is that of the differences, in a store without damage. Memory: about 120
-// bytes per inode and 32 per extent of the one layer in hand.
+// layer's whole tree, shared nodes included.  For a layer with a sound parent the changes are
+// checked first (layer_delta.h): if they are sound, so is the layer, and it needs no walk.  So in a
+// store without damage the cost is that of the differences.  Memory: about 120 bytes per inode and
+// 32 per extent of one layer.
 #pragma once
 
 #include <atomic>
@@ -19,22 +19,22 @@
 #include "fsck/layer_delta.h"
 #include "fsck/links.h"
 #include "fsck/node_source.h"
-#include "fsck/space.h"
+#include "fsck/owners.h"
 #include "fsck/store_scan.h"
 
 namespace lcfs::fsck {
 
 struct LayerResult {
-  bool complete = false;  // false: damage hid a part of the tree
+  bool complete = false;  // false: damage hides a part of the tree
   std::uint64_t inodes = 0;
   std::uint64_t used_blocks = 0;
   std::uint64_t node_blocks = 0;  // of its own
   std::uint64_t data_blocks = 0;  // of its own
   std::uint64_t last_inode = 0;
-  bool sound = false;      // nothing at all was said of it
-  bool tree_sound = true;  // nothing is wrong with its tree itself: what may be wrong is counters,
-                           // runs, or file data
-  bool derived_sound = true;  // nor with counters and runs
+  bool sound = false;         // it has no findings at all
+  bool tree_sound = true;     // its tree itself is sound; counters, runs or file data may be
+                              // wrong
+  bool derived_sound = true;  // counters and runs are sound as well
 };
 
 struct LayerContext {
@@ -53,14 +53,14 @@ struct LayerContext {
 class LayerCheck {
  public:
   LayerCheck(LayerContext const& context, LayerEntry const& layer);
-  // parent: the result of the layer's parent, if there is one that it really stands on; same: it
-  // has the same root. delta: what it changed of that parent, if that is surely sound.
+  // parent: the result of the layer's parent, if the layer is really based on it.  same: both have
+  // the same root.  delta: the changes relative to that parent, if they are certainly sound.
   LayerResult run(LayerResult const* parent, bool same,
                   std::unique_ptr<LayerDelta> delta = nullptr);
 
   [[nodiscard]] std::uint64_t data_blocks_checked() const { return data_.blocks_checked(); }
-  // What its tree reaches; of a layer that was only compared with its parent, what it owns.  Of one
-  // with its parent's root: nothing.
+  // The nodes and extents of its tree; only those it owns if it was just compared with its parent;
+  // none if it has its parent's root.
   [[nodiscard]] std::vector<Use> const& uses() const { return uses_; }
   [[nodiscard]] std::vector<BadBlock> const& bad_data() const { return bad_; }
 
@@ -70,9 +70,9 @@ class LayerCheck {
   LayerResult finish();
   bool enter_node(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner);
   void damaged(Error const& error, NodePtr const& ptr, Key const& low);
-  void take_orphan(Record const& r);
-  void take_extent(Record const& r, ExtentInfo const& extent);
-  [[nodiscard]] bool inherited_as_is(Record const& r, ExtentInfo const& extent);
+  void take_orphan(WalkedRecord const& r);
+  void take_extent(WalkedRecord const& r, ExtentInfo const& extent);
+  [[nodiscard]] bool inherited_as_is(WalkedRecord const& r, ExtentInfo const& extent);
   void check_links();
   void check_space();
   void check_counters();

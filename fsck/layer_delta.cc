@@ -19,7 +19,7 @@ Key next_key(Key k) {
   return k;
 }
 
-bool same(Record const& a, Record const& b) {
+bool same(WalkedRecord const& a, WalkedRecord const& b) {
   return a.value.size() == b.value.size() &&
          (a.value.empty() || std::memcmp(a.value.data(), b.value.data(), a.value.size()) == 0);
 }
@@ -63,8 +63,7 @@ void LayerDelta::drop_nodes() {
   now_.leaf = before_.leaf = nullptr;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Nodes
+// Nodes -------------------------------------------------------------------------------------------
 
 std::optional<unsigned> LayerDelta::enter_root(LayerInfo const& info, Side& side) {
   auto const node = source_.get(info.root, NodeSource::kAnyLevel);
@@ -91,7 +90,7 @@ bool LayerDelta::compare_nodes() {
         fresh.push_back(p);
         continue;
       }
-      if (!shared.insert(p.ptr.block.get()).second) return false;  // reached twice
+      if (!shared.insert(p.ptr.block.get()).second) return false;  // found twice
       bool const narrower =
           it->second->low < p.low ||
           (p.high != kMaxKey && (it->second->high == kMaxKey || p.high < it->second->high));
@@ -124,14 +123,13 @@ bool LayerDelta::open_all(Side& side, std::span<Pointer const> pointers, unsigne
   return true;
 }
 
-// A node that the other tree does not have at this place: what hangs below it, or its records, are
-// to be compared.
+// A node that the other tree does not have at this place: compares its children or its records.
 bool LayerDelta::open(Side& side, Pointer const& p, unsigned level, bool ours) {
   auto const node = source_.get(p.ptr, level);
   if (!node) return false;
   NodeReader const reader((*node)->data());
   if (ours) {
-    // All that is not the parent's has to be the layer's own.
+    // Everything that the parent does not have must be the layer's own.
     if (reader.header().owner.get() != layer_.id) return false;
     std::uint32_t const n = reader.count(), first = reader.leaf() ? 0 : 1;
     if (first < n && reader.key(first) < p.low) return false;
@@ -181,9 +179,9 @@ void LayerDelta::compare_records(Side const& ours, Side const& theirs) {
       }
       return leaf < leaves.size();
     }
-    [[nodiscard]] Record record() const {
+    [[nodiscard]] WalkedRecord record() const {
       NodeReader const node(leaves[leaf]->data());
-      Record r;
+      WalkedRecord r;
       r.key = node.key(index);
       r.value = node.value(index);
       r.owner = node.header().owner.get();
@@ -212,8 +210,7 @@ void LayerDelta::compare_records(Side const& ours, Side const& theirs) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Records
+// Records -----------------------------------------------------------------------------------------
 
 bool LayerDelta::take(Change const& c) {
   auto const& r = c.record;
@@ -271,8 +268,7 @@ bool LayerDelta::take_extent(Change const& c, ExtentInfo const& extent) {
     new_data_.push_back(r);
     return true;
   }
-  // Inherited: a part of what the parent has at the same place, so its owner, its runs and its data
-  // are known to be good.
+  // Inherited: a part of what the parent has at the same place, so owner, runs and data are sound.
   auto const found = find_last(source_, parent_.root, r.key);
   if (!found || found->record.key.inode != r.key.inode || found->record.key.kind != kExtent)
     return false;
@@ -306,7 +302,7 @@ bool LayerDelta::links_cancel_out() {
   return true;
 }
 
-std::optional<Record> LayerDelta::at(Place& place, Key const& key) {
+std::optional<WalkedRecord> LayerDelta::at(Place& place, Key const& key) {
   if (place.leaf != nullptr) {
     NodeReader const leaf(place.leaf->data());
     auto const n = leaf.count();
@@ -351,46 +347,47 @@ void LayerDelta::range(Key from, Key const& end, Take const& take) {
   }
 }
 
-// An added entry stands at the key of its name, and no other of its hash has the same name.
-bool LayerDelta::check_entry_group(Record const& r, std::string_view name) {
+// An added entry has the key of its name, and no other entry with the same hash has that name.
+bool LayerDelta::check_entry_group(WalkedRecord const& r, std::string_view name) {
   std::uint64_t const base = r.key.offset & kHashBits;
   if (base != name_key(sb_.hash_seed, name)) return false;
   int found = 0;
   range({r.key.inode, kDirent, base}, {r.key.inode, kDirent, base + kProbes},
-        [&](Record const& other) {
+        [&](WalkedRecord const& other) {
           if (auto const d = parse_dirent(other.key, other.value); !d || d->name == name) ++found;
         });
   return found == 1;
 }
 
-// All its records, as a whole walk would check them.
+// Checks all records of an inode as a whole walk would.
 bool LayerDelta::check_inode(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before) {
   if (now && before && (now->mode & S_IFMT) != (before->mode & S_IFMT)) return false;
   bool good = true;
-  Links links(sb_.hash_seed);  // what ties inodes together is checked here as a difference
+  Links links(sb_.hash_seed);  // relations between inodes are checked here as differences
   InodeCheck check(
       sb_.hash_seed, sb_.total_blocks, links,
       {[&](Code, Severity, std::uint64_t, std::uint64_t, std::string const&) { good = false; },
-       [](Record const&, ExtentInfo const&) {}});
-  // The entries of a directory that the parent has too are only counted: it may be large.
+       [](WalkedRecord const&, ExtentInfo const&) {}});
+  // The entries of a directory that the parent also has are only counted: there may be many.
   bool const known_directory = now && before && S_ISDIR(now->mode) && before->nlink != 0;
   if (!known_directory) {
-    range({inode, 0, 0}, {inode + 1, 0, 0}, [&](Record const& r) { check.take(r); });
+    range({inode, 0, 0}, {inode + 1, 0, 0}, [&](WalkedRecord const& r) { check.take(r); });
   } else {
-    range({inode, 0, 0}, {inode, kDirent, 0}, [&](Record const& r) { check.take(r); });
+    range({inode, 0, 0}, {inode, kDirent, 0}, [&](WalkedRecord const& r) { check.take(r); });
     auto const it = counts_.find(inode);
     Counts const change = it == counts_.end() ? Counts{} : it->second;
     check.skip_entries(
         before->size + static_cast<std::uint64_t>(change.entries),
         std::uint64_t{before->nlink} - 2 + static_cast<std::uint64_t>(change.subdirs));
-    range({inode, kDirent + 1, 0}, {inode + 1, 0, 0}, [&](Record const& r) { check.take(r); });
+    range({inode, kDirent + 1, 0}, {inode + 1, 0, 0},
+          [&](WalkedRecord const& r) { check.take(r); });
   }
   check.finish();
   return good;
 }
 
 bool LayerDelta::check_links(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before) {
-  // How many entries should name it, by its own words.
+  // The number of entries that should name it, according to its record.
   auto const due = [&](MaybeInode const& info) -> std::int64_t {
     if (!info || inode == layer_.root_inode) return 0;
     return S_ISDIR(info->mode) ? (info->nlink == 0 ? 0 : 1) : std::int64_t{info->nlink};

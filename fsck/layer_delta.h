@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a layer changed of its parent's tree: is the layer sound, given that the parent is?
+// Checks what a layer changed in its parent's tree: given a sound parent, is the layer sound?
 //
-// Only nodes that are not the parent's are looked at: equal pointers mean equal subtrees, which the
-// parent's check has covered. From them come the records that were added and removed, and each rule
-// that a whole walk checks is checked as a difference:
-//   bounds    a shared subtree keeps to the bounds it has here (else its outermost keys are looked
-//   at) inodes    those with a changed record are checked whole, directories but for their entries,
-//   which are counted up and down links     added and removed entries and back references cancel
-//   out; link counts change as entries do reach     every directory that got another parent leads
-//   to the root space     own blocks are all among what was added; inherited ones are where the
-//   parent has them
-// It only ever says yes.  Whatever it is not sure of (damage, shapes it does not know, and all it
-// finds wrong) gets a whole walk, which tells what is wrong, in the words it has. Cost: the changed
-// nodes, the records of changed inodes, the depth of moved directories.
+// Reads only nodes that the parent does not have: equal pointers mean equal subtrees, which the
+// parent's check has covered.  They give the added and removed records, and each rule of a whole
+// walk is checked as a difference:
+// - bounds: a shared subtree keeps its bounds (else its outermost keys are checked);
+// - inodes: those with a changed record are checked completely, except that the entries of
+//   directories are only counted up and down;
+// - links: added and removed entries and back references cancel out; link counts change with the
+//   entries;
+// - reachability: every directory with a new parent leads to the root;
+// - space: all own blocks are among the added ones; inherited ones are where the parent has them.
+//
+// It only confirms soundness.  In every other case (damage, unknown shapes, errors) the layer gets
+// a whole walk, which reports the problem.  Cost: the changed nodes, the records of changed inodes,
+// the depth of moved directories.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +27,7 @@
 
 #include "fsck/inode_check.h"
 #include "fsck/node_source.h"
-#include "fsck/space.h"
+#include "fsck/owners.h"
 #include "fsck/store_scan.h"
 #include "fsck/tree_walk.h"
 
@@ -37,17 +39,17 @@ class LayerDelta {
              LayerEntry const& layer, LayerEntry const& parent)
       : source_(source), scan_(scan), sb_(superblock), layer_(layer.info), parent_(parent.info) {}
 
-  // The parent was found sound.  False: not surely sound, the rest means nothing.
+  // The parent must be sound.  False: not certainly sound, and the other members are meaningless.
   bool sound();
 
-  [[nodiscard]] std::int64_t inodes() const { return inodes_; }  // more than the parent has
+  [[nodiscard]] std::int64_t inodes() const { return inodes_; }  // minus those of the parent
   [[nodiscard]] std::int64_t used_blocks() const { return used_blocks_; }  // likewise
   [[nodiscard]] std::uint64_t last_inode() const { return last_inode_; }   // of those added
-  [[nodiscard]] std::vector<Use>& own() { return own_; }  // all that the layer owns
-  // Forgets the nodes it looked at, and new_data() with them.
+  [[nodiscard]] std::vector<Use>& own() { return own_; }  // everything that the layer owns
+  // Drops the nodes it has read, and new_data() with them.
   void drop_nodes();
-  // Extents whose data no ancestor's check has read.  They live as long as this.
-  [[nodiscard]] std::vector<Record> const& new_data() const { return new_data_; }
+  // Extents whose data no ancestor's check has read; valid as long as this object.
+  [[nodiscard]] std::vector<WalkedRecord> const& new_data() const { return new_data_; }
 
  private:
   struct Pointer {
@@ -55,12 +57,12 @@ class LayerDelta {
     Key low{}, high{};  // keys in [low, high); high == kMaxKey: no bound
   };
   struct Change {
-    Record record{};
+    WalkedRecord record{};
     bool added = false;
   };
   // One tree's nodes that the other lacks, level by level.
   struct Side {
-    std::vector<Pointer> level{};  // of the level in hand, in key order
+    std::vector<Pointer> level{};  // of the current level, in key order
     std::vector<Pointer> next{};
     std::vector<NodeSource::Node> leaves{};
     std::uint64_t nodes = 0;
@@ -75,7 +77,7 @@ class LayerDelta {
   bool take_extent(Change const& c, ExtentInfo const& extent);
   using MaybeInode = std::optional<InodeInfo>;
   bool check_inode(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before);
-  bool check_entry_group(Record const& r, std::string_view name);
+  bool check_entry_group(WalkedRecord const& r, std::string_view name);
   bool check_links(std::uint64_t inode, MaybeInode const& now, MaybeInode const& before);
   bool check_reach(std::uint64_t directory);
   bool links_cancel_out();
@@ -85,7 +87,7 @@ class LayerDelta {
     NodePtr const& root;
     NodeSource::Node leaf{};
   };
-  [[nodiscard]] std::optional<Record> at(Place& place, Key const& key);
+  [[nodiscard]] std::optional<WalkedRecord> at(Place& place, Key const& key);
   [[nodiscard]] MaybeInode inode_in(Place& place, std::uint64_t inode);
   template <class Take>
   void range(Key from, Key const& end, Take const& take);
@@ -99,8 +101,8 @@ class LayerDelta {
   std::vector<Change> changes_;
   Place now_{layer_.root}, before_{parent_.root};
   bool orphans_ = false;  // it has any
-  std::vector<std::uint64_t>
-      touched_;  // inodes to look at; some more than once until they are sorted
+  // Inodes to look at; some more than once until they are sorted.
+  std::vector<std::uint64_t> touched_;
   std::vector<std::uint64_t> moved_;  // directories with another parent
   std::unordered_set<std::uint64_t> reached_;
   struct Link {
@@ -125,7 +127,7 @@ class LayerDelta {
   std::int64_t inodes_ = 0, used_blocks_ = 0;
   std::uint64_t last_inode_ = 0;
   std::vector<Use> own_;
-  std::vector<Record> new_data_;
+  std::vector<WalkedRecord> new_data_;
 };
 
 }  // namespace lcfs::fsck

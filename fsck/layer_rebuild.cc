@@ -50,7 +50,7 @@ std::string path_in(Names const& names, std::uint64_t root, std::uint64_t inode)
 
 }  // namespace
 
-// A mender that has made up its mind.  losses: may be null.
+// A mender after planning.  losses: may be null.
 std::unique_ptr<Mender> LayerRepair::mend(LayerPlan& plan, std::vector<std::string>* losses) {
   MendContext context;
   context.seed = survey_.superblock.hash_seed;
@@ -67,7 +67,7 @@ std::unique_ptr<Mender> LayerRepair::mend(LayerPlan& plan, std::vector<std::stri
     context.path = [this, &plan, names = std::optional<Names>()](std::uint64_t inode) mutable {
       auto path = path_of(*survey_.source, plan.entry->info.root, plan.info.root_inode, inode);
       if (!path.empty() && !path.starts_with('?')) return path;
-      // A branch that is lost hides from lookups what the stream of records has.
+      // A lost branch hides records from lookups that the stream of records has.
       if (!names) names = names_in(stream(plan));
       auto const found = path_in(*names, plan.info.root_inode, inode);
       return found.empty() ? path : found;
@@ -88,7 +88,7 @@ std::unique_ptr<Mender> LayerRepair::mend(LayerPlan& plan, std::vector<std::stri
   return mender;
 }
 
-// All records as they shall be, in key order.
+// All records to write, in key order.
 template <class Take>
 Status LayerRepair::replay(LayerPlan const& plan, Mender& mender, Take const& take) {
   auto const& put = mender.additions();
@@ -98,7 +98,7 @@ Status LayerRepair::replay(LayerPlan const& plan, Mender& mender, Take const& ta
   };
   auto records = stream(plan);
   while (auto const r = records.next()) {
-    if (options_.check.stopped()) return interrupted();
+    if (options_.check.stopped()) return Error::interrupted();
     for (; next != put.end() && next->first < r->key; ++next) {
       LCFS_TRY(give(next));
     }
@@ -113,7 +113,7 @@ Status LayerRepair::replay(LayerPlan const& plan, Mender& mender, Take const& ta
   return {};
 }
 
-// Does every extent belong to the layer, or to one it stands on that still has it?  If not, those
+// Whether every extent belongs to the layer or to an ancestor that still has it.  If not, those
 // files are condemned.
 bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
   auto const id = plan.info.id;
@@ -161,7 +161,7 @@ bool LayerRepair::try_claims(LayerPlan& plan, Mender& mender) {
     }
     return {};
   };
-  if (!replay(plan, mender, check)) return true;  // stopped: what was found out is not used
+  if (!replay(plan, mender, check)) return true;  // stopped: the result is not used
   if (!good) return false;
   for (auto const& [start, stretch] : own.stretches())
     claims_.claim_rest(start, stretch.end - start, id);
@@ -190,17 +190,17 @@ void LayerRepair::plan_mend(LayerPlan& plan) {
   for (;;) {
     std::vector<std::string> losses;
     auto const mender = mend(plan, &losses);
-    if (!try_claims(plan, *mender)) continue;  // again, without the files that can't stay
+    if (!try_claims(plan, *mender)) continue;  // again, without the condemned files
     plan.losses.insert(losses.begin(), losses.end());
     if (plan.salvage.doubtful)
       plan.losses.insert(
-          "what it had from the layers below, as far as a lost branch led to it: what it had "
-          "changed of that can't be told");
-    // What was lost together with all that names it.
+          "files inherited from the layers below in the range of a lost branch: this layer's "
+          "changes to them are unknown");
+    // Inodes that were lost together with all their names.
     auto const known = mender->inodes_accounted_for();
     if (plan.entry != nullptr && !plan.salvage.complete && known < plan.entry->info.inodes)
       plan.losses.insert(
-          fmt::format("{} more inodes, of which no name is left", plan.entry->info.inodes - known));
+          fmt::format("{} more inodes without a name", plan.entry->info.inodes - known));
     return ask_for_tree(plan, mender->anything_left());
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of each layer.  How its new tree is made: layer_rebuild.cc.
+// Decides the fate of each layer.  layer_rebuild.cc makes the new trees.
 #include "fsck/layer_repair.h"
 
 #include <fmt/format.h>
@@ -33,8 +33,7 @@ LayerPlan* LayerRepair::plan_of(std::uint64_t id) {
 void LayerRepair::collect() {
   for (auto const& entry : survey_.scan->layers()) {
     next_id_ = std::max({next_id_, entry.info.id + 1, entry.info.serve_id + 1});
-    if (entry.info.state == LayerState::kDying)
-      continue;  // its runs are free once nothing says otherwise
+    if (entry.info.state == LayerState::kDying) continue;  // its runs become free
     auto& plan = plans_[entry.info.id];
     plan.info = entry.info;
     plan.entry = &entry;
@@ -43,7 +42,7 @@ void LayerRepair::collect() {
     next_inode_ = std::max(next_inode_, facts.result.last_inode + 1);
 }
 
-// Layers other than itself whose blocks the tree reaches.
+// Other layers whose blocks the tree uses.
 std::set<std::uint64_t> LayerRepair::owners_of(LayerPlan const& plan) const {
   std::set<std::uint64_t> owners;
   auto const it = survey_.layers.find(plan.info.id);
@@ -61,7 +60,7 @@ bool LayerRepair::stands_on(std::uint64_t parent, std::set<std::uint64_t> const&
   return found == owners.size();
 }
 
-// Ids grow from parents to children: a clone is always made later than what it is a clone of.
+// Ids grow from parents to children: a child is always created after its parent.
 void LayerRepair::resolve_parent(LayerPlan& plan) {
   auto& info = plan.info;
   auto owners = owners_of(plan);
@@ -73,7 +72,7 @@ void LayerRepair::resolve_parent(LayerPlan& plan) {
   std::erase_if(owners, [&](std::uint64_t o) { return o >= info.id; });
   bool const exists = info.parent != 0 && parent != nullptr && info.parent < info.id;
   auto const newest = owners.empty() ? 0 : *owners.rbegin();
-  // A parent that is there stays unless another explains more of what the tree inherits.
+  // An existing parent stays unless another one explains more of what the tree inherits.
   if (exists && (newest == 0 || !stands_on(newest, owners))) return;
   auto const wanted =
       !exists && info.parent != 0 && info.parent < info.id && owners.contains(info.parent)
@@ -88,7 +87,7 @@ void LayerRepair::resolve_parent(LayerPlan& plan) {
   info.parent = wanted;
 }
 
-// A layer whose record is lost, because others stand on it.
+// Plans a layer whose record is lost, because others are based on it.
 void LayerRepair::add_placeholder(std::uint64_t id, std::set<std::uint64_t> owners,
                                   std::uint64_t root_inode, std::set<std::uint64_t>& todo) {
   owners.erase(owners.lower_bound(id), owners.end());
@@ -103,7 +102,8 @@ void LayerRepair::add_placeholder(std::uint64_t id, std::set<std::uint64_t> owne
   plan.fate = LayerPlan::kMend;
   plan.lost = true;
   graph_.push_back(fmt::format(
-      "layer {}: its record is lost, but others stand on it; it comes back as {}", id, info.name));
+      "layer {}: its record is lost, but other layers are based on it; it is restored as {}", id,
+      info.name));
   if (owners.empty()) return;
   info.parent = *owners.rbegin();
   if (plan_of(info.parent) == nullptr && todo.insert(info.parent).second)
@@ -120,7 +120,7 @@ void LayerRepair::resolve_parents() {
     parent->info.state = LayerState::kFrozen;
     parent->info.frozen_ns = survey_.superblock.written_ns;
     parent->info.quota_blocks = 0;
-    graph_.push_back(fmt::format("layer {}: it is frozen, for layer {} stands on it",
+    graph_.push_back(fmt::format("layer {}: made read-only, because layer {} is based on it",
                                  parent->info.name, plan.info.name));
   }
   std::set<std::string> names;
@@ -131,13 +131,14 @@ void LayerRepair::resolve_parents() {
     for (int n = 1; !names.insert(info.name).second; ++n)
       info.name = fmt::format("{}.{}", name.substr(0, kMaxLayerName - 8), n);
     if (info.name != name)
-      graph_.push_back(
-          fmt::format("layer {}: the name is another layer's too; it is {} now", id, info.name));
+      graph_.push_back(fmt::format("layer {}: renamed to {}, because another layer has its name",
+                                   id, info.name));
     if (!serve_ids.insert(info.serve_id).second) {
       info.serve_id = next_id_++;
       serve_ids.insert(info.serve_id);
-      graph_.push_back(fmt::format("layer {}: its serve_id is another layer's too; it is {} now",
-                                   info.name, info.serve_id));
+      graph_.push_back(
+          fmt::format("layer {}: serve_id changed to {}, because another layer has the same",
+                      info.name, info.serve_id));
     }
   }
 }
@@ -154,7 +155,7 @@ void LayerRepair::ask_for_files() {
     p.step = Step::kFiles;
     p.layer = id;
     p.layer_name = plan.info.name;
-    p.text = "remove the files whose data can't be read, here and in the layers above";
+    p.text = "remove the files with unreadable data, in this layer and its children";
     std::set<std::string> paths;
     for (auto const& f : survey_.report.findings)
       if (f.layer == id && (f.code == Code::kData || f.code == Code::kIo) && f.inode != 0)
@@ -173,13 +174,13 @@ void LayerRepair::ask_for_skeleton(LayerPlan& plan) {
   p.layer = plan.info.id;
   p.layer_name = plan.info.name;
   p.text =
-      "give up what is kept of the tar it came in, which can't be read; no file is lost, but an "
+      "remove the record of its original tar, which cannot be read; no file is lost, but an "
       "export makes a new tar";
   plan.drop_skeleton = ask(p);
   mended_ = mended_ || plan.drop_skeleton;
 }
 
-// A skeleton describes a layer that is all there.
+// Only a complete layer matches its skeleton.
 void LayerRepair::settle_skeleton(LayerPlan& plan) {
   auto const facts = survey_.layers.find(plan.info.id);
   plan.keep_skeleton = facts != survey_.layers.end() && !facts->second.skeleton.empty() &&
@@ -246,18 +247,19 @@ void LayerRepair::ask_for_tree(LayerPlan& plan, bool anything_left) {
   plan.lost = plan.lost || !plan.losses.empty();
   if (!anything_left && !has_children && plan.entry != nullptr) {
     p.step = Step::kRemove;
-    p.text = "nothing of its tree is left; remove the layer";
+    p.text = "remove the layer: nothing of its tree is left";
     p.details.clear();
     plan.fate = ask(p) ? LayerPlan::kRemove : LayerPlan::kLeave;
     plan.lost = plan.fate == LayerPlan::kRemove;
     return;
   }
-  if (plan.entry == nullptr) return;  // was asked for before
+  if (plan.entry == nullptr) return;  // was proposed before
   bool const sound = survey_.layers.at(info.id).result.tree_sound;
-  if (sound && said == 0) return;  // it follows what it stands on
+  if (sound && said == 0) return;  // it only follows its parent
   p.step = Step::kTree;
-  p.text = plan.losses.size() > said && said == 0 ? "mend its tree; it loses what its parent loses"
-                                                  : "mend its tree";
+  p.text = plan.losses.size() > said && said == 0
+               ? "repair its tree; it loses what its parent loses"
+               : "repair its tree";
   if (p.details.size() > options_.max_details) {
     p.details.resize(options_.max_details);
     p.details.push_back(fmt::format("and {} more", said - options_.max_details));
@@ -273,9 +275,9 @@ void LayerRepair::decide() {
   if (!graph_.empty()) {
     Proposal p;
     p.step = Step::kGraph;
-    p.text = "correct what layers say of each other";
+    p.text = "correct the links between layers";
     p.details = graph_;
-    // Without it nothing above can be relied on: layers stay as they are.
+    // Without it no layer can be repaired: all stay as they are.
     if (!ask(p)) {
       graph_.clear();
       for (auto it = plans_.begin(); it != plans_.end();) {

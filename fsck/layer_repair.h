@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers of a damaged store: which stay, which are mended, and their new trees.
+// The layers of a damaged store: which stay, which are repaired, and their new trees.
 //
-// A layer whose tree is sound stays as it is, unless one that it stands on is mended: then its
-// nodes are written again too, shared with its parent's new tree where they are the same
-// (tree_builder.h). What a layer above inherits but its owner lost the file of is kept by the owner
-// as an inode without a name, so that every block keeps its one owner.  A layer whose record is
-// lost but that others stand on comes back for that, as "lost-ID".
+// A layer with a sound tree stays as it is, unless a layer that it is based on is repaired: then
+// its nodes are rewritten too, shared with its parent's new tree where they are equal
+// (tree_builder.h). If a child inherits blocks whose file the owner lost, the owner keeps them as
+// an inode without a name, so that every block keeps its one owner.  A layer whose record is lost
+// but that has children is restored as "lost-ID".
 #pragma once
 
 #include <cstdint>
@@ -29,15 +29,15 @@ struct LayerPlan {
     kKeep,   // as it is
     kSame,   // has its parent's tree
     kMend,   // gets a new tree
-    kLeave,  // is damaged, and stays so
+    kLeave,  // is damaged, and stays damaged
     kRemove,
   };
-  LayerInfo info{};                   // as it shall be
-  LayerEntry const* entry = nullptr;  // as it was; null: its record is lost
+  LayerInfo info{};                   // the new record
+  LayerEntry const* entry = nullptr;  // the old record; null: it is lost
   Fate fate = kKeep;
-  bool lost = false;  // users miss something in it
+  bool lost = false;  // it lost something that users may miss
   Salvage salvage{};
-  std::set<std::uint64_t> condemned{};  // files that must go
+  std::set<std::uint64_t> condemned{};  // files to remove
   std::set<std::string> losses{};
   struct Kept {  // extents for its keeper
     std::uint64_t block = 0;
@@ -58,7 +58,7 @@ class LayerRepair {
   [[nodiscard]] bool wants_new_trees() const { return mended_; }
   [[nodiscard]] bool graph_changed() const { return !graph_.empty(); }
   [[nodiscard]] bool declined() const { return declined_; }
-  // All blocks that trees are known to use.
+  // Marks all blocks that trees are known to use.
   void mark_used(BlockMap& used) const;
   // Writes the new trees.
   Status build(NodeWriter& out, NodeSource& fresh);
@@ -99,9 +99,9 @@ class LayerRepair {
   RepairOptions const& options_;
   std::map<std::uint64_t, LayerPlan> plans_;
   BlockMap claims_;
-  std::set<std::uint64_t> bad_blocks_;  // whose files go
+  std::set<std::uint64_t> bad_blocks_;  // blocks whose files are removed
   std::set<std::uint64_t> bad_layers_;
-  std::vector<std::string> graph_;                      // what is changed of parents
+  std::vector<std::string> graph_;                      // changes of parents and states
   std::map<std::uint64_t, std::uint64_t> lost_founds_;  // root inode -> inode of its lost+found
   std::uint64_t next_inode_ = 0, next_id_ = 0;
   Timestamp now_{};

@@ -79,7 +79,7 @@ void Links::compare(Tell const& tell) {
     if (only_entry) {
       auto const& l = entries_[e++];
       tell(Code::kLink, {l.directory, kDirent, l.key}, l.child,
-           fmt::format("entry of inode {} has no back reference there", l.child));
+           fmt::format("entry of inode {} has no back reference", l.child));
     } else if (e == entries_.size() || order(parents_[p]) < order(entries_[e])) {
       auto const& l = parents_[p++];
       tell(Code::kLink, {l.child, kParent, l.key}, l.child,
@@ -156,13 +156,13 @@ void Links::check_reachable(std::uint64_t root, Tell const& tell) {
       at = up[at];
     }
     bool const cycle = at < inodes_.size() && state[at] == kOnPath;
-    // A directory without a name was told as a link; what hangs below it is told once, as not
+    // A directory without a name was reported as a link; what is below it is reported once, as not
     // reachable, at its top.
     auto const end = at < inodes_.size() && state[at] == kGood ? kGood : kBad;
     for (auto const p : path) state[p] = end;
     if (cycle)
       tell(Code::kCycle, inode_key(inodes_[at].inode), inodes_[at].inode,
-           "directory that lies inside itself");
+           "directory contains itself");
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The directory structure of one layer: every directory entry has its back reference and the other
-// way round, link counts are what the entries say, and every directory is reachable from the root.
-// The walk of the tree adds what it meets; check() compares once everything is there.  Memory: 40
-// bytes per entry and per back reference, 40 per inode; given back when the layer is done.
+// Checks the directory structure of one layer: every entry has its back reference and vice versa,
+// link counts match the entries, and every directory is reachable from the root.  The walk of the
+// tree adds what it finds; check() compares at the end.  Memory: 40 bytes per entry and per back
+// reference, 40 per inode; freed with the object.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 
 #include "format/layout.h"
 #include "fsck/finding.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -37,7 +38,7 @@ class Links {
   void add_parent(std::uint64_t child, std::uint64_t directory, std::string_view name,
                   std::uint64_t key);
 
-  // What is wrong with the record at `key`; the caller finds its byte, name and path.
+  // Reports a problem of the record at `key`; the caller finds its offset, name and path.
   using Tell =
       std::function<void(Code code, Key const& key, std::uint64_t about_inode, std::string text)>;
   void check(std::uint64_t root, Tell const& tell);

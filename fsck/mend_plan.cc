@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stays of a damaged layer, and where.
+// Decides what stays of a damaged layer, and where.
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -43,7 +43,7 @@ bool Mender::directory(Node const* n) const {
 }
 
 void Mender::plan(bool complete) {
-  if (!complete) now_.flags |= kGap;  // perhaps it was the last part that is missing
+  if (!complete) now_.flags |= kGap;  // the missing part may be the last one
   close();
   now_ = {};
   complete_ = complete;
@@ -61,7 +61,7 @@ void Mender::plan(bool complete) {
   choose_names();
 }
 
-// Directories of which something is known, but not the inode record; the root in any case.
+// Adds directories that have records, but no inode record; the root in any case.
 void Mender::make_directories() {
   std::set<std::uint64_t> wanted;
   auto const* root = find(c_.root);
@@ -88,10 +88,10 @@ void Mender::make_directories() {
     n->flags = (n->flags | kMade) & ~static_cast<std::uint32_t>(kHas | kLost | kInlineData);
     n->mode = S_IFDIR | (inode == c_.root ? 0755u : 0700u);
     n->found = 0;
-    c_.lost(
-        fmt::format("{}: owner, mode and times of a directory are lost, perhaps names in it; it is "
-                    "root's, with mode {:#o}",
-                    at(inode), n->mode & 07777));
+    c_.lost(fmt::format(
+        "{}: owner, mode and times of the directory are lost, and possibly names in it; it now "
+        "belongs to root, with mode {:#o}",
+        at(inode), n->mode & 07777));
   }
 }
 
@@ -105,17 +105,17 @@ void Mender::drop_lost_files(bool complete) {
       bool const small =
           n.size > 0 && n.size <= kInlineMax && n.found == 0 && (n.flags & kInlineData) == 0;
       if (n.found < n.blocks && (!complete || (n.flags & kLost) != 0))
-        why =
-            fmt::format("the places of {} of its {} blocks are lost", n.blocks - n.found, n.blocks);
+        why = fmt::format("the locations of {} of its {} blocks are lost", n.blocks - n.found,
+                          n.blocks);
       else if ((n.flags & kLost) != 0 || (small && n.blocks == 0 && (n.flags & kGap) != 0))
         why = "part of its data is lost";
       else if (c_.condemned && c_.condemned(n.inode))
-        why = "part of its data can't be read";
+        why = "part of its data cannot be read";
     } else if (S_ISLNK(n.mode) && (n.flags & kInlineData) == 0) {
       why = "its target is lost";
     }
     if (why.empty()) {
-      // Its last records may have stood in what is lost: no counter tells.
+      // Its last records may have been in the lost part: no counter shows it.
       if ((n.flags & kGap) != 0 && !complete)
         c_.lost(fmt::format("{}: extended attributes may be lost", at(n.inode)));
       continue;
@@ -125,7 +125,7 @@ void Mender::drop_lost_files(bool complete) {
   }
 }
 
-// Entries that lead nowhere go; their type becomes that of the inode.
+// Removes entries of missing inodes, and corrects the types of the others.
 void Mender::check_entries() {
   for (auto& e : entries_) {
     auto const* child = find(e.child);
@@ -135,7 +135,7 @@ void Mender::check_entries() {
   }
 }
 
-// Entries of what is gone: their names are what users know it by.
+// Entries of removed inodes: users know the files by these names.
 void Mender::tell_of_entries() {
   for (auto const& e : entries_) {
     if (!e.drop || e.child == c_.root || e.child == e.directory || !directory(find(e.directory)))
@@ -162,7 +162,7 @@ void Mender::match() {
 }
 
 void Mender::choose_names() {
-  // A directory has one name: that which it knows of itself, if it does.
+  // A directory has one name: that of its back reference, if it has one.
   std::set<std::uint64_t> named;
   for (std::size_t i = 0; i < entries_.size();) {
     auto j = i;
@@ -186,14 +186,14 @@ void Mender::choose_names() {
     if (!e.matched) wanted_[{e.directory, kDirent, e.key}] = {e.child, e.directory, false};
     auto const* child = find(e.child);
     if (e.type == (child->mode & S_IFMT) >> 12) continue;
-    // Same key, other value: its name is read in the second pass.
+    // Same key, different value: its name is read in the second pass.
     wanted_[{e.directory, kDirent, e.key}] = {e.child, e.directory, false};
     drop_.insert({e.directory, kDirent, e.key});
     taken_keys_.insert(mix_key(e.directory, kDirent, e.key));
   }
   for (auto& p : parents_) {
     if (p.matched) {
-      // The entry may have gone since.
+      // The entry may have been removed since.
       auto const same =
           std::lower_bound(entries_.begin(), entries_.end(), p, [](Link const& a, Link const& b) {
             return std::tie(a.child, a.directory, a.name) < std::tie(b.child, b.directory, b.name);
@@ -251,7 +251,7 @@ std::uint64_t Mender::inodes_accounted_for() const {
 
 void Mender::finish_plan() {
   for (auto const& [inode, why] : gone_)
-    if (!told_.contains(inode)) c_.lost(fmt::format("{}: removed, for {}", at(inode), why));
+    if (!told_.contains(inode)) c_.lost(fmt::format("{}: removed, because {}", at(inode), why));
   wanted_.clear();
   parting_.clear();
   if (!pending_.empty() || !back_pending_.empty()) reattach();
@@ -295,8 +295,8 @@ void Mender::reattach() {
   }
 }
 
-// Every directory must lead to the root: of those on a circle one loses its name, and what has none
-// goes to lost+found.
+// Every directory must lead to the root: of those on a cycle one loses its name, and
+// directories without a name go to lost+found.
 void Mender::break_cycles() {
   std::vector<std::size_t> up(nodes_.size(), nodes_.size());
   auto const index = [this](std::uint64_t inode) {
@@ -402,7 +402,7 @@ void Mender::attach(std::uint64_t inode) {
   auto name = fmt::format("#{}", inode);
   for (int n = 1; taken_names_.contains(mix(up, hash(name))); ++n)
     name = fmt::format("#{}.{}", inode, n);
-  c_.lost(fmt::format("inode {}: has no name left; it is lost+found/{} now", inode, name));
+  c_.lost(fmt::format("inode {}: has no name left; moved to lost+found/{}", inode, name));
   add_entry(up, inode, name);
 }
 
@@ -417,7 +417,7 @@ void Mender::count() {
   for (auto const& e : entries_)
     if (!e.drop) add(e.directory, e.child);
   for (auto const& [d, child] : added_) add(d, child);
-  // Names that went for a reason were told with it.
+  // Names that were removed for a reason were reported with it.
   std::unordered_map<std::uint64_t, std::uint64_t> gone;
   for (auto const& e : entries_)
     if (e.drop) ++gone[e.directory];
@@ -427,14 +427,14 @@ void Mender::count() {
     if (directory(&n)) {
       auto const it = gone.find(n.inode);
       auto const known = n.entries + (it == gone.end() ? 0 : it->second);
-      // Of other names of a file that stays or was told, too.
+      // For other names of a file that stays or was reported, too.
       if (!complete_ && (n.flags & kHas) != 0 && known < n.size)
         c_.lost(fmt::format("{}: {} of the {} names in it {} lost", at(n.inode), n.size - known,
                             n.size, n.size - known == 1 ? "is" : "are"));
       n.size = n.entries;
       n.nlink = orphan ? 0 : 2 + n.subdirectories;
     } else {
-      // Without damage a wrong count is only that.
+      // Without damage only the count is wrong.
       if (!complete_ && (n.flags & kHas) != 0 && n.names < n.nlink)
         c_.lost(fmt::format("{}: {} of its {} names {} lost", at(n.inode), n.nlink - n.names,
                             n.nlink, n.nlink - n.names == 1 ? "is" : "are"));
@@ -448,7 +448,7 @@ void Mender::count() {
     info.atime = info.mtime = info.ctime = info.btime = c_.now;
     put_[{n.inode, kInode, 0}] = text_of(encode_inode(info));
   }
-  // Records of dropped inodes were not known to be so when they were added.
+  // These records were added before their inodes were dropped.
   std::erase_if(put_, [this](auto const& r) {
     auto const* n = find(r.first.inode);
     return n != nullptr && (n->flags & kDrop) != 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first pass, and the last.  What is decided between them is in mend_plan.cc.
+// The first and the last pass.  mend_plan.cc decides between them.
 #include "fsck/mender.h"
 
 #include <fmt/format.h>
@@ -31,7 +31,7 @@ std::string Mender::at(std::uint64_t inode) const {
   return path.empty() ? fmt::format("inode {}", inode) : path;
 }
 
-bool Mender::unique(Record const& r, std::string name) {
+bool Mender::unique(WalkedRecord const& r, std::string name) {
   Key const group{r.key.inode, r.key.kind,
                   r.key.offset & (r.key.kind == kXattr ? kXattrHashBits : kHashBits)};
   if (group != group_) {
@@ -43,7 +43,7 @@ bool Mender::unique(Record const& r, std::string name) {
   return true;
 }
 
-void Mender::take(Record const& r) {
+void Mender::take(WalkedRecord const& r) {
   if (r.key.inode == 0) {
     if (r.key.kind == kOrphan && r.key.offset != 0 && r.value.empty())
       orphans_.push_back(r.key.offset);
@@ -75,7 +75,7 @@ void Mender::take(Record const& r) {
     }
     case kParent: {
       auto const p = parse_parent(r.key, r.value);
-      // One that stands at a wrong key is made again for the entry.
+      // One at a wrong key is made again for the entry.
       if (!p || (r.key.offset & kHashBits) != parent_key(c_.seed, p->directory, p->name) ||
           !unique(r, fmt::format("{}/{}", p->directory, p->name))) {
         drop_.insert(r.key);
@@ -107,7 +107,7 @@ void Mender::take(Record const& r) {
   }
 }
 
-void Mender::take_xattr(Record const& r) {
+void Mender::take_xattr(WalkedRecord const& r) {
   if ((r.key.offset & (kXattrProbeStep - 1)) != 0) {
     auto const due = std::min(xattr_left_, kXattrChunk);
     if (due == 0 || r.key.offset != xattr_next_ || r.value.size() != due) {
@@ -142,7 +142,7 @@ void Mender::end_xattr() {
   xattr_left_ = 0;
 }
 
-void Mender::take_inline(Record const& r) {
+void Mender::take_inline(WalkedRecord const& r) {
   bool const usable =
       r.key.offset == 0 && (now_.flags & kHas) != 0 && (S_ISREG(now_.mode) || S_ISLNK(now_.mode));
   bool const fits =
@@ -163,7 +163,7 @@ void Mender::take_inline(Record const& r) {
     put_[r.key] = text_of(r.value.first(now_.size));
 }
 
-void Mender::take_extent(Record const& r) {
+void Mender::take_extent(WalkedRecord const& r) {
   auto const e = parse_extent(r.key, r.value, c_.total_blocks);
   if ((now_.flags & kHas) != 0 && !S_ISREG(now_.mode)) {
     drop_.insert(r.key);
@@ -190,12 +190,12 @@ void Mender::close() {
   nodes_.push_back(now_);
 }
 
-void Mender::name(Record const& r) {
+void Mender::name(WalkedRecord const& r) {
   if (auto const parting = parting_.find(r.key); parting != parting_.end()) {
     auto const d = parse_dirent(r.key, r.value);
     if (!d) return;
     auto const up = at(r.key.inode);
-    c_.lost(fmt::format("{}/{}: removed, for {}", up == "/" ? "" : up, d->name,
+    c_.lost(fmt::format("{}/{}: removed, because {}", up == "/" ? "" : up, d->name,
                         gone_.at(parting->second)));
     told_.insert(parting->second);
     return;
@@ -212,12 +212,12 @@ void Mender::name(Record const& r) {
   if (!name.empty()) (w.entry ? pending_ : back_pending_).push_back({w.child, w.directory, name});
 }
 
-std::optional<Bytes> Mender::mend(Record const& r) {
+std::optional<Bytes> Mender::mend(WalkedRecord const& r) {
   if (drop_.contains(r.key)) return std::nullopt;
   if (r.key.inode == 0) return r.value;
   auto const* n = find(r.key.inode);
   if (n == nullptr || (n->flags & kDrop) != 0) return std::nullopt;
-  // Of a directory that is made anew only what makes it one stays.
+  // A directory that is made again keeps only the records of its structure.
   if ((n->flags & kMade) != 0 &&
       (r.key.kind == kInode || r.key.kind == kInline || r.key.kind == kExtent))
     return std::nullopt;

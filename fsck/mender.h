@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The records of a damaged layer, made to agree again: what stays, what goes, what is added.
+// Makes the records of a damaged layer consistent: which stay, which go, which are added.
 //
-// Three passes over the same records: take() looks at each, then plan() decides; name() is shown
-// them again for the names that plan() needs, or that users should be told (only if asked for);
-// then mend() says of each record whether it stays, and additions() what comes between.
+// Three passes over the same records: take() gets each of them, then plan() decides; name() gets
+// them again for the names that plan() needs or that are reported to users (only if requested);
+// then mend() returns each record that stays, and additions() those to insert.
 //
-//   - A record that does not parse, or stands where no lookup finds it, goes; entries and back
-//   references find their place again.
-//   - A directory whose inode record is lost comes back as root's, mode 0700, for as long as
-//   anything knows that it was there.
-//     An entry that is lost comes back from the back reference, and the other way round.
-//   - A file that lost data, its target or its inode record is removed: what is left of it would
-//   read as zeroes.
-//   - What has no name left, and a directory inside itself, goes to lost+found of the layer as
+// - A record that does not parse, or that no lookup finds, is removed; entries and back references
+//   move to the right key.
+// - A directory whose inode record is lost is made again, owned by root with mode 0700, if any
+//   record refers to it.  A lost entry is restored from the back reference, and vice versa.
+// - A file that lost data, its target or its inode record is removed, because the rest would read
+//   as zeroes.
+// - An inode without a name, and a directory inside itself, is moved to lost+found of the layer as
 //   "#INODE".
-//   - Link counts, sizes of directories and counts of blocks become what they count.
-// Memory: about 90 bytes per inode and 50 per entry and per back reference of the one layer in
-// hand, and what changes.
+// - Link counts, directory sizes and block counts are recomputed.
+// Memory: about 90 bytes per inode and 50 per entry and per back reference of one layer, and the
+// changes.
 #pragma once
 
 #include <array>
@@ -30,6 +29,7 @@
 
 #include "format/records.h"
 #include "fsck/tree_walk.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -37,39 +37,39 @@ struct MendContext {
   std::array<std::uint8_t, 16> seed{};
   std::uint64_t total_blocks = 0;
   std::uint64_t root = 0;  // inode of the root directory
-  Timestamp now{};         // of what is made
+  Timestamp now{};         // time of new inodes
   std::function<std::uint64_t()>
-      lost_found_inode{};  // number for a new lost+found; the same each time for a tree
+      lost_found_inode{};  // number for a new lost+found; the same every time for a tree
   std::function<bool(std::uint64_t inode)>
-      condemned{};  // files that must go whatever their records say
+      condemned{};  // files to remove whatever their records contain
   std::function<std::string(std::uint64_t inode)> path{};
   std::function<void(std::string text)>
-      lost{};  // told of everything that users will miss or find elsewhere
+      lost{};  // gets everything that users will miss or find elsewhere
 };
 
 class Mender {
  public:
   explicit Mender(MendContext context) : c_(std::move(context)) {}
 
-  void take(Record const& r);
-  // complete: no record is missing for damage.
+  void take(WalkedRecord const& r);
+  // complete: damage hides no record.
   void plan(bool complete);
   [[nodiscard]] bool wants_names() const { return !wanted_.empty() || !parting_.empty(); }
-  void name(Record const& r);
+  void name(WalkedRecord const& r);
   void finish_plan();  // after the names
 
-  // An inode without a name that keeps `extents` for layers above, which inherited them.
+  // Adds an inode without a name that keeps `extents` for child layers, which inherit them.
   void add_keeper(std::uint64_t inode, std::vector<ExtentInfo> const& extents);
 
-  // The record as it shall be; nothing: it goes.  Its bytes live until the next call.
-  std::optional<Bytes> mend(Record const& r);
+  // The record to write; nothing: it is removed.  Its bytes are valid until the next call.
+  std::optional<Bytes> mend(WalkedRecord const& r);
   [[nodiscard]] std::map<Key, std::string> const& additions() const {
     return put_;
   }  // replace a record of the same key
   [[nodiscard]] bool anything_left() const {
     return left_;
   }  // false: no inode of the layer was saved
-  // After finish_plan(): inodes that stay, and such as go and were told of.
+  // After finish_plan(): the inodes that stay, and those that are removed and were reported.
   [[nodiscard]] std::uint64_t inodes_accounted_for() const;
   [[nodiscard]] std::uint64_t last_inode() const {
     return nodes_.empty() ? 0 : nodes_.back().inode;
@@ -82,9 +82,9 @@ class Mender {
     kInlineData = 4,
     kGap = 8,  // records may be missing among its own
     kDrop = 16,
-    kMade = 32,        // a directory that comes back without its record
-    kKeepOrphan = 64,  // has no name, by right
-    kEntries = 128,    // entries were met
+    kMade = 32,        // a directory made again without its record
+    kKeepOrphan = 64,  // has no name, as its orphan record says
+    kEntries = 128,    // has entries
     kBadRecord = 256,
   };
   struct Node {
@@ -99,9 +99,9 @@ class Mender {
     std::uint8_t type = 0;
     bool drop = false, matched = false;
   };
-  struct Wanted {  // whose name is to be read
+  struct Wanted {  // whose name must be read
     std::uint64_t child = 0, directory = 0;
-    bool entry = false;  // an entry is to be made; else a back reference
+    bool entry = false;  // make an entry; else a back reference
   };
   struct Pending {
     std::uint64_t child = 0, directory = 0;
@@ -109,11 +109,11 @@ class Mender {
   };
 
   void close();
-  void take_xattr(Record const& r);
+  void take_xattr(WalkedRecord const& r);
   void end_xattr();
-  void take_inline(Record const& r);
-  void take_extent(Record const& r);
-  bool unique(Record const& r, std::string name);
+  void take_inline(WalkedRecord const& r);
+  void take_extent(WalkedRecord const& r);
+  bool unique(WalkedRecord const& r, std::string name);
   [[nodiscard]] Node* find(std::uint64_t inode);
   [[nodiscard]] bool directory(Node const* n) const;
   [[nodiscard]] bool root_lost();
@@ -142,19 +142,19 @@ class Mender {
   std::set<Key> drop_;
   std::map<Key, std::string> put_;
   std::map<Key, Wanted> wanted_;
-  std::map<std::uint64_t, std::string> gone_;  // inodes that go, and why
-  std::map<Key, std::uint64_t> parting_;       // entries that go because of that: the inode
-  std::unordered_set<std::uint64_t> told_;     // of gone_, those whose name was told
+  std::map<std::uint64_t, std::string> gone_;  // removed inodes, and why
+  std::map<Key, std::uint64_t> parting_;       // entries removed with them: the inode
+  std::unordered_set<std::uint64_t> told_;     // those of gone_ whose name was reported
   std::vector<Pending> pending_;               // entries to be made
   std::vector<Pending> back_pending_;          // back references to be made
-  std::vector<std::pair<std::uint64_t, std::uint64_t>>
-      added_;  // directory, child: entries that were made
+  // Directory, child: entries that were made.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> added_;
   std::unordered_set<std::uint64_t> taken_names_,
       taken_keys_;  // hashes of (directory, name), (inode, kind, key)
   bool indexed_ = false, left_ = false, complete_ = true;
   std::uint64_t lost_found_ = 0;
 
-  // The inode whose records come by.
+  // The current inode.
   Node now_{};
   Key group_{};
   std::vector<std::string> group_names_;

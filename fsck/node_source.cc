@@ -34,15 +34,12 @@ NodeExpectation NodeSource::expectation(NodePtr const& ptr, unsigned level) cons
 Result<NodeSource::Node> NodeSource::get(NodePtr const& ptr, unsigned level) {
   auto const block = ptr.block.get();
   if (!inside(block))
-    return Error{Errc::kCorrupt, fmt::format("node at block {}, outside the store", block)};
+    return Error::corrupt(fmt::format("node at block {}, outside the store", block));
   auto const at = block * kBlockSize;
   if (ptr.generation.get() > generation_)
-    return Error{Errc::kCorrupt,
-                 fmt::format("node of generation {}, later than the superblock's {}",
-                             ptr.generation.get(), generation_),
-                 0,
-                 {},
-                 at + offsetof(NodeHeader, generation)};
+    return Error::corrupt(fmt::format("node of generation {}, later than the superblock's {}",
+                                      ptr.generation.get(), generation_))
+        .at(at + offsetof(NodeHeader, generation));
 
   auto const expect = expectation(ptr, level);
   Node node;
@@ -54,8 +51,8 @@ Result<NodeSource::Node> NodeSource::get(NodePtr const& ptr, unsigned level) {
     }
   }
   if (node == nullptr) return read(ptr, expect);
-  // The bytes were checked when they were read.  What this pointer says of them is new, but the
-  // checksum covers all of it.
+  // The bytes were checked when they were read.  This pointer has new expectations, but the
+  // checksum covers all of them.
   auto const& header = NodeReader(node->data()).header();
   if (header.generation.get() == expect.generation &&
       (skip_checksum_ || header.checksum.get() == expect.checksum) &&
@@ -91,7 +88,7 @@ void NodeSource::keep(std::uint64_t block, Node node) {
   ++nodes_read_;
   auto const [place, is_new] = by_block_.try_emplace(block);
   if (!is_new)
-    order_.erase(place->second);  // another thread was faster; or it is another generation's
+    order_.erase(place->second);  // another thread was faster, or it has another generation
   order_.push_front({block, std::move(node)});
   place->second = order_.begin();
   if (order_.size() > capacity_) {

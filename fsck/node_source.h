@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Nodes for fsck: read from the device, checked in full each time they are read, kept in a small
-// cache. Whoever knows which nodes are next says so (ahead()): they are read in the order of the
-// device, neighbours together, some reads at once, and checked by the threads that read them.
+// Nodes for fsck: read from the device, fully checked at every read, kept in a small cache.
+// ahead() announces the next nodes: they are read in the order of the device, adjacent ones
+// together, several reads at once, and checked by the reading threads.
 // Threads: any function from any thread.
 #pragma once
 
@@ -17,6 +17,7 @@
 #include "device/device.h"
 #include "format/node.h"
 #include "format/superblock.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -29,14 +30,14 @@ class NodeSource {
 
   using Node = std::shared_ptr<AlignedBuffer const>;
 
-  // The node `ptr` points to, checked.  level: what it must be; kAnyLevel for a root. Error::offset
-  // is a byte of the device.  kIo if the device refuses.
+  // The checked node that `ptr` points to.  level: the expected one; kAnyLevel for a root.
+  // Error::offset is relative to the device.  kIo if the read fails.
   static constexpr unsigned kAnyLevel = kMaxLevel + 1;
   Result<Node> get(NodePtr const& ptr, unsigned level);
 
-  // get() will be asked for these, of one level, in this order.  Brings the first ones into the
-  // cache; returns how many it looked at, for the next call: at most what half the cache holds.
-  // Says nothing of nodes that can't be used: get() does.
+  // Announces that get() will be called for these nodes of one level, in this order.  Reads the
+  // first ones into the cache, at most what half of it holds, and returns how many, for the next
+  // call.  Ignores bad nodes: get() reports them.
   std::size_t ahead(std::span<NodePtr const> ptrs, unsigned level);
 
   [[nodiscard]] std::uint64_t total_blocks() const { return total_blocks_; }
@@ -47,8 +48,8 @@ class NodeSource {
 
  private:
   static constexpr std::uint64_t kReadNodes = 32;  // of one read: 512 KiB
-  static constexpr std::uint64_t kGapNodes =
-      2;  // reading so many that are not wanted is cheaper than another read
+  // Reading this many unneeded ones is cheaper than another read.
+  static constexpr std::uint64_t kGapNodes = 2;
   static constexpr std::size_t kReaders = 4;  // reads at once; they mostly wait
   struct Read {
     std::uint64_t block = 0, end = 0;  // [block, end)

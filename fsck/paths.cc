@@ -7,7 +7,7 @@ namespace lcfs::fsck {
 
 std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
                     std::uint64_t inode) {
-  constexpr int kMaxSteps = 4096;  // damage can make directories lie inside themselves
+  constexpr int kMaxSteps = 4096;  // a damaged directory may contain itself
   if (inode == root_inode) return "/";
   std::string path;
   for (int step = 0; step < kMaxSteps; ++step) {

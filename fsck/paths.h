@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names for people: where an inode is in a layer, found from its back references.
+// Paths of inodes for messages, found from their back references.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace lcfs::fsck {
 
-// The first path of `inode` in the tree, from "/"; "?/..." if it can't be followed up to the root,
-// "" if nothing names it.
+// The first path of `inode` in the tree, from "/"; "?/..." if the way up to the root is damaged,
+// "" if it has no name.
 std::string path_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
                     std::uint64_t inode);
 
-// All its names, at most `most`, as path_of() gives them.
+// All paths of the inode, at most `most`, in the form of path_of().
 std::vector<std::string> paths_of(NodeSource& source, NodePtr const& tree, std::uint64_t root_inode,
                                   std::uint64_t inode, std::size_t most);
 

@@ -49,7 +49,7 @@ class Run {
       return std::move(done_);
     LCFS_TRY_ASSIGN(bool const chosen, choose_state(how));
     if (!chosen || (survey_.report.clean() && !found_ && !older_)) return std::move(done_);
-    if (options_.check.stopped()) return interrupted();
+    if (options_.check.stopped()) return Error::interrupted();
     bool const slot = slot_is_wrong();
     bool const store_asked = store_tree_damaged() && !found_;
     if (!ask_for_slot(slot) || (store_asked && !ask_for_store_tree())) return std::move(done_);
@@ -57,7 +57,7 @@ class Run {
     layers.decide();
     StoreRebuild store(survey_, layers, options_);
     store.decide();
-    if (options_.check.stopped()) return interrupted();
+    if (options_.check.stopped()) return Error::interrupted();
     done_.declined = done_.declined || layers.declined() || store.declined();
     bool const wanted = layers.wants_new_trees() || layers.graph_changed() || store.changed();
     if (found_ || store_asked || wanted || ask_for_derived()) {
@@ -75,12 +75,14 @@ class Run {
     return yes;
   }
 
-  // The newest state, or one before it if that is better.  False: no to the only one that there is.
+  // Chooses the newest state, or an older one if that is better.  False: the user declined the only
+  // one.
   Result<bool> choose_state(Options const& how) {
     if (survey_.report.in_force) {
       if (survey_.superblock.read_only_features())
-        return Error{Errc::kUnsupported, "the store has features that this lcfs can't write", 0,
-                     device_.name()};
+        return Error::unsupported(
+                   "the store uses features that this lcfs cannot write; upgrade lcfs")
+            .in(device_.name());
       base_ = *survey_.report.in_force;
       LCFS_TRY(go_to_other_slot(how));
       if (survey_.scan->complete() && !how.search) return true;
@@ -91,16 +93,15 @@ class Run {
       if (went || !survey_.report.in_force) return went;
       if (survey_.scan->complete()) return true;
     }
-    if (!survey_.report.in_force)
-      return Error{Errc::kCorrupt, no_superblock(), 0, device_.name(), 0};
+    if (!survey_.report.in_force) return Error::corrupt(no_superblock()).in(device_.name()).at(0);
     if (survey_.scan->layers().empty() && survey_.scan->images() == 0 &&
         survey_.superblock.layer_count + survey_.superblock.image_count != 0)
-      return Error{Errc::kCorrupt,
-                   how.search
-                       ? "nothing of the store tree can be read: there is nothing to repair from"
-                       : "nothing of the store tree can be read: there is nothing to repair from; "
-                         "with --search an older one is looked for all over the store",
-                   0, device_.name(), survey_.superblock.store_root.block.get() * kBlockSize};
+      return Error::corrupt(
+                 how.search ? "the store tree cannot be read, so there is nothing to repair from"
+                            : "the store tree cannot be read, so there is nothing to repair from; "
+                              "--search looks for an older one")
+          .in(device_.name())
+          .at(survey_.superblock.store_root.block.get() * kBlockSize);
     return true;
   }
 
@@ -108,13 +109,13 @@ class Run {
     for (auto const& s : survey_.report.slots)
       if (cut_short(s))
         return s.problem +
-               "; there is nothing to repair from until it has its size again, with zeroes "
+               "; there is nothing to repair from until its size is restored, with zeroes "
                "(truncate -s)";
-    return "neither superblock can be read: there is nothing to repair from; with --search the "
-           "store tree is looked for all over the store";
+    return "neither superblock can be read, so there is nothing to repair from; --search looks for "
+           "the store tree";
   }
 
-  // A tree that no superblock leads to.  False: no to it.
+  // Uses a tree that no superblock points to.  False: the user declined it.
   Result<bool> go_to_found(Options const& how) {
     bool const whole = survey_.report.in_force && survey_.scan->complete();
     auto found = search_tree(device_, how, survey_.slots,
@@ -122,19 +123,18 @@ class Run {
     if (!found) {
       if (found.error().code == Errc::kInterrupted || !survey_.report.in_force)
         return std::move(found).error();
-      return false;  // what is left of the newest may be something yet
+      return false;  // the rest of the newest state may still be useful
     }
     Proposal p;
     p.step = Step::kFound;
     p.text = whole ? fmt::format(
-                         "the superblocks lead to generation {}, {}, and are older than a whole "
-                         "store tree that was found, {}: go on to it",
+                         "the superblocks lead to generation {}, {}, but a newer whole store "
+                         "tree was found, {}: use it",
                          survey_.superblock.generation, time_text(survey_.superblock.written_ns),
                          found->text())
                    : fmt::format(
-                         "no store tree that a superblock leads to can be read; a whole one was "
-                         "found, {}: go back to it, without what "
-                         "changed since",
+                         "the superblocks lead to no readable store tree, but a whole one was "
+                         "found, {}: use it, and lose what changed since",
                          found->text());
     if (!ask(p)) return false;
     LCFS_TRY_ASSIGN(survey_, inspect(device_, how, {std::nullopt, &found->superblock}));
@@ -151,9 +151,8 @@ class Run {
     Proposal p;
     p.step = Step::kOlder;
     p.text = fmt::format(
-        "the store tree of generation {}, {}, is damaged; that of generation {}, {}, is whole: go "
-        "back to it, without what "
-        "changed since",
+        "the store tree of generation {}, {}, is damaged; that of generation {}, {}, is whole: "
+        "use that one, and lose what changed since",
         survey_.superblock.generation, time_text(survey_.superblock.written_ns),
         older.superblock.generation, time_text(older.superblock.written_ns));
     if (!ask(p)) return {};
@@ -163,10 +162,10 @@ class Run {
     return {};
   }
 
-  // Is the other slot not what a checkpoint would have left there?
+  // True if the other slot differs from what a checkpoint would have left there.
   [[nodiscard]] bool slot_is_wrong() const {
     auto const& other = survey_.slots[1 - base_];
-    if (older_ || found_) return false;  // it is written again anyway
+    if (older_ || found_) return false;  // it is rewritten anyway
     if (!other) {
       auto const state = survey_.report.slots[1 - base_].state;
       return state == SlotState::kDamaged ||
@@ -181,8 +180,8 @@ class Run {
     Proposal p;
     p.step = Step::kSlot;
     p.safe = true;
-    p.text =
-        fmt::format("superblock slot {} is damaged or another store's: write it again", 1 - base_);
+    p.text = fmt::format("superblock slot {} is damaged or belongs to another store: rewrite it",
+                         1 - base_);
     return ask(p);
   }
 
@@ -191,11 +190,11 @@ class Run {
                                                Code::kGraph, Code::kOwner});
   }
 
-  // Nothing can be written without it: a new store tree has only what is left of the old one.
+  // Required for all other repairs: a new store tree has only what is left of the old one.
   bool ask_for_store_tree() {
     Proposal p;
     p.step = Step::kStore;
-    p.text = "write the store tree again, without what is damaged in it";
+    p.text = "rebuild the store tree without its damaged parts";
     p.details = survey_.store_lines;
     for (auto const& r : survey_.scan->runs())
       if (survey_.scan->layer(r.layer) == nullptr &&
@@ -206,7 +205,7 @@ class Run {
     return ask(p);
   }
 
-  // What a new store tree has right in any case.
+  // Proposes the repairs that a new store tree brings in any case.
   bool ask_for_derived() {
     bool derived =
         contains_any(survey_.store_errors, {Code::kCounter, Code::kRun, Code::kSpace, Code::kName,
@@ -216,10 +215,10 @@ class Run {
     Proposal p;
     p.step = Step::kDerived;
     p.safe = true;
-    p.text = "make runs, counters, names and digests anew from what they are derived from";
+    p.text = "rebuild runs, counters, names and digests";
     if (auto const bad = survey_.scan->checkpoints().size() - survey_.kept.size(); bad > 0)
-      p.text += fmt::format("; {} of {} kept checkpoints can't be gone back to and {} dropped", bad,
-                            survey_.scan->checkpoints().size(), bad == 1 ? "is" : "are");
+      p.text += fmt::format("; drop {} unusable restore point{} of {}", bad, bad == 1 ? "" : "s",
+                            survey_.scan->checkpoints().size());
     return ask(p);
   }
 
@@ -255,7 +254,7 @@ class Run {
     for (auto const& r : scan->runs()) used.claim_rest(r.start, r.count, 1);
     for (auto const block : scan->nodes()) used.claim_rest(block, kNodeBlocks, 1);
     for (auto const block : scan->damaged_nodes())
-      used.claim_rest(block, kNodeBlocks, 1);  // perhaps another attempt reads it
+      used.claim_rest(block, kNodeBlocks, 1);  // another attempt may read it
   }
 
   [[nodiscard]] std::uint64_t next_generation() const {
@@ -269,8 +268,8 @@ class Run {
   Status publish(SuperblockInfo info, bool both) {
     info.generation = next_generation();
     info.written.clear();
-    LCFS_TRY(device_.flush());  // what the superblock says without them: all that it leads to is on
-                                // the device
+    LCFS_TRY(device_.flush());  // without written runs the superblock requires that all its blocks
+                                // are on the device
     for (std::uint32_t const slot : {1 - base_, base_}) {
       info.slot = slot;
       AlignedBuffer block(kBlockSize);
@@ -297,7 +296,7 @@ class Run {
 
 }  // namespace
 
-// A tree that came back may have data that the first check could not see: then a second round mends
+// A restored tree may have data that the first check could not see: then a second round repairs
 // that.
 Result<Repaired> repair(Device& device, RepairOptions const& options) {
   constexpr int kRounds = 3;

@@ -18,7 +18,7 @@ bool inside(Range const& r, Key const& k) {
   return !(k < r.low) && (r.high == kMaxKey || k < r.high);
 }
 
-// Every sound node of `owner` in its runs, by the nodes' own word: address, owner, store,
+// Every sound node of `owner` in its runs, according to its header: address, owner, store,
 // generation, checksum.
 class NodeScan {
  public:
@@ -41,8 +41,8 @@ class NodeScan {
         if (auto const ptr = node_at(bytes, r.start + done + b))
           take(*ptr, NodeReader(bytes.data()));
       }
-      done +=
-          n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
+      // A node may reach over the end of a read.
+      done += n < kReadBlocks ? n : n - (kNodeBlocks - 1);
     }
   }
 
@@ -121,7 +121,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   Salvage out;
   std::unordered_set<std::uint64_t> met;
   std::vector<Range> lost;
-  std::vector<std::uint64_t> branches_lost;  // they are known, as far as that goes
+  std::vector<std::uint64_t> branches_lost;  // ranges of lost branches
   WalkHooks hooks;
   hooks.on_node = [&](std::uint64_t block, NodeHeader const&, std::uint64_t) {
     out.nodes.push_back(block);
@@ -130,8 +130,8 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   };
   hooks.on_damage = [&](Error const&, NodePtr const& ptr, unsigned level, Key const& low,
                         Key const& high) {
-    met.insert(ptr.block.get());  // a sound node at that place is not the layer's: what leads to it
-                                  // wants another one
+    met.insert(ptr.block.get());  // a sound node in this place is not the layer's: its pointer
+                                  // expects another one
     if (auto const b = ptr.block.get();
         b >= kReservedBlocks && b <= superblock.total_blocks - kNodeBlocks)
       out.nodes.push_back(b);
@@ -139,7 +139,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
     if (level != 0) branches_lost.push_back(ptr.block.get());
   };
   TreeWalk walk(source, layer.info.root, layer.info.id, std::move(hooks));
-  BlockMap known;  // of its own: sound nodes, and data that they tell of
+  BlockMap known;  // own blocks: sound nodes, and the data in their extents
   auto const know_data = [&](Key const& key, Bytes value) {
     if (key.kind != kExtent) return;
     auto const e = parse_extent(key, value, superblock.total_blocks);
@@ -147,7 +147,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
   };
   while (auto const r = walk.next()) know_data(r->key, r->value);
   out.complete = walk.complete();
-  std::erase_if(lost, [](Range const& r) { return !r.branch; });  // nothing hangs below a leaf
+  std::erase_if(lost, [](Range const& r) { return !r.branch; });  // a leaf has nothing below it
   if (lost.empty()) return out;
 
   auto const below_lost = [&lost](Key const& first, Key const& last) {
@@ -170,8 +170,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
         found.push_back({stray, ptr.generation.get()});
     });
   auto const by_key = [](StrayLeaf const& a, StrayLeaf const& b) { return a.first < b.first; };
-  // Runs that are not exact may hold leaves of an older state: of two that overlap the later one
-  // counts.
+  // Inexact runs may hold leaves of an older state: of two that overlap, the later one counts.
   std::sort(found.begin(), found.end(),
             [](Candidate const& a, Candidate const& b) { return a.generation > b.generation; });
   auto const overlaps = [&out, &by_key](StrayLeaf const& s) {  // out.leaves is sorted
@@ -192,7 +191,7 @@ Salvage salvage(Device& device, NodeSource& source, SuperblockInfo const& superb
                              [&](RunEntry const& r) { return !known.owns(1, r.start, r.count); });
   if (out.doubtful) return out;
 
-  // What was shared with the parent: its leaves in whose range the layer has none.
+  // Leaves shared with the parent: those in whose range the layer has none.
   std::vector<StrayLeaf> shared;
   auto const own = out.leaves;
   auto const has_own = [&own](Range const& r) {
@@ -225,7 +224,7 @@ RecordStream::RecordStream(NodeSource& source, NodePtr const& root, std::uint64_
                            std::span<StrayLeaf const> strays)
     : source_(source), walk_(source, root, owner, {}), strays_(strays) {}
 
-std::optional<Record> RecordStream::next_stray() {
+std::optional<WalkedRecord> RecordStream::next_stray() {
   while (leaf_ < strays_.size()) {
     if (!node_) {
       auto node = source_.get(strays_[leaf_].ptr, 0);
@@ -249,12 +248,12 @@ std::optional<Record> RecordStream::next_stray() {
   return std::nullopt;
 }
 
-std::optional<Record> RecordStream::next() {
+std::optional<WalkedRecord> RecordStream::next() {
   if (std::exchange(take_walked_, false)) walked_ = walk_.next();
   if (std::exchange(take_stray_, false)) stray_ = next_stray();
   if (!walked_ && !stray_) return std::nullopt;
   if (walked_ && stray_ && walked_->key == stray_->key)
-    take_stray_ = true;  // the tree's own word counts
+    take_stray_ = true;  // the record of the tree itself counts
   if (!stray_ || (walked_ && !(stray_->key < walked_->key))) {
     take_walked_ = true;
     return walked_;

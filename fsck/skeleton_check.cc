@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "fsck/data_check.h"
-#include "fsck/space.h"
+#include "fsck/owners.h"
 #include "fsck/tree_walk.h"
 
 namespace lcfs::fsck {
@@ -21,7 +21,7 @@ void SkeletonScan::take_extent(std::uint64_t layer, std::uint64_t offset, Extent
                                std::uint64_t at) {
   if (layer != layer_) {
     end();
-    if (judge_) say_(at, "part of a skeleton without its record", layer);
+    if (judge_) say_(at, "part of a skeleton without a skeleton record", layer);
     layer_ = layer;
     size_ = 0;
     judge_ = false;
@@ -29,7 +29,7 @@ void SkeletonScan::take_extent(std::uint64_t layer, std::uint64_t offset, Extent
   auto& entry = entries_[layer];
   if (judge_ && offset != entry.blocks * kBlockSize) {
     say_(at,
-         fmt::format("part of a skeleton at {:#x}, where {:#x} is next", offset,
+         fmt::format("part of a skeleton at {:#x}, expected {:#x}", offset,
                      entry.blocks * kBlockSize),
          layer);
     judge_ = false;

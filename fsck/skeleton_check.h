@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Skeletons of tars: their records, which stand in the store tree, and the blocks they use, which
-// are the layer's.
+// Checks skeletons of tars: their records in the store tree, and their blocks, which the layer
+// owns.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,14 @@
 
 #include "format/records.h"
 #include "fsck/node_source.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
-struct Use;  // fsck/space.h, which stands on this
+struct Use;  // fsck/owners.h, which includes this header
 class DataCheck;
 
-// The records of one skeleton after the other, as a walk of the store tree meets them.
+// Gets the records of one skeleton after the other, in the order of a walk of the store tree.
 class SkeletonScan {
  public:
   using Say = std::function<void(std::uint64_t at, std::string text, std::uint64_t layer)>;
@@ -26,14 +27,14 @@ class SkeletonScan {
   void take_record(SkeletonInfo const& info, std::uint64_t at);
   void take_extent(std::uint64_t layer, std::uint64_t offset, ExtentInfo const& extent,
                    std::uint64_t at);
-  // Records between may be missing: the one at hand is not judged.
+  // Records in between may be missing: the current skeleton is not judged.
   void gap();
   void finish() { end(); }
 
   struct Entry {
     std::uint64_t blocks = 0;
     std::uint64_t at = 0;  // of its record
-    bool sound = false;    // it and all its parts are there
+    bool sound = false;    // it is complete
   };
   [[nodiscard]] std::map<std::uint64_t, Entry> const& entries() const {
     return entries_;
@@ -43,13 +44,13 @@ class SkeletonScan {
   void end();
   Say say_;
   std::map<std::uint64_t, Entry> entries_{};
-  std::uint64_t layer_ = 0;  // at hand; 0: none
-  std::uint64_t size_ = 0;   // that its record tells
+  std::uint64_t layer_ = 0;  // current; 0: none
+  std::uint64_t size_ = 0;   // from its record
   bool judge_ = true;
 };
 
-// What the skeleton of `layer` uses goes to `uses`; where `data` is given, its blocks are checked
-// by that.  As inode kSkeletonUse.
+// Adds the blocks of the skeleton of `layer` to `uses` and, if given, to `data` for checking, as
+// inode kSkeletonUse.
 void use_skeleton(NodeSource& source, NodePtr const& store_root, std::uint64_t total_blocks,
                   std::uint64_t layer, std::vector<Use>& uses, DataCheck* data);
 

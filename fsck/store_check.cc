@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the records of the store tree say of each other: counters, the layer graph, images, names,
+// Compares the records of the store tree with each other: counters, the layer graph, images, names,
 // digests.
 #include <fmt/format.h>
 
@@ -13,8 +13,8 @@
 namespace lcfs::fsck {
 
 void StoreScan::check() {
-  check_graph();  // also needed when parts are missing: it gives the order
-  // With a part of the tree gone, most of what follows would only say so again.
+  check_graph();  // also needed if parts are missing: it computes the order
+  // If a part of the tree is lost, most checks below would only report that again.
   if (!complete_) return;
   check_counters();
   check_images();
@@ -62,7 +62,7 @@ void StoreScan::check_counters() {
     if (l.info.state == LayerState::kDying) continue;
     if (auto const [first, fresh] = served.emplace(l.info.serve_id, l.info.id); !fresh)
       say(Code::kGraph, l.at + offsetof(LayerRecord, serve_id),
-          fmt::format("serve_id {} is that of layer {} too", l.info.serve_id, first->second),
+          fmt::format("serve_id {} is also that of layer {}", l.info.serve_id, first->second),
           l.info.id);
   }
   for (auto const& i : images_)
@@ -72,7 +72,7 @@ void StoreScan::check_counters() {
 }
 
 // Parents, children, and a walk over the forest that numbers every layer.  A dying layer has no
-// tree, so it stands outside.
+// tree, so it is outside.
 void StoreScan::check_graph() {
   auto const index_of = [this](LayerEntry const* e) {
     return static_cast<std::size_t>(e - layers_.data());
@@ -96,7 +96,7 @@ void StoreScan::check_graph() {
       bases.push_back(i);
   }
 
-  // Layers on a cycle hang on no base: each that is left after the bases starts a walk of its own.
+  // Layers on a cycle have no base: each one left after the bases starts a walk of its own.
   std::uint64_t clock = 0;
   auto const walk_from = [&](std::size_t root) {
     layers_[root].depth = 1;
@@ -146,7 +146,7 @@ void StoreScan::check_images() {
                       top == nullptr ? "does not exist" : "is not frozen"));
     } else if (top->depth != i.info.layer_count) {
       say(Code::kGraph, i.at + offsetof(ImageRecord, layer_count),
-          fmt::format("image {}: layer_count {}, but its top layer {} stands on {} with itself",
+          fmt::format("image {}: layer_count {}, but its top layer {} makes {} with its parents",
                       i.info.id, i.info.layer_count, top->info.name, top->depth));
     }
     ++tops[i.info.top_layer];
@@ -164,7 +164,7 @@ void StoreScan::check_layer_names() {
   std::set<std::uint64_t> named;
   for (auto const& n : names_) {
     if (!taken.emplace(n.type, n.name).second) {
-      say(Code::kHash, n.at, fmt::format("name \"{}\" is there twice", n.name));
+      say(Code::kHash, n.at, fmt::format("duplicate name \"{}\"", n.name));
       continue;
     }
     if (n.type != NameType::kLayer) continue;
@@ -174,7 +174,7 @@ void StoreScan::check_layer_names() {
           fmt::format("name \"{}\" of layer {}, which does not exist", n.name, n.id));
     else if (l->info.anonymous || l->info.name != n.name)
       say(Code::kName, n.at,
-          fmt::format("name \"{}\" of a layer that calls itself \"{}\"", n.name, l->info.name),
+          fmt::format("name \"{}\" of a layer whose record says \"{}\"", n.name, l->info.name),
           n.id);
     else
       named.insert(n.id);
@@ -233,7 +233,7 @@ void StoreScan::check_digests() {
   for (auto const& d : digests_) {
     auto const text = digest_text(d.info.digest);
     if (!taken.emplace(d.info.type, d.info.digest).second) {
-      say(Code::kHash, d.at, fmt::format("digest {} is there twice", text));
+      say(Code::kHash, d.at, fmt::format("duplicate digest {}", text));
       continue;
     }
     bool fits = false;

@@ -16,7 +16,7 @@ std::string text_of(T const& bytes) {
   return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
 }
 
-// Sorted, neighbours joined.
+// Sorts the pieces and joins adjacent ones.
 void join(std::vector<Piece>& pieces) {
   std::sort(pieces.begin(), pieces.end(),
             [](Piece const& a, Piece const& b) { return a.start < b.start; });
@@ -32,7 +32,7 @@ void join(std::vector<Piece>& pieces) {
 
 }  // namespace
 
-// Of all images, whether their documents are whole and true to their digests.
+// Finds images whose documents are incomplete or do not match their digests.
 std::set<std::uint64_t> StoreRebuild::damaged_documents() const {
   std::set<std::uint64_t> damaged;
   std::uint64_t image = 0;
@@ -63,7 +63,7 @@ void StoreRebuild::decide() {
     for (auto id = info.top_layer; why.empty() && id != 0; ++depth) {
       auto const it = plans.find(id);
       if (it == plans.end() || it->second.fate == LayerPlan::kRemove)
-        why = fmt::format("its layer {} is gone", id);
+        why = fmt::format("its layer {} is missing", id);
       else if (it->second.info.state != LayerState::kFrozen)
         why = fmt::format("its layer {} is not frozen", it->second.info.name);
       else if (it->second.lost)
@@ -79,7 +79,7 @@ void StoreRebuild::decide() {
     if (!why.empty()) {
       Proposal p;
       p.step = Step::kImage;
-      p.text = fmt::format("remove image {}{}{}, for {}; its layers stay",
+      p.text = fmt::format("remove image {}{}{}, because {}; its layers stay",
                            digest_text(info.config_digest), names.empty() ? "" : ", ",
                            fmt::join(names, ", "), why);
       if (options_.ask && options_.ask(p)) {
@@ -93,7 +93,7 @@ void StoreRebuild::decide() {
     images_[info.id] = info;
     image_names_[info.id] = std::move(names);
   }
-  // A name that two images have belongs to the one that the table says.
+  // A name of two images belongs to the one in the name table.
   std::map<std::string, std::uint64_t> owner;
   for (auto const& n : survey_.scan->name_table())
     if (n.type == NameType::kImage && image_names_.contains(n.id)) owner.emplace(n.name, n.id);
@@ -101,7 +101,7 @@ void StoreRebuild::decide() {
     std::erase_if(names, [&owner, id = id](std::string const& n) {
       return owner.emplace(n, id).first->second != id;
     });
-  // One config digest, one image: that with the lower id.
+  // Of images with the same config digest the one with the lowest id stays.
   std::set<Digest> configs;
   std::erase_if(images_,
                 [&](auto const& i) { return !configs.insert(i.second.config_digest).second; });
@@ -133,7 +133,7 @@ void StoreRebuild::add_layers(Records& records, SuperblockInfo& sb) {
     if (plan.fate == LayerPlan::kRemove) continue;
     auto& info = plan.info;
     if (info.anonymous &&
-        info.children + info.images == 0) {  // what it waited for is lost: somebody must decide
+        info.children + info.images == 0) {  // what it waited for is lost: the user must decide
       info.anonymous = false;
       info.name = fmt::format("anonymous-{}", id);
       while (!names.insert(info.name).second) info.name += '-';

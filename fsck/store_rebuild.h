@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A new store tree: what layers and images are left, and all that follows from them: runs,
-// counters, names, digests.
+// Builds a new store tree: the remaining layers and images, and everything that follows from them:
+// runs, counters, names, digests.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,13 @@ class StoreRebuild {
   StoreRebuild(Survey const& survey, LayerRepair& layers, RepairOptions const& options)
       : survey_(survey), layers_(layers), options_(options) {}
 
-  // Which images stay.  Asks.
+  // Decides, with questions, which images stay.
   void decide();
   [[nodiscard]] bool changed() const { return changed_; }
   [[nodiscard]] bool declined() const { return declined_; }
 
-  // After LayerRepair::build().  Returns the superblock that leads to it; slot and generation are
-  // the caller's.
+  // Call it after LayerRepair::build().  Returns the superblock for the new tree; the caller sets
+  // slot and generation.
   Result<SuperblockInfo> build(NodeWriter& out, NodeSource& fresh);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Collecting; what is compared afterwards is in store_check.cc.
+// Collects the records; store_check.cc compares them.
 #include "fsck/store_scan.h"
 
 #include <fmt/format.h>
@@ -39,7 +39,7 @@ void StoreScan::collect() {
       damaged_nodes_.push_back(block);
     auto const at = error.offset != kNoOffset ? error.offset : ptr.block.get() * kBlockSize;
     say(error.code == Errc::kIo ? Code::kIo : Code::kNode, at,
-        fmt::format("store tree: {}; records from ({}, {:#04x}, {:#x}) on are not known",
+        fmt::format("store tree: {}; the records from ({}, {:#04x}, {:#x}) are unknown",
                     error.text(), low.inode, low.kind, low.offset));
   };
   TreeWalk walk(source_, sb_.store_root, 0, std::move(hooks));
@@ -60,8 +60,8 @@ void StoreScan::collect() {
 }
 
 void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& blobs) {
-  // A record that does not parse is told and left out; what misses it is told by the checks that
-  // follow.
+  // A record that does not parse is reported and left out; what misses it is reported by the checks
+  // that follow.
   auto const bad = [&](Error const& error) {
     say(Code::kRecord, at + (error.offset == kNoOffset ? 0 : error.offset), error.message,
         key.kind == kLayer || key.kind == kRun || key.kind >= kSkeleton ? key.inode : 0);
@@ -75,7 +75,7 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
         layers_.push_back(std::move(entry));
       } else {
         bad(r.error());
-        // For a counter that contradicts another the rest is not given up.
+        // One contradictory counter does not discard the rest of the record.
         std::vector<std::byte> copy(value.begin(), value.end());
         if (copy.size() < sizeof(LayerRecord)) return;
         std::memset(copy.data() + offsetof(LayerRecord, own_blocks), 0,
@@ -145,8 +145,7 @@ void StoreScan::take(Key const& key, Bytes value, std::uint64_t at, BlobCheck& b
       if (auto r = parse_checkpoint(key, value, sb_.total_blocks); !r)
         bad(r.error());
       else if (r->generation >= sb_.generation)
-        say(Code::kHistory, at,
-            fmt::format("checkpoint {} is kept, but is not over", r->generation));
+        say(Code::kHistory, at, fmt::format("restore point {} is not finished", r->generation));
       else
         checkpoints_.push_back({*std::move(r), at});
       return;
@@ -176,7 +175,8 @@ void StoreScan::link_runs() {
             fmt::format("run {}+{} touches or overlaps run {}+{}", r.start, r.count,
                         runs_[to - 1].start, runs_[to - 1].count),
             id);
-      blocks += r.count;  // wraps only in a damaged store, whose runs then overlap, which is told
+      // Wraps only in a damaged store, whose runs then overlap, which is reported.
+      blocks += r.count;
     }
     while (l < layers_.size() && layers_[l].info.id < id) ++l;
     if (l < layers_.size() && layers_[l].info.id == id) {

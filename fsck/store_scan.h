@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The store tree as tables: layers, runs, images, names, digests, and who descends from whom.
-// collect() reads it all and tells records that do not parse; check() tells what contradicts itself
-// in it.
+// The store tree as tables: layers, runs, images, names, digests, and the ancestry of layers.
+// collect() reads it and reports records that do not parse; check() reports contradictions.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +16,7 @@
 #include "fsck/finding.h"
 #include "fsck/node_source.h"
 #include "fsck/skeleton_check.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
@@ -62,7 +62,7 @@ class StoreScan {
   StoreScan(NodeSource& source, SuperblockInfo const& superblock, Findings& findings)
       : source_(source), sb_(superblock), findings_(findings) {}
 
-  // Walks the store tree.  check() and the rest mean nothing before.
+  // Walks the store tree.  Must be called before all other members.
   void collect();
   void check();
 
@@ -83,28 +83,27 @@ class StoreScan {
   }  // likewise; inside the store
   [[nodiscard]] std::span<CheckpointEntry const> checkpoints() const {
     return checkpoints_;
-  }  // kept ones, by generation
+  }  // restore points, by generation
   [[nodiscard]] std::uint64_t images() const { return images_.size(); }
   [[nodiscard]] std::vector<ImageEntry> const& image_table() const { return images_; }
   [[nodiscard]] std::vector<NameEntry> const& name_table() const { return names_; }
   [[nodiscard]] std::vector<NameEntry> const& image_names() const { return image_names_; }
   [[nodiscard]] bool complete() const {
     return complete_;
-  }  // false: damage hid a part of the store tree
+  }  // false: damage hides a part of the store tree
 
-  // Are all records of the layer's skeleton there?
+  // True if the records of the layer's skeleton are complete.
   [[nodiscard]] bool skeleton_sound(std::uint64_t id) const {
     auto const it = skeletons_.entries().find(id);
     return it != skeletons_.entries().end() && it->second.sound;
   }
 
-  // May what `owner` owns be reached from what `by` owns?  Itself and its ancestors.
+  // True if `by` may refer to what `owner` owns: `owner` is `by` or one of its ancestors.
   [[nodiscard]] bool may_own(std::uint64_t owner, std::uint64_t by) const;
-  // Do the runs of layer `owner` hold all of [block, block + count)?
+  // True if the runs of layer `owner` contain all of [block, block + count).
   [[nodiscard]] bool in_runs(std::uint64_t owner, std::uint64_t block, std::uint64_t count) const;
   [[nodiscard]] std::string name_of(std::uint64_t layer) const;  // "" if it has none
-  [[nodiscard]] std::uint64_t last_id()
-      const;  // the greatest id that a layer or image has, or is served under
+  [[nodiscard]] std::uint64_t last_id() const;  // the greatest id or serve_id of a layer or image
 
  private:
   void say(Code code, std::uint64_t at, std::string text, std::uint64_t layer = 0);

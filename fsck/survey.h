@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that a check learned of a store, kept for whoever repairs it.
+// The facts that a check learned about a store, kept for a repair.
 #pragma once
 
 #include <array>
@@ -25,46 +25,44 @@ struct Piece {
 
 struct LayerFacts {
   LayerResult result{};
-  std::vector<Piece>
-      reached{};  // what its tree reaches, neighbours joined, by start; of a layer that was only
-                  // compared with its parent what it owns, of one with its parent's root nothing
-  std::vector<Piece> skeleton{};  // what the skeleton of its tar uses
-  std::vector<BadBlock> bad{};    // its file data that fails its checksum
+  // Blocks of its tree, adjacent ones joined, by start; only those it owns if it was just compared
+  // with its parent; none if it has its parent's root.
+  std::vector<Piece> reached{};
+  std::vector<Piece> skeleton{};  // blocks of the skeleton of its tar
+  std::vector<BadBlock> bad{};    // blocks of its files that fail their checksum
 };
 
-// A kept checkpoint that can be gone back to.
+// A sound restore point.
 struct KeptFacts {
   KeptCheckpoint info{};
-  std::vector<Piece> blocks{};                // all that it uses, owner 0
-  std::uint64_t last_id = 0, last_inode = 0;  // the greatest in it
+  std::vector<Piece> blocks{};                // all its blocks, owner 0
+  std::uint64_t last_id = 0, last_inode = 0;  // the greatest ones in it
 };
 
 struct Survey {
   std::array<std::optional<SuperblockInfo>, 2> slots{};
   Report report{};
-  SuperblockInfo
-      superblock{};  // of the slot that was looked at; the rest is null or empty if there is none
+  SuperblockInfo superblock{};  // of the inspected slot; the rest is null or empty if there is none
   std::unique_ptr<NodeSource> source{};
   std::unique_ptr<StoreScan> scan{};
-  std::set<Code>
-      store_errors{};  // what was said of the store tree and of space, before the layers' turn
-  std::vector<std::string> store_lines{};  // those of nodes and records that can't be read
+  std::set<Code> store_errors{};           // findings about the store tree and about space
+  std::vector<std::string> store_lines{};  // lines about unreadable nodes and records
   std::unordered_map<std::uint64_t, LayerFacts> layers{};  // live ones
   std::vector<KeptFacts> kept{};                           // sound ones
 };
 
-// The store was longer when its superblock was written: what that leads to is not lost for good.
+// The store was larger when this superblock was written: restoring its size may bring it back.
 [[nodiscard]] inline bool cut_short(Slot const& slot) {
   return slot.problem.ends_with("the store is cut short");
 }
 
-// Which state is looked at; by default that of the slot in force.
+// The state to inspect; by default that of the slot in force.
 struct State {
   std::optional<std::uint32_t> slot{};
-  SuperblockInfo const* found = nullptr;  // none of the slots': this one, that was searched for
+  SuperblockInfo const* found = nullptr;  // this one, which a search found, instead of a slot's
 };
 
-// check(), of a state.  Memory: 24 bytes more per stretch of blocks of each layer.
+// Checks a state of the store.  Memory: 24 bytes more per stretch of blocks of each layer.
 Result<Survey> inspect(Device& device, Options const& options, State const& state);
 
 }  // namespace lcfs::fsck

@@ -16,8 +16,8 @@ NodeWriter::NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generatio
 
 Result<std::uint64_t> NodeWriter::allocate() {
   if (auto const block = free_.take(kNodeBlocks)) return *block;
-  return Error{Errc::kNoSpace, "no free blocks left for the repaired trees; nothing was changed",
-               ENOSPC, device_.name()};
+  return Error::no_space("no free blocks for the repaired trees; the store is unchanged")
+      .in(device_.name());
 }
 
 Result<NodePtr> NodeWriter::write(std::span<std::byte> node) {
@@ -46,7 +46,7 @@ Status NodeWriter::flush() {
 Result<TreeOutline> outline(NodeSource& source, NodePtr const& root) {
   TreeOutline tree;
   if (root.block.get() == 0) return tree;
-  // From the root down, one level after the other.
+  // From the root down, level by level.
   std::vector<TreeOutline::Entry> level{{Key{}, root, 1}};
   for (unsigned expected = NodeSource::kAnyLevel;;) {
     LCFS_TRY_ASSIGN(auto const first, source.get(level[0].ptr, expected));
@@ -128,7 +128,7 @@ Status TreeBuilder::end_template() {
   return {};
 }
 
-// Goes on to the template's leaf that `key` belongs to.
+// Advances to the template's leaf for `key`.
 Status TreeBuilder::next_template(Key const& key) {
   auto const& leaves = shared_->levels[0];
   if (at_ < leaves.size() && (at_ + 1 == leaves.size() || key < leaves[at_ + 1].low)) return {};
@@ -138,7 +138,7 @@ Status TreeBuilder::next_template(Key const& key) {
   at_ = static_cast<std::size_t>(it - leaves.begin()) -
         1;  // the first leaf's bound is the smallest key
   auto node = source_.get(leaves[at_].ptr, 0);
-  matching_ = node.ok();  // else it is simply not shared
+  matching_ = node.ok();  // otherwise it is not shared
   matched_ = 0;
   if (matching_) node_ = *std::move(node);
   return {};

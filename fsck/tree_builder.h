@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a whole tree anew from its records in key order, into free blocks.
+// Writes a whole tree from its records in key order, into free blocks.
 //
-// With a template (the tree of the layer's parent) leaves whose records are the same, and branches
-// whose children are, are not written again but shared, as a clone shares them.  So a repaired
-// layer costs what it differs from its parent, however many layers are mended one after the other.
+// With a template (the tree of the layer's parent), leaves with equal records and branches with
+// equal children are shared instead of written, as in a clone.  So a repaired layer costs only its
+// differences from its parent, however many layers are repaired.
 // Memory: 64 bytes per leaf of the tree and of the template.
 #pragma once
 
@@ -16,10 +16,11 @@
 #include "format/records.h"
 #include "fsck/block_map.h"
 #include "fsck/node_source.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
-// Where new nodes go.  They are collected into large writes; nothing is read back before flush().
+// Writes new nodes.  It collects them into large writes; nothing is read back before flush().
 class NodeWriter {
  public:
   NodeWriter(Device& device, FreeBlocks& free, std::uint64_t generation, StoreId const& store);
@@ -30,7 +31,7 @@ class NodeWriter {
     node.init(block, owner, generation_, level, store_);
   }
   Result<NodePtr> write(std::span<std::byte> node);  // seals it
-  Status flush();                                    // hands all to the device; not durable by it
+  Status flush();  // writes everything to the device; does not make it durable
 
  private:
   static constexpr std::size_t kBatchNodes = 64;
@@ -54,12 +55,12 @@ struct TreeOutline {
   // children[l][i]: index in levels[l] of the first child of levels[l + 1][i]
   std::vector<std::vector<std::size_t>> children{};
 };
-// Of a tree all of whose branches can be read.
+// Reads the template of a tree; all its branches must be readable.
 Result<TreeOutline> outline(NodeSource& source, NodePtr const& root);
 
 struct BuiltTree {
   NodePtr root{};
-  std::uint64_t nodes = 0;               // that the tree reaches
+  std::uint64_t nodes = 0;               // of the tree
   std::vector<std::uint64_t> written{};  // first blocks of the new ones, in the order of writing
 };
 
@@ -87,9 +88,9 @@ class TreeBuilder {
   std::uint64_t owner_;
   NodeSource& source_;
   TreeOutline const* shared_;
-  std::size_t at_ = 0;  // template leaf in hand; behind the last: none
-  bool matching_ =
-      false;  // all its records up to `matched_` came by, and nothing else in its range
+  std::size_t at_ = 0;  // current template leaf; after the last: none
+  // All its records up to `matched_` were added, and nothing else in its range.
+  bool matching_ = false;
   std::uint32_t matched_ = 0;
   NodeSource::Node node_{};  // its bytes
   AlignedBuffer leaf_{kNodeSize};

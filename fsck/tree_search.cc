@@ -20,20 +20,20 @@ struct Root {
   unsigned level = 0;
 };
 
-// What there is of one store.
+// The trees found for one store.
 struct Traces {
-  std::map<std::uint64_t, std::vector<Root>, std::greater<>>
-      roots{};  // by generation, the newest first
+  // By generation, the newest first.
+  std::map<std::uint64_t, std::vector<Root>, std::greater<>> roots{};
   std::uint64_t newest = 0;
 };
 using ByStore = std::map<Uuid, Traces>;
 
 constexpr std::uint64_t kReadBlocks = 256;
-constexpr unsigned kGenerationBits = 62;  // more no store has come to: forged
-constexpr std::size_t kMostRoots =
-    8;  // of one generation: nodes side by side, which means that their root is lost
+constexpr unsigned kGenerationBits = 62;  // no store has reached more: forged
+// Of one generation: more nodes without a parent mean that their root is lost.
+constexpr std::size_t kMostRoots = 8;
 
-// Takes notice of the node in `bytes`, if there is one that is sound by its own word.
+// Records the node in `bytes`, if it is sound according to its header.
 void notice(std::span<std::byte const> bytes, std::uint64_t block, std::uint64_t total_blocks,
             ByStore& stores) {
   auto const& h = NodeReader(bytes.data()).header();
@@ -67,7 +67,7 @@ Result<ByStore> look_over(Device& device, Options const& options) {
   std::uint64_t const total = device.size() / kBlockSize;
   AlignedBuffer buffer(kReadBlocks * kBlockSize);
   for (std::uint64_t start = kReservedBlocks; start + kNodeBlocks <= total;) {
-    if (options.stopped()) return interrupted();
+    if (options.stopped()) return Error::interrupted();
     if (options.progress) options.progress("(searching)", start, total);
     auto const n = std::min(kReadBlocks, total - start);
     bool const whole = device.read(start * kBlockSize, buffer.span().first(n * kBlockSize)).ok();
@@ -77,19 +77,19 @@ Result<ByStore> look_over(Device& device, Options const& options) {
       if (!whole && !device.read((start + b) * kBlockSize, bytes)) continue;
       notice(bytes, start + b, total, stores);
     }
-    start +=
-        n < kReadBlocks ? n : n - (kNodeBlocks - 1);  // a node may reach over the end of a read
+    // A node may reach over the end of a read.
+    start += n < kReadBlocks ? n : n - (kNodeBlocks - 1);
   }
   return stores;
 }
 
-// Is all there, and in agreement?
+// True if the tree is complete and consistent.
 std::optional<FoundTree> try_root(Device& device, Options const& options, SuperblockInfo identity,
                                   NodePtr const& root) {
   identity.generation = root.generation.get();
   identity.store_root = root;
-  identity.next_id = identity.next_inode =
-      std::numeric_limits<std::uint64_t>::max();  // until the greatest are known: check_deeply()
+  // Until the greatest are known: check_deeply().
+  identity.next_id = identity.next_inode = std::numeric_limits<std::uint64_t>::max();
   NodeSource source(device, identity, options.node_cache, options.skip_checksum);
   FoundTree found;
   {
@@ -123,9 +123,9 @@ std::optional<FoundTree> try_root(Device& device, Options const& options, Superb
   return found;
 }
 
-// Everything that hangs on it, kept checkpoints among it.
+// Checks everything below it, including restore points.
 Status check_deeply(Device& device, Options how, FoundTree& found) {
-  how.data = how.search = true;  // search: a store without superblocks is no stranger
+  how.data = how.search = true;  // search: accept a store without superblocks
   how.collect = false;
   LCFS_TRY_ASSIGN(auto const survey, inspect(device, how, {std::nullopt, &found.superblock}));
   auto const& findings = survey.report.findings;
@@ -154,7 +154,7 @@ bool leads_to(std::optional<SuperblockInfo> const& slot, NodePtr const& root) {
   return slot && slot->store_root == root;
 }
 
-// What a superblock says besides where its tree is; made from a valid one, or from what nodes tell.
+// The fields of a superblock besides the root; from a valid one, or from the nodes.
 SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid,
                            std::uint64_t total_blocks) {
   SuperblockInfo info;
@@ -169,7 +169,7 @@ SuperblockInfo identity_of(Uuid const& store, SuperblockInfo const* valid,
   return info;
 }
 
-// The one of one store's trees that is taken.
+// Chooses one of the trees of one store.
 Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& options,
                                               Traces const& traces, SuperblockInfo const& identity,
                                               Slots const& slots, std::uint64_t after) {
@@ -180,7 +180,7 @@ Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& opt
     if (entry.first <= after) break;
     std::optional<FoundTree> best;  // of this generation
     for (auto const& root : entry.second) {
-      if (options.stopped()) return interrupted();
+      if (options.stopped()) return Error::interrupted();
       if (leads_to(slots[0], root.ptr) || leads_to(slots[1], root.ptr)) continue;
       auto found = try_root(device, options, identity, root.ptr);
       // The superblock may be from before the store grew.
@@ -196,7 +196,7 @@ Result<std::optional<FoundTree>> newest_whole(Device& device, Options const& opt
     }
     if (best && best->whole) return best;
     if (best && !newest && after == 0)
-      newest = std::move(best);  // better than nothing; not better than what there is
+      newest = std::move(best);  // better than nothing, but not better than an existing state
     if (checked >= kMostChecked) break;
   }
   return newest;
@@ -217,12 +217,11 @@ std::string time_text(std::int64_t ns) {
 }
 
 std::string FoundTree::text() const {
-  auto text = fmt::format("that of generation {} at byte {:#x}, with {} layers and {} images",
+  auto text = fmt::format("that of generation {} at offset {:#x}, with {} layers and {} images",
                           superblock.generation, superblock.store_root.block.get() * kBlockSize,
                           superblock.layer_count, superblock.image_count);
-  if (last_change_ns != 0) text += ", of which the newest is of " + time_text(last_change_ns);
-  if (errors != 0)
-    text += fmt::format("; it has {} errors that are for the repairs behind this one", errors);
+  if (last_change_ns != 0) text += ", the newest of " + time_text(last_change_ns);
+  if (errors != 0) text += fmt::format("; it has {} errors for the next repairs", errors);
   for (auto const& uuid : others)
     text += "; there is also one of another store, " + uuid_text(uuid);
   return text;
@@ -252,12 +251,12 @@ Result<FoundTree> search_tree(Device& device, Options const& options, Slots cons
     best = *whole;
   }
   if (!best) {
-    return Error{Errc::kCorrupt,
-                 nameless ? "no superblock can be read, and the trees that are there were written "
-                            "by an lcfs that did not note in them whose they are: "
-                            "a copy of the first 64 KiB, from any time, would do"
-                          : "there is no whole store tree anywhere in it",
-                 0, device.name(), kNoOffset};
+    return Error::corrupt(
+               nameless ? "no superblock can be read, and the trees found do not name their store, "
+                          "because an old lcfs wrote them; put back a copy of the first 64 KiB, "
+                          "however old"
+                        : "no whole store tree found")
+        .in(device.name());
   }
   for (auto const& [store, traces] : stores) best->newest = std::max(best->newest, traces.newest);
   std::erase(all, best->superblock.uuid);

@@ -6,8 +6,8 @@
 
 namespace lcfs::fsck {
 
-Record record_of(NodeReader const& node, std::uint32_t i) {
-  Record r;
+WalkedRecord record_of(NodeReader const& node, std::uint32_t i) {
+  WalkedRecord r;
   r.key = node.key(i);
   r.value = node.value(i);
   auto const in_node =
@@ -19,17 +19,17 @@ Record record_of(NodeReader const& node, std::uint32_t i) {
 
 namespace {
 
-// Every key of the node inside [low, high)?  Keys are in order, so the ends tell.  The first key of
-// a branch is only a hint: its child 0 takes everything below key 1.
+// Whether all keys of the node are in [low, high).  Keys are in order, so the ends suffice.  The
+// first key of a branch is only a hint: its child 0 takes everything below key 1.
 Status check_bounds(NodeReader const& node, Key const& low, Key const& high) {
   auto const n = node.count();
   if (n == 0) return {};
   auto const at = node.header().block.get() * kBlockSize + sizeof(NodeHeader);
   auto const first = node.leaf() ? 0u : 1u;
   if (first < n && node.key(first) < low)
-    return Error{Errc::kCorrupt, "a key below the bound that the parent gives", 0, {}, at};
+    return Error::corrupt("key below the range that the parent gives").at(at);
   if (high != kMaxKey && !(node.key(n - 1) < high))
-    return Error{Errc::kCorrupt, "a key above the bound that the parent gives", 0, {}, at};
+    return Error::corrupt("key above the range that the parent gives").at(at);
   return {};
 }
 
@@ -68,7 +68,7 @@ void TreeWalk::enter(NodePtr const& ptr, unsigned level, std::uint64_t parent_ow
   gap_ = true;
 }
 
-std::optional<Record> TreeWalk::next() {
+std::optional<WalkedRecord> TreeWalk::next() {
   while (!stack_.empty()) {
     auto& top = stack_.back();
     NodeReader const node(top.node->data());
@@ -93,8 +93,8 @@ std::optional<Record> TreeWalk::next() {
 
 std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key,
                                 Key const& end) {
-  // The first key at or behind `key` is in the leaf that `key` belongs to, or in the one right
-  // behind it: then the search starts again at that leaf's lower bound.
+  // The first key >= `key` is in the leaf of `key` or in the next one: then the search restarts at
+  // the lower bound of that leaf.
   Key want = key;
   for (int attempt = 0; attempt < 64; ++attempt) {
     if (root.block.get() == 0) return std::nullopt;
@@ -127,12 +127,12 @@ std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key con
 
 std::optional<Found> find_last(NodeSource& source, NodePtr const& root, Key const& key) {
   if (root.block.get() == 0) return std::nullopt;
-  // As find_first, but backwards: if the leaf starts behind `key`, the last record of the leaf
-  // before it is meant. `left` remembers the deepest branch where there was a child to the left.
+  // As find_first, but backwards: if the leaf starts after `key`, the result is the last record of
+  // the leaf before it. `left` remembers the deepest branch where there was a child to the left.
   std::optional<std::pair<NodePtr, unsigned>> left;
   NodePtr ptr = root;
   unsigned level = NodeSource::kAnyLevel;
-  bool rightmost = false;  // gone to the left: from here on always the last child
+  bool rightmost = false;  // turned left: always the last child from here on
   for (;;) {
     auto node = source.get(ptr, level);
     if (!node) return std::nullopt;

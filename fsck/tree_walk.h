@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All records of one tree in key order, and single lookups in it, straight from the nodes.
-// A damaged node is told once to `on_damage`; what hangs below it is left out and the walk goes on
-// behind it.
+// Walks all records of one tree in key order, and looks up single records, directly in the nodes.
+// A damaged node is reported once to `on_damage`; the walk skips what is below it and continues.
 #pragma once
 
 #include <cstdint>
@@ -11,26 +10,27 @@
 
 #include "format/records.h"
 #include "fsck/node_source.h"
+#include "fsck/vocabulary.h"
 
 namespace lcfs::fsck {
 
-struct Record {
+struct WalkedRecord {
   Key key{};
   Bytes value{};            // valid until the next call
-  std::uint64_t at = 0;     // device byte of the value; of its slot if the value is empty
+  std::uint64_t at = 0;     // offset on the device of the value; of its slot if the value is empty
   std::uint64_t owner = 0;  // of the leaf
-  bool after_gap = false;   // records before it are missing: a node between was damaged
+  bool after_gap = false;   // records before it are missing: a node in between is damaged
 };
 
-// Of slot i of a leaf.
-Record record_of(NodeReader const& leaf, std::uint32_t i);
+// The record in slot i of a leaf.
+WalkedRecord record_of(NodeReader const& leaf, std::uint32_t i);
 
 struct WalkHooks {
-  // A node was entered.  False: do not go below it (the hook has said why).
+  // Called for each node.  False: skip it and what is below (the hook has reported why).
   std::function<bool(std::uint64_t block, NodeHeader const& header, std::uint64_t parent_owner)>
       on_node{};
-  // The node `ptr`, of that level (NodeSource::kAnyLevel: the root), can't be used.  It would have
-  // held keys in [low, high).
+  // The node `ptr`, of that level (NodeSource::kAnyLevel: the root), is damaged.  It would hold
+  // keys in [low, high).
   std::function<void(Error const& error, NodePtr const& ptr, unsigned level, Key const& low,
                      Key const& high)>
       on_damage{};
@@ -38,11 +38,11 @@ struct WalkHooks {
 
 class TreeWalk {
  public:
-  // owner: whose tree this is; passed as parent_owner for the root.
+  // owner: the owner of the tree; passed as parent_owner for the root.
   TreeWalk(NodeSource& source, NodePtr const& root, std::uint64_t owner, WalkHooks hooks);
 
-  std::optional<Record> next();
-  // False once anything was left out.
+  std::optional<WalkedRecord> next();
+  // False once anything was skipped.
   [[nodiscard]] bool complete() const { return complete_; }
 
  private:
@@ -61,11 +61,11 @@ class TreeWalk {
   bool gap_ = false;
 };
 
-// A record by its key, or the first one at or behind `key` below `end`.  Nothing if there is none,
-// or if a node on the way is damaged.
+// The first record with a key in [key, end).  Nothing if there is none, or if a node on the way is
+// damaged.
 struct Found {
   NodeSource::Node node;  // keeps `record.value` alive
-  Record record{};
+  WalkedRecord record{};
 };
 std::optional<Found> find_first(NodeSource& source, NodePtr const& root, Key const& key,
                                 Key const& end);

@@ -7,9 +7,10 @@
 #include <string>
 #include <string_view>
 
-#include "importer/oci.h"
 #include "importer/plan.h"
-#include "importer/platform.h"
+#include "oci/image_name.h"
+#include "oci/manifest.h"
+#include "oci/platform.h"
 
 namespace {
 
@@ -42,13 +43,13 @@ class OneArchive final : public Archive {
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   std::string_view const text(reinterpret_cast<char const*>(data), size);
-  (void)parse_index(text);
-  (void)parse_manifest(text);
-  (void)parse_config(text);
-  (void)parse_docker_manifest(text);
-  (void)check_oci_layout(text);
-  (void)parse_platform(text);
-  (void)same_image_name(text, "x");
+  (void)oci::parse_index(text);
+  (void)oci::parse_manifest(text);
+  (void)oci::parse_config(text);
+  (void)oci::parse_docker_manifest(text);
+  (void)oci::check_oci_layout(text);
+  (void)oci::parse_platform(text);
+  (void)oci::same_image_name(text, "x");
   auto const cut = text.find('\0');
   auto const rest = cut == std::string_view::npos ? std::string_view{} : text.substr(cut + 1);
   for (bool const docker : {false, true}) {
@@ -56,7 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     auto const images = plan_images(archive, {});
     if (!images) continue;
     for (auto const& image : *images) {
-      if (image.layers.size() > kMaxLayers || !image.manifest) __builtin_trap();
+      if (image.layers.size() > oci::kMaxLayers || !image.manifest) __builtin_trap();
     }
   }
   return 0;

@@ -11,6 +11,7 @@
 #include "format/records.h"
 
 using namespace lcfs;
+using namespace lcfs::format;
 
 namespace {
 

@@ -16,6 +16,8 @@
 #include "tests/support/raw_store.h"
 
 using namespace lcfs;
+using namespace lcfs::device;
+using namespace lcfs::format;
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include "format/superblock.h"
 
 using namespace lcfs;
+using namespace lcfs::format;
 
 namespace {
 void require(bool holds) {

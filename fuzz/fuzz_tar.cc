@@ -9,7 +9,7 @@
 
 #include "importer/posix_acl.h"
 #include "importer/tar_reader.h"
-#include "importer/whiteout.h"
+#include "oci/whiteout.h"
 
 namespace {
 
@@ -26,13 +26,13 @@ class Checker final : public TarHandler {
     require(!inside_);
     inside_ = true;
     left_ = entry.size;
-    require(entry.size <= kMaxFileSize && entry.permissions <= 07777 && entry.uid != 0xffffffff &&
-            entry.gid != 0xffffffff);
+    require(entry.size <= format::kMaxFileSize && entry.permissions <= 07777 &&
+            entry.uid != 0xffffffff && entry.gid != 0xffffffff);
     require(entry.mtime.nsec < 1'000'000'000);
     require(entry.path.find('\0') == std::string::npos &&
             entry.link.find('\0') == std::string::npos);
     require(entry.type == TarType::kFile || entry.size == 0);
-    (void)classify_whiteout(entry.path);
+    (void)oci::classify_whiteout(entry.path);
     log += entry.path + '\n' + entry.link + '\n' + std::to_string(entry.size) + '\n';
     for (auto const& [name, value] : entry.xattrs) log += name + '=' + value + '\n';
     return {};

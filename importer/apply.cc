@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/fd.h"
 #include "engine/import.h"
 #include "importer/archive.h"
 #include "importer/layer_receiver.h"
@@ -15,13 +16,13 @@
 namespace lcfs::importer {
 namespace {
 
-// Whole chunks, as the first one tells the compression.
+// Whole chunks, because the first one determines the compression.
 Result<std::size_t> read_chunk(int fd, std::span<std::byte> into) {
   std::size_t done = 0;
   while (done < into.size()) {
     ssize_t const n = read(fd, into.data() + done, into.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error{Errc::kIo, "cannot be read", errno};
+    if (n < 0) return Error::io("cannot read", errno);
     if (n == 0) break;
     done += static_cast<std::size_t>(n);
   }
@@ -31,14 +32,14 @@ Result<std::size_t> read_chunk(int fd, std::span<std::byte> into) {
 Status receive(int fd, Common& common, LayerReceiver& receiver) {
   bool any = false;
   for (;;) {
-    if (common.stopped()) return interrupted();
+    if (common.stopped()) return Error::interrupted();
     auto chunk = common.pool.get();
     LCFS_TRY_ASSIGN(std::size_t const n, read_chunk(fd, {chunk.get(), kChunkBytes}));
     if (n == 0) break;
     any = true;
     LCFS_TRY(receiver.push({chunk, {chunk.get(), n}}));
   }
-  if (!any) return Error{Errc::kInvalid, "is empty: no changeset"};
+  if (!any) return Error::invalid("is empty, not a changeset");
   return receiver.end();
 }
 
@@ -51,7 +52,7 @@ Result<LayerId> apply_changeset(Store& store, LayerId parent, ApplyOptions const
   Fd file;
   if (!piped) {
     file = Fd(open(options.source.c_str(), O_RDONLY | O_CLOEXEC));
-    if (file.get() < 0) return Error{Errc::kIo, "cannot be opened", errno, shown, kNoOffset};
+    if (file.get() < 0) return Error::io("cannot open", errno).in(shown);
   }
   Common common;
   common.stop = options.stop;

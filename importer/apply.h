@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One OCI changeset onto one layer: what an import does with each layer of an image, for a tar that
-// belongs to none.
+// Applies one OCI changeset to one layer: what an import does with each layer of an image, for a
+// tar that belongs to no image.
 #pragma once
 
 #include <atomic>
@@ -17,10 +17,10 @@ struct ApplyOptions {
   std::atomic<bool> const* stop = nullptr;
 };
 
-// A frozen layer on `parent` (frozen by this if it is open; 0: a base) that is `parent` with the
-// changeset applied: whiteouts and opaque directories act on `parent`, entries replace what it has.
-// It has no diff_id until an image is made of it.  Durable, all or nothing. Errors: those of an
-// import; kExists and kInvalid (name).
+// Makes a read-only layer based on `parent` (0: none) with the changeset applied: whiteouts and
+// opaque directories hide what `parent` has, entries replace it.  Freezes `parent` if it is
+// writable.  The layer has no diff_id until an image is made of it.  Durable, all or nothing.
+// Errors: those of an import; kExists and kInvalid (name).
 Result<LayerId> apply_changeset(Store& store, LayerId parent, ApplyOptions const& options);
 
 }  // namespace lcfs::importer

@@ -12,9 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "importer/layer_receiver.h"
-#include "importer/quote.h"
 #include "importer/tar_reader.h"
+#include "oci/json.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
@@ -24,9 +26,9 @@ constexpr std::size_t kMaxNameBytes = std::size_t{256} << 20;  // of all members
 constexpr int kMaxLinks = 16;
 constexpr std::size_t kHeaderWindow = 4096;  // bytes read where a header is expected
 
-Error not_found() { return Error{Errc::kNotFound, "is not in the archive"}; }
+Error not_found() { return Error::not_found("is not in the archive"); }
 
-// Follows the tar's headers into a member table.
+// Fills a member table from the headers of a tar.
 class Indexer final : public TarHandler {
  public:
   Indexer(MemberTable& table, TarReader const& reader) : table_(table), reader_(reader) {}
@@ -38,8 +40,8 @@ class Indexer final : public TarHandler {
         path_ = std::move(entry.path);
         plain_ = reader_.skippable() >= size_;
         if (!plain_)
-          return Error{Errc::kUnsupported,
-                       fmt::format("member {} is a sparse file", printable(path_))};
+          return Error::unsupported(
+              fmt::format("member {} is a sparse file", oci::printable(path_)));
         return table_.add(path_, {reader_.offset(), size_, {}});
       case TarType::kSymlink: return table_.add_symlink(entry.path, entry.link);
       case TarType::kHardlink: return table_.add_hardlink(entry.path, entry.link);
@@ -69,31 +71,30 @@ class TarArchive final : public SeekableArchive {
     TarReaderSlot slot{table_};
     std::array<std::byte, kHeaderWindow> window;
     while (!slot.reader.ended() && slot.reader.offset() < size_) {
-      if (stop != nullptr && stop->load()) return interrupted();
+      if (stop != nullptr && stop->load()) return Error::interrupted();
       std::uint64_t const at = slot.reader.offset();
       if (std::uint64_t const skip = slot.reader.skippable(); skip > 0) {
         if (skip > size_ - at) {
-          return in_member(
-              {Errc::kCorrupt,
-               fmt::format("archive is cut short: {} bytes are missing", skip - (size_ - at))},
+          return oci::in_member(
+              Error::corrupt(
+                  fmt::format("archive is cut short: {} bytes are missing", skip - (size_ - at))),
               name_, slot.indexer.path());
         }
         LCFS_TRY(slot.reader.skip(skip));
         continue;
       }
-      // Header by header, so that data which follows is never fed: one block at a time out of a
-      // window.
+      // Feeds one header block at a time from a window, so that file data is never fed.
       auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), size_ - at));
       if (auto ok = Range{file_, 0, size_}.read(at, std::span(window).first(n)); !ok)
-        return in_member(ok.error(), name_, "");
+        return oci::in_member(ok.error(), name_, "");
       for (std::size_t i = 0; i < n && slot.reader.skippable() == 0 && !slot.reader.ended();) {
         auto const piece = std::min(kTarBlock, n - i);
         if (auto ok = slot.reader.feed(std::span(window).subspan(i, piece)); !ok)
-          return in_member(ok.error(), name_, "");
+          return oci::in_member(ok.error(), name_, "");
         i += piece;
       }
     }
-    if (auto ok = slot.reader.finish(); !ok) return in_member(ok.error(), name_, "");
+    if (auto ok = slot.reader.finish(); !ok) return oci::in_member(ok.error(), name_, "");
     return {};
   }
 
@@ -107,12 +108,12 @@ class TarArchive final : public SeekableArchive {
 
   Result<Range> open(std::string_view member) override {
     auto const* found = table_.find(member);
-    if (found == nullptr) return in_member(not_found(), name_, member);
+    if (found == nullptr) return oci::in_member(not_found(), name_, member);
     return Range{file_, found->offset, found->size};
   }
 
  private:
-  // A reader and its handler know each other.
+  // The reader and its handler refer to each other.
   struct TarReaderSlot {
     explicit TarReaderSlot(MemberTable& table) : indexer(table, reader), reader(indexer) {}
     Indexer indexer;
@@ -142,18 +143,18 @@ class DirectoryArchive final : public SeekableArchive {
   }
 
   Result<Range> open(std::string_view member) override {
-    if (!safe(member)) return in_member(not_found(), name_, member);
+    if (!safe(member)) return oci::in_member(not_found(), name_, member);
     Fd file(openat(directory_.get(), std::string(member).c_str(),
                    O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     if (file.get() < 0) {
-      if (errno == ENOENT || errno == ENOTDIR) return in_member(not_found(), name_, member);
-      return in_member({Errc::kIo, "cannot open", errno}, name_, member);
+      if (errno == ENOENT || errno == ENOTDIR) return oci::in_member(not_found(), name_, member);
+      return oci::in_member(Error::io("cannot open", errno), name_, member);
     }
     struct stat st {};
     if (fstat(file.get(), &st) != 0)
-      return in_member({Errc::kIo, "cannot stat", errno}, name_, member);
+      return oci::in_member(Error::io("cannot stat", errno), name_, member);
     if (!S_ISREG(st.st_mode))
-      return in_member({Errc::kInvalid, "is not a regular file"}, name_, member);
+      return oci::in_member(Error::invalid("is not a regular file"), name_, member);
     return Range{std::make_shared<Fd const>(std::move(file)), 0,
                  static_cast<std::uint64_t>(st.st_size)};
   }
@@ -171,15 +172,6 @@ class DirectoryArchive final : public SeekableArchive {
 };
 
 }  // namespace
-
-Fd::~Fd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-Fd& Fd::operator=(Fd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
 
 std::string MemberTable::normalize(std::string_view path) {
   std::vector<std::string_view> parts;
@@ -199,10 +191,10 @@ std::string MemberTable::normalize(std::string_view path) {
 
 Status MemberTable::add(std::string_view name, Member member) {
   if (members_.size() >= kMaxMembers)
-    return Error{Errc::kUnsupported, fmt::format("more than {} members", kMaxMembers)};
+    return Error::unsupported(fmt::format("has more than {} members", kMaxMembers));
   name_bytes_ += name.size() + member.link.size();
   if (name_bytes_ > kMaxNameBytes)
-    return Error{Errc::kUnsupported, "names of the members are too long for so many"};
+    return Error::unsupported("the names of its members are too long in total");
   members_.insert_or_assign(normalize(name), std::move(member));
   return {};
 }
@@ -233,12 +225,12 @@ MemberTable::Member const* MemberTable::find(std::string_view name) const {
 }
 
 Status Range::read(std::uint64_t at, std::span<std::byte> into) const {
-  if (at > size || into.size() > size - at) return Error{Errc::kCorrupt, "is cut short"};
+  if (at > size || into.size() > size - at) return Error::corrupt("is cut short");
   while (!into.empty()) {
     ssize_t const n = pread(file->get(), into.data(), into.size(), static_cast<off_t>(offset + at));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error{Errc::kIo, "cannot read", errno};
-    if (n == 0) return Error{Errc::kCorrupt, "is cut short"};
+    if (n < 0) return Error::io("cannot read", errno);
+    if (n == 0) return Error::corrupt("is cut short");
     at += static_cast<std::uint64_t>(n);
     into = into.subspan(static_cast<std::size_t>(n));
   }
@@ -247,14 +239,14 @@ Status Range::read(std::uint64_t at, std::span<std::byte> into) const {
 
 Result<std::string> SeekableArchive::document(std::string_view member) {
   LCFS_TRY_ASSIGN(auto const range, open(member));
-  if (range.size > kMaxDocument) {
-    return in_member({Errc::kUnsupported, fmt::format("document of {} bytes ({} are allowed)",
-                                                      range.size, kMaxDocument)},
-                     name(), member);
+  if (range.size > oci::kMaxDocument) {
+    return oci::in_member(Error::unsupported(fmt::format("document of {} bytes; the maximum is {}",
+                                                         range.size, oci::kMaxDocument)),
+                          name(), member);
   }
   std::string text(static_cast<std::size_t>(range.size), '\0');
   if (auto ok = range.read(0, std::as_writable_bytes(std::span(text.data(), text.size()))); !ok) {
-    return in_member(std::move(ok).error(), name(), member);
+    return oci::in_member(std::move(ok).error(), name(), member);
   }
   return text;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image archives as a set of named members, wherever the bytes are: a tar file, a directory, or
-// what came by a pipe.
+// Image archives as a set of named members, whether in a tar file, in a directory or from a pipe.
 #pragma once
 
 #include <atomic>
@@ -12,32 +11,17 @@
 #include <string>
 #include <string_view>
 
-#include "format/result.h"
+#include "base/fd.h"
+#include "base/result.h"
 
 namespace lcfs::importer {
-
-inline constexpr std::size_t kMaxDocument = std::size_t{16} << 20;  // bytes of one JSON document
-
-// A file descriptor that is closed at the end.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  ~Fd();
-  Fd(Fd&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  Fd& operator=(Fd&& other) noexcept;
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
 
 // Members by name.  Names are compared without leading "/" and "./"; a later member of a name
 // replaces an earlier one. Links are followed inside the archive.
 class MemberTable {
  public:
   struct Member {
-    std::uint64_t offset = 0;  // of the data in the file; or whatever the owner likes
+    std::uint64_t offset = 0;  // of the data in the file, or a number for the owner of the table
     std::uint64_t size = 0;
     std::string link{};  // not empty: a symlink or hard link to this (normalized) name
   };
@@ -48,7 +32,7 @@ class MemberTable {
   Status add_symlink(std::string_view name, std::string_view target);
   Status add_hardlink(std::string_view name, std::string_view target);
 
-  // Null: no such member, or a link to nothing or in a circle.
+  // Null: no such member, or a link that is dangling or circular.
   [[nodiscard]] Member const* find(std::string_view name) const;
   [[nodiscard]] bool empty() const { return members_.empty(); }
 

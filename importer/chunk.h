@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes on their way through the import: reference-counted buffers that go from stage to stage
-// without being copied. Thread safe: a Slice may be handed to any thread; its bytes don't change
-// once it was handed on.
+// Bytes in the import pipeline: reference-counted buffers that pass from stage to stage without
+// being copied.  Thread safe: a Slice may be passed to any thread; its bytes do not change after
+// that.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ struct Slice {
   }
 };
 
-// Buffers of kChunkBytes, used again when their last Slice goes.  The number in use is bounded by
-// the queues they stand in; at most kKept idle ones are kept.
+// Buffers of kChunkBytes, reused when their last Slice is gone.  The queues that they wait in bound
+// the number in use; at most kKept idle ones are kept.
 class ChunkPool {
  public:
   ChunkPool();

@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-#include "format/upper_halves.h"
-#include "importer/gzip_header.h"
+#include "base/upper_halves.h"
+#include "oci/gzip_header.h"
 
 namespace lcfs::importer {
 namespace {
@@ -27,12 +27,12 @@ bool starts_with(std::span<std::byte const> head, std::string_view magic) {
 bool is_zstd(std::span<std::byte const> head) {
   using namespace std::string_view_literals;
   if (starts_with(head, "\x28\xb5\x2f\xfd"sv)) return true;
-  // A skippable frame may stand first: 0x184d2a5?, little endian.
+  // A skippable frame may come first: 0x184d2a5?, little endian.
   return head.size() >= 4 && (head[0] & std::byte{0xf0}) == std::byte{0x50} &&
          starts_with(head.subspan(1), "\x2a\x4d\x18"sv);
 }
 
-// Drops leading zeroes; how many.
+// Drops leading zeroes; returns how many.
 std::size_t skip_zeroes(std::span<std::byte const>& in) {
   auto const n = static_cast<std::size_t>(
       std::find_if(in.begin(), in.end(), [](std::byte b) { return b != std::byte{0}; }) -
@@ -42,7 +42,7 @@ std::size_t skip_zeroes(std::span<std::byte const>& in) {
 }
 
 Error damaged(std::uint64_t offset, std::string message) {
-  return Error{Errc::kCorrupt, std::move(message), 0, {}, offset};
+  return Error::corrupt(std::move(message)).at(offset);
 }
 
 class GzipDecoder final : public Decoder {
@@ -69,14 +69,14 @@ class GzipDecoder final : public Decoder {
  private:
   enum class Phase : std::uint8_t { kHeader, kData, kBetween };
 
-  // Behind a member: padding, the next member, or garbage.
+  // After a member: padding, the next member, or garbage.
   Status next_member(std::span<std::byte const>& in) {
     auto const zeroes = skip_zeroes(in);
     offset_ += zeroes;
     padding_ = padding_ || zeroes > 0;
     if (in.empty()) return {};
     if (padding_ || in[0] != std::byte{0x1f}) return garbage();
-    header_ = GzipHeader();
+    header_ = oci::GzipHeader();
     phase_ = Phase::kHeader;
     return {};
   }
@@ -92,7 +92,7 @@ class GzipDecoder final : public Decoder {
     }
     if (!*done) return {};
     isal_inflate_init(state_.get());
-    state_->crc_flag = ISAL_GZIP_NO_HDR_VER;  // and checks CRC and size behind the data
+    state_->crc_flag = ISAL_GZIP_NO_HDR_VER;  // and checks CRC and size after the data
     phase_ = Phase::kData;
     return {};
   }
@@ -109,9 +109,8 @@ class GzipDecoder final : public Decoder {
     int const rc = isal_inflate(state_.get());
     clear_upper_halves();
     if (rc != ISAL_DECOMP_OK) {
-      // After damage ISA-L may have handed back more bits than this call gave it: its counts mean
-      // nothing.
-      return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size is wrong"
+      // After damage ISA-L may return more bits than this call passed: its counts are meaningless.
+      return damaged(offset_, rc == ISAL_INCORRECT_CHECKSUM ? "gzip checksum or size mismatch"
                                                             : "damaged gzip data");
     }
     std::size_t const used = had_in - state_->avail_in;
@@ -122,15 +121,15 @@ class GzipDecoder final : public Decoder {
   }
 
   [[nodiscard]] Error garbage() const {
-    return damaged(offset_, "garbage behind the end of the gzip stream");
+    return damaged(offset_, "trailing garbage after the gzip stream");
   }
 
   std::unique_ptr<inflate_state> state_;
-  GzipHeader header_{};
+  oci::GzipHeader header_{};
   Phase phase_ = Phase::kHeader;
   std::uint64_t offset_ = 0;   // compressed bytes used
   std::uint64_t members_ = 0;  // that ended
-  bool padding_ = false;       // behind zeroes that follow the last member
+  bool padding_ = false;       // after zeroes that follow the last member
 };
 
 class ZstdDecoder final : public Decoder {
@@ -139,7 +138,7 @@ class ZstdDecoder final : public Decoder {
     std::unique_ptr<ZSTD_DCtx, Free> ctx(ZSTD_createDCtx());
     if (!ctx ||
         ZSTD_isError(ZSTD_DCtx_setParameter(ctx.get(), ZSTD_d_windowLogMax, kMaxWindowLog)) != 0) {
-      return Error{Errc::kIo, "cannot set up zstd"};
+      return Error::io("cannot initialize zstd");
     }
     return std::unique_ptr<Decoder>(new ZstdDecoder(std::move(ctx)));
   }
@@ -172,7 +171,7 @@ class ZstdDecoder final : public Decoder {
     padding_ = padding_ || zeroes > 0;
     if (in.empty()) return {};
     bool const magic = in[0] == std::byte{0x28} || (in[0] & std::byte{0xf0}) == std::byte{0x50};
-    if (padding_ || !magic) return damaged(offset_, "garbage behind the end of the zstd stream");
+    if (padding_ || !magic) return damaged(offset_, "trailing garbage after the zstd stream");
     return {};
   }
 
@@ -184,7 +183,7 @@ class ZstdDecoder final : public Decoder {
     out = out.subspan(target.pos);
     offset_ += source.pos;
     if (ZSTD_isError(rc) != 0) {
-      return damaged(offset_, fmt::format("damaged zstd data ({})", ZSTD_getErrorName(rc)));
+      return damaged(offset_, fmt::format("damaged zstd data: {}", ZSTD_getErrorName(rc)));
     }
     in_frame_ = rc != 0 && (in_frame_ || source.pos > 0);
     pending_ = in_frame_ && out.empty();
@@ -233,8 +232,8 @@ char const* name_of(Compression c) {
 Result<std::unique_ptr<Decoder>> make_decoder(Compression c) {
   if (c == Compression::kGzip) return std::unique_ptr<Decoder>(std::make_unique<GzipDecoder>());
   if (c == Compression::kZstd) return ZstdDecoder::make();
-  if (c == Compression::kNone) return Error{Errc::kInvalid, "not compressed"};
-  return Error{Errc::kUnsupported, fmt::format("{} compression is not supported", name_of(c))};
+  if (c == Compression::kNone) return Error::invalid("not compressed");
+  return Error::unsupported(fmt::format("{} compression is not supported", name_of(c)));
 }
 
 }  // namespace lcfs::importer

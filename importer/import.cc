@@ -14,11 +14,11 @@
 #include "importer/layer_receiver.h"
 #include "importer/layer_set.h"
 #include "importer/plan.h"
-#include "importer/platform.h"
 #include "importer/progress.h"
-#include "importer/quote.h"
 #include "importer/source.h"
 #include "importer/stream_archive.h"
+#include "oci/platform.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
@@ -28,12 +28,12 @@ constexpr unsigned kMaxThreads = 8;  // keeps the buffers in bounds on large mac
 Result<PlanOptions> plan_options(ImportOptions const& options) {
   PlanOptions plan{options.names, {}};
   if (!options.platform.empty()) {
-    LCFS_TRY_ASSIGN(plan.platform, parse_platform(options.platform));
+    LCFS_TRY_ASSIGN(plan.platform, oci::parse_platform(options.platform));
   }
   return plan;
 }
 
-// Receives the wanted layers of a seekable archive, several at once.
+// Receives the missing layers of a seekable archive, several at once.
 class ParallelReader {
  public:
   ParallelReader(SeekableArchive& archive, LayerSet& layers, ImportTransaction& transaction,
@@ -89,7 +89,7 @@ class ParallelReader {
     }
     if (!common_.stopped()) return;
     Lock const lock(mu_);
-    if (!error_) error_ = interrupted();
+    if (!error_) error_ = Error::interrupted();
   }
 
   Status receive(LayerSet::Wanted const& wanted) {
@@ -97,10 +97,10 @@ class ParallelReader {
     meter_.layer_begun(member);
     auto got = read_layer(member);
     if (!got) {
-      // A victim of another worker's error has nothing to say.
+      // A worker that another's error stopped has nothing to report.
       return got.error().code == Errc::kInterrupted
                  ? got.error()
-                 : in_member(std::move(got).error(), archive_.name(), member);
+                 : oci::in_member(std::move(got).error(), archive_.name(), member);
     }
     LCFS_TRY(layers_.received(wanted.index, *std::move(got)));
     meter_.layer_done();
@@ -110,13 +110,13 @@ class ParallelReader {
   Result<ReceivedLayer> read_layer(std::string const& member) {
     auto opened = archive_.open(member);
     if (!opened) {
-      opened.error().path.clear();  // comes back with in_member()
+      opened.error().path.clear();  // set again by in_member()
       return std::move(opened).error();
     }
     LCFS_TRY_ASSIGN(auto ingest, transaction_.begin_layer());
     LayerReceiver receiver(common_, std::move(ingest));
     for (std::uint64_t at = 0; at < opened->size;) {
-      if (failed_) return interrupted();
+      if (failed_) return Error::interrupted();
       auto const n =
           static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, opened->size - at));
       auto chunk = common_.pool.get();
@@ -148,8 +148,8 @@ class Importer {
     common_.stop = options.stop;
     common_.input = options.input;
     auto const space = store.space();
-    common_.free_bytes =
-        (space.free + space.history) * kBlockSize;  // history goes when it is in the way
+    // History is freed when space is needed.
+    common_.free_bytes = (space.free + space.history) * kBlockSize;
   }
 
   Result<ImportReport> run() {
@@ -163,7 +163,7 @@ class Importer {
     } else {
       LCFS_TRY(from_stream(opened, plan, report));
     }
-    if (common_.stopped()) return interrupted();
+    if (common_.stopped()) return Error::interrupted();
     LCFS_TRY(transaction_.commit());
     meter_.finished();
     report.bytes_read = meter_.bytes();
@@ -195,7 +195,7 @@ class Importer {
     LayerSet layers(store_, transaction_, *archive);
     for (auto const& image : images) LCFS_TRY(layers.add(image));
     for (auto const& wanted : layers.wanted()) {
-      if (common_.stopped()) return interrupted();
+      if (common_.stopped()) return Error::interrupted();
       LCFS_TRY(layers.check_present(*wanted.layer));
       LCFS_TRY_ASSIGN(auto layer, archive->take_layer(wanted.layer->member));
       LCFS_TRY(layers.received(wanted.index, std::move(layer)));
@@ -260,8 +260,9 @@ Result<std::vector<ListedImage>> list_archive(ImportOptions const& options) {
   LCFS_TRY_ASSIGN(auto const images, plan_images(archive, plan));
   std::vector<ListedImage> listed;
   for (auto const& image : images) {
-    ListedImage one{image.names,           platform_text(image.platform), image.config_digest,
-                    image.manifest_digest, image.layers.size(),           0};
+    ListedImage one{image.names,         oci::platform_text(image.platform),
+                    image.config_digest, image.manifest_digest,
+                    image.layers.size(), 0};
     for (auto const& layer : image.layers)
       one.bytes += archive.size(layer.member).value_or(layer.blob_size.value_or(0));
     listed.push_back(std::move(one));

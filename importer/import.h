@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// `lcfs import`: images out of archives into a store.
+// `lcfs import`: imports images from archives into a store.
 //
-// Takes docker-archive and OCI archives, as files, directories or from a pipe (plan.h says which
-// forms), plain or compressed. One pass, no temporary file.  Every digest is verified before
-// anything becomes visible; durable when it returns; on any error, and when stopped, the store is
-// as it was.  Errors: one line, path "ARCHIVE: MEMBER".
+// Reads docker-archive and OCI archives from files, directories or a pipe (plan.h lists the forms),
+// plain or compressed, in one pass and without temporary files.  Verifies every digest before
+// anything becomes visible.  The images are durable when the call returns; after an error, and when
+// stopped, the store is unchanged.  Errors: one line, path "ARCHIVE: MEMBER".
 #pragma once
 
 #include <atomic>
@@ -14,35 +14,35 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "engine/store.h"
 #include "format/layout.h"
-#include "format/result.h"
 
 namespace lcfs::importer {
 
 struct Progress {
-  std::uint64_t bytes = 0, total = 0;         // of the archive as it is stored; total 0: not known
-  std::uint32_t layers_done = 0, layers = 0;  // layers 0: not known
-  std::string layer{};                        // member that was begun last
+  std::uint64_t bytes = 0, total = 0;         // of the archive as stored; total 0: unknown
+  std::uint32_t layers_done = 0, layers = 0;  // layers 0: unknown
+  std::string layer{};                        // member that was started last
 };
 
 struct ImportOptions {
-  std::string source{};              // path, or "-" for standard input
-  int input = 0;                     // the descriptor that "-" means; stays the caller's
-  std::vector<std::string> names{};  // images wanted; empty: all
+  std::string source{};              // a path, or "-" for `input`
+  int input = 0;                     // the descriptor for "-"; owned by the caller
+  std::vector<std::string> names{};  // images to import; empty: all
   std::string platform{};  // "os/arch[/variant]"; empty: the host's, where there is a choice
-  unsigned threads =
-      0;  // layers received at the same time; 0: as many as there are cores (at most 8)
-  // Called now and then, and at the end, from any thread, but never from two at once.
+  unsigned threads = 0;    // layers received at the same time; 0: one per core, at most 8
+  // Called from time to time and at the end, from any thread, but never from two at once.
   std::function<void(Progress const&)> progress{};
-  std::atomic<bool> const* stop = nullptr;  // true: give up with kInterrupted
+  // When it becomes true, the import fails with kInterrupted.
+  std::atomic<bool> const* stop = nullptr;
 };
 
 struct ImportedLayer {
   std::string name{};
   Digest diff_id{}, chain_id{};
   std::uint64_t bytes = 0;  // of the plain tar
-  bool is_new = false;      // false: the store had it
+  bool is_new = false;      // false: the store already had it
 };
 
 struct ImportedImage {
@@ -60,7 +60,7 @@ struct ImportReport {
 
 Result<ImportReport> import_archive(Store& store, ImportOptions const& options);
 
-// What an archive holds (source, names, platform and stop of `options` count).
+// Lists the images of an archive.  Uses source, names, platform and stop of `options`.
 struct ListedImage {
   std::vector<std::string> names{};
   std::string platform{};

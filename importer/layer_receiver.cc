@@ -9,21 +9,21 @@
 #include <utility>
 #include <vector>
 
-#include "engine/sync.h"
+#include "base/sync.h"
 #include "format/hash.h"
 #include "importer/decompress.h"
 #include "importer/layer_sink.h"
-#include "importer/sha256.h"
 #include "importer/stage.h"
 #include "importer/tar_reader.h"
+#include "oci/sha256.h"
 
 namespace lcfs::importer {
 namespace {
 
-// Chunks that may wait before hashing, and before parsing: mostly the same ones.
+// Chunks that may wait for hashing and for parsing; usually the same ones.
 constexpr std::size_t kQueueDepth = 8;
 
-// What comes next, of the plain tar and of the compressed blob.
+// The next pieces of the plain tar and of the compressed blob.
 struct HashItem {
   Slice plain{}, compressed{};
 };
@@ -40,7 +40,7 @@ struct LayerReceiver::Impl {
   // ---- the pushing thread
 
   Status push(Slice bytes) {
-    if (common.stopped()) return fail(interrupted());
+    if (common.stopped()) return fail(Error::interrupted());
     if (blob.size == 0 && !bytes.empty()) LCFS_TRY(recognize(bytes));
     blob.size += bytes.bytes.size();
     if (probe.size() < kBlobProbe) {
@@ -87,16 +87,16 @@ struct LayerReceiver::Impl {
 
   // Plain bytes, in order.
   Status deliver(Slice bytes) {
-    if (common.stopped()) return fail(interrupted());
+    if (common.stopped()) return fail(Error::interrupted());
     plain_bytes += bytes.bytes.size();
     if (plain_bytes > common.max_plain) {
       return fail(
-          {Errc::kUnsupported, fmt::format("layer is larger than {} bytes", common.max_plain)});
+          Error::unsupported(fmt::format("layer is larger than {} bytes", common.max_plain)));
     }
     // No threads for a layer that is one chunk: ten thousand tiny ones cost little.
     bool const here = plain_bytes <= kChunkBytes || common.cores_taken();
-    // The blob goes along as far as it has bytes: two streams at once take little more time than
-    // one.
+    // Hash the blob along with it as far as it has bytes: two streams at once take little more time
+    // than one.
     auto const n = std::min(bytes.bytes.size(), compressed_left().bytes.size());
     HashItem item{bytes, compressed_left().part(0, n)};
     hashed += n;
@@ -109,7 +109,7 @@ struct LayerReceiver::Impl {
     return compressed.part(hashed, compressed.bytes.size() - hashed);
   }
 
-  // What did not go along with plain bytes.
+  // The rest of the blob that was not hashed along with plain bytes.
   Status hash_compressed() {
     HashItem rest{{}, compressed_left()};
     compressed = {};
@@ -159,7 +159,7 @@ struct LayerReceiver::Impl {
   // ---- the stages
 
   bool hash(HashItem const& item) {
-    Sha256::update(plain_hash, item.plain.bytes, blob_hash, item.compressed.bytes);
+    oci::Sha256::update(plain_hash, item.plain.bytes, blob_hash, item.compressed.bytes);
     return true;
   }
 
@@ -171,7 +171,7 @@ struct LayerReceiver::Impl {
 
   // ---- the first error
 
-  // Remembers `error` if it is the first, wakes everybody, and returns the first.
+  // Remembers `error` if it is the first, wakes all threads, and returns the first.
   Status fail(Error error) {
     {
       Lock const lock(mu);
@@ -193,12 +193,12 @@ struct LayerReceiver::Impl {
   LayerSink sink;
   TarReader reader;
 
-  // The pushing thread's own.
+  // Used by the pushing thread only.
   std::unique_ptr<Decoder> decoder{};  // null: the blob is plain
   std::shared_ptr<std::byte> chunk{};  // being filled
   std::span<std::byte> room{};         // rest of it
-  Slice compressed{};                  // what was pushed last
-  std::size_t hashed = 0;              // bytes of it
+  Slice compressed{};                  // the last pushed bytes
+  std::size_t hashed = 0;              // hashed bytes of `compressed`
   BlobInfo blob{};
   std::vector<std::byte> probe{};  // the blob's first bytes
   std::uint64_t plain_bytes = 0;
@@ -207,7 +207,7 @@ struct LayerReceiver::Impl {
   Mutex mu;
   std::optional<Error> first_error LCFS_GUARDED_BY(mu);
 
-  Sha256 blob_hash{}, plain_hash{};
+  oci::Sha256 blob_hash{}, plain_hash{};
   Stage<HashItem> hashing{kQueueDepth, [this](HashItem const& item) { return hash(item); }};
   Stage<Slice> parsing{kQueueDepth, [this](Slice const& bytes) { return parse(bytes); }};
 };

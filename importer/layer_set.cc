@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "format/records.h"
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 
@@ -14,11 +14,11 @@ Status LayerSet::add(PlannedImage const& image) {
   for (auto const& layer : image.layers) {
     auto const size = archive_.size(layer.member);
     if (!size || !layer.blob_size || *size == *layer.blob_size) continue;
-    return in_member({Errc::kCorrupt,
-                      fmt::format("has {} bytes, its descriptor says {}", *size, *layer.blob_size)},
-                     archive_.name(), layer.member);
+    return oci::in_member(Error::corrupt(fmt::format("has {} bytes, but its descriptor says {}",
+                                                     *size, *layer.blob_size)),
+                          archive_.name(), layer.member);
   }
-  // From the top down to what is known: a layer that the store has brings all below it.
+  // From the top down to a known layer: one that the store has brings all its ancestors.
   std::size_t parent = kNone;
   LayerId base = 0;
   std::size_t next = image.layers.size();
@@ -57,18 +57,19 @@ std::vector<LayerSet::Wanted> LayerSet::wanted() const {
 
 Status LayerSet::check_present(PlannedLayer const& layer) const {
   if (archive_.size(layer.member)) return {};
-  return in_member({Errc::kNotFound, "layer is not in the archive"}, archive_.name(), layer.member);
+  return oci::in_member(Error::not_found("layer is not in the archive"), archive_.name(),
+                        layer.member);
 }
 
 Status LayerSet::verify(PlannedLayer const& layer, ReceivedLayer const& got) const {
   if (layer.blob_digest && *layer.blob_digest != got.blob.digest) {
-    return Error{Errc::kCorrupt,
-                 fmt::format("digest is {}, its descriptor says {}", digest_text(got.blob.digest),
-                             digest_text(*layer.blob_digest))};
+    return Error::corrupt(fmt::format("is corrupt: digest {}, but its descriptor says {}",
+                                      digest_text(got.blob.digest),
+                                      digest_text(*layer.blob_digest)));
   }
   if (layer.diff_id != got.diff_id) {
-    return Error{Errc::kCorrupt, fmt::format("its tar has digest {}, the config's diff_id is {}",
-                                             digest_text(got.diff_id), digest_text(layer.diff_id))};
+    return Error::corrupt(fmt::format("its tar has digest {}, but the config's diff_id is {}",
+                                      digest_text(got.diff_id), digest_text(layer.diff_id)));
   }
   return {};
 }
@@ -77,7 +78,7 @@ Status LayerSet::received(std::size_t index, ReceivedLayer layer) {
   Lock const lock(mu_);
   Node& first = nodes_[index];
   if (auto ok = verify(*first.layer, layer); !ok)
-    return in_member(std::move(ok).error(), archive_.name(), first.layer->member);
+    return oci::in_member(std::move(ok).error(), archive_.name(), first.layer->member);
   first.received = std::move(layer);
   first.ready = true;
   if (first.parent != kNone && nodes_[first.parent].id == 0) return {};
@@ -101,7 +102,7 @@ Status LayerSet::stack(Node& node) {
   meta.blob = std::move(node.received.blob);
   LayerId const parent = node.parent == kNone ? node.base : nodes_[node.parent].id;
   auto id = transaction_.stack(*node.received.ingest, parent, meta);
-  if (!id) return in_member(std::move(id).error(), archive_.name(), node.layer->member);
+  if (!id) return oci::in_member(std::move(id).error(), archive_.name(), node.layer->member);
   node.id = *id;
   node.ready = false;
   node.received.ingest.reset();
@@ -116,8 +117,7 @@ Result<LayerSet::Known> LayerSet::known(Digest const& chain_id) const {
   }
   auto const id = store_.find_chain(chain_id);
   if (!id)
-    return Error{Errc::kNotFound,
-                 fmt::format("layer {} was removed meanwhile", digest_text(chain_id))};
+    return Error::not_found(fmt::format("layer {} was removed meanwhile", digest_text(chain_id)));
   LCFS_TRY_ASSIGN(auto const info, store_.layer_info(*id));
   return Known{*id, info.name, info.diff_bytes, false};
 }

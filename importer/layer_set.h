@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers that an import wants, as the tree their chain ids make: which the store has already,
-// which must be received, and stacking each as soon as it and all below it are there.
+// The layers of an import, as the tree that their chain ids form: which the store already has and
+// which must be received.  Stacks each as soon as it and all its ancestors are received.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/sync.h"
 #include "engine/import.h"
 #include "engine/store.h"
-#include "engine/sync.h"
 #include "importer/archive.h"
 #include "importer/layer_receiver.h"
 #include "importer/plan.h"
@@ -28,7 +28,7 @@ class LayerSet {
   // the archive.
   Status add(PlannedImage const& image);
 
-  // What must be received, every layer behind its parent.
+  // The layers to receive, each after its parent.
   struct Wanted {
     std::size_t index = 0;  // for received()
     PlannedLayer const* layer = nullptr;
@@ -37,10 +37,10 @@ class LayerSet {
 
   Status check_present(PlannedLayer const& layer) const;
 
-  // Verifies its digests, then stacks what can be stacked.
+  // Verifies its digests, then stacks the layers that are ready.
   Status received(std::size_t index, ReceivedLayer layer);
 
-  // When all wanted ones were received: the layer of a chain.
+  // After all layers were received: the layer of a chain.
   struct Known {
     LayerId id = 0;
     std::string name{};

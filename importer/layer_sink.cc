@@ -10,24 +10,24 @@
 
 #include "format/layout.h"
 #include "importer/layer_receiver.h"
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
-// A name needs a directory entry and a way back, each with its slot in a leaf.
+// A name needs a directory entry and a back reference, each with a slot in a leaf.
 constexpr std::uint64_t kLeastPerName =
     2 * sizeof(LeafSlot) + sizeof(DirentRecord) + sizeof(ParentRecord) + 1;
 
 Status check_xattrs(TarEntry const& entry) {
   for (auto const& [name, value] : entry.xattrs) {
     if (name.empty() || name.size() > kMaxName || name.find('\0') != std::string::npos) {
-      return Error{Errc::kInvalid, fmt::format("xattr name \"{}\" is empty, too long or has a NUL",
-                                               printable(name))};
+      return Error::invalid(fmt::format(
+          "xattr name \"{}\" is empty, too long or contains a NUL byte", oci::printable(name)));
     }
     if (value.size() > kMaxXattr) {
-      return Error{Errc::kInvalid, fmt::format("xattr {} has {} bytes, {} are allowed",
-                                               printable(name), value.size(), kMaxXattr)};
+      return Error::invalid(fmt::format("xattr {} has {} bytes; the maximum is {}",
+                                        oci::printable(name), value.size(), kMaxXattr));
     }
   }
   return {};
@@ -50,39 +50,37 @@ EntryMeta meta_of(TarEntry& entry) {
 Error LayerSink::blame(TarEntry const& entry, Error error) const {
   if (error.code == Errc::kIo || error.code == Errc::kNoSpace || error.code == Errc::kInterrupted)
     return error;
-  error.message = fmt::format("entry \"{}\": {}", printable(entry.path), error.message);
-  error.path.clear();  // the same entry, or the other end of a hard link that the message tells
+  error.message = fmt::format("entry \"{}\": {}", oci::printable(entry.path), error.message);
+  error.path.clear();  // the same entry, or the other end of a hard link, which the message names
   if (error.offset == kNoOffset) error.offset = entry.offset;
   return error;
 }
 
-Status LayerSink::check_room(TarEntry const& entry, Whiteout const& whiteout) {
+Status LayerSink::check_room(TarEntry const& entry, oci::Whiteout const& whiteout) {
   (entry.type == TarType::kSymlink ? stored_ : kept_) += entry.link.size();
   kept_ += whiteout.path.size();
   for (auto const& [name, value] : entry.xattrs) stored_ += name.size() + value.size();
   std::uint64_t const least = ingest_.delta().entries() * kLeastPerName + stored_;
   if (least + kept_ > kMaxLayerMetadata) {
-    return Error{Errc::kUnsupported,
-                 fmt::format("names and attributes of the layer have more than {} bytes",
-                             kMaxLayerMetadata)};
+    return Error::unsupported(
+        fmt::format("names and attributes of the layer exceed {} bytes", kMaxLayerMetadata));
   }
   if (least <= free_bytes_) return {};
-  return Error{Errc::kNoSpace, "names and attributes of the layer need more space than is free",
-               ENOSPC};
+  return Error::no_space("names and attributes of the layer need more space than is free");
 }
 
 Status LayerSink::entry(TarEntry&& entry) {
   if (auto ok = Delta::check_path(entry.path); !ok) return blame(entry, std::move(ok).error());
-  auto whiteout = classify_whiteout(entry.path);
+  auto whiteout = oci::classify_whiteout(entry.path);
   if (!whiteout) return blame(entry, std::move(whiteout).error());
   if (auto ok = check_room(entry, *whiteout); !ok) return blame(entry, std::move(ok).error());
   receiving_ = false;
   Status done;
   switch (whiteout->kind) {
-    case WhiteoutKind::kIgnored: break;
-    case WhiteoutKind::kHides: done = ingest_.delta().add_whiteout(whiteout->path); break;
-    case WhiteoutKind::kOpaque: done = ingest_.delta().add_opaque(whiteout->path); break;
-    case WhiteoutKind::kNone:
+    case oci::WhiteoutKind::kIgnored: break;
+    case oci::WhiteoutKind::kHides: done = ingest_.delta().add_whiteout(whiteout->path); break;
+    case oci::WhiteoutKind::kOpaque: done = ingest_.delta().add_opaque(whiteout->path); break;
+    case oci::WhiteoutKind::kNone:
       done = check_xattrs(entry);
       if (done && entry.type == TarType::kFile) {
         ingest_.begin_content(entry.size);
@@ -107,7 +105,7 @@ Status LayerSink::add(TarEntry& entry) {
     case TarType::kCharDevice: return delta.add_special(entry.path, meta_of(entry), S_IFCHR);
     case TarType::kBlockDevice: return delta.add_special(entry.path, meta_of(entry), S_IFBLK);
     case TarType::kFifo: return delta.add_special(entry.path, meta_of(entry), S_IFIFO);
-    case TarType::kFile: break;  // comes by end_entry()
+    case TarType::kFile: break;  // added by end_entry()
   }
   return {};
 }

@@ -7,15 +7,13 @@
 #include <array>
 #include <limits>
 
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
 constexpr std::size_t kMaxXattrs = 4096;      // of one file
 constexpr std::uint64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no id"
-
-Error bad(std::string message) { return Error{Errc::kCorrupt, std::move(message)}; }
 
 Status set_xattr(PaxFields& fields, std::string name, std::string value) {
   auto const it = std::find_if(fields.xattrs.begin(), fields.xattrs.end(),
@@ -25,7 +23,7 @@ Status set_xattr(PaxFields& fields, std::string name, std::string value) {
   } else if (fields.xattrs.size() < kMaxXattrs) {
     fields.xattrs.emplace_back(std::move(name), std::move(value));
   } else {
-    return bad(fmt::format("more than {} xattrs", kMaxXattrs));
+    return Error::corrupt(fmt::format("more than {} xattrs", kMaxXattrs));
   }
   return {};
 }
@@ -37,7 +35,7 @@ int hex_digit(char c) {
   return -1;
 }
 
-// %XX to bytes; what is no %XX stays as it is.
+// Decodes %XX to bytes; everything else stays.
 std::string url_decode(std::string_view s) {
   std::string out;
   for (std::size_t i = 0; i < s.size(); ++i) {
@@ -77,7 +75,7 @@ Result<std::string> base64_decode(std::string_view s) {
   unsigned have = 0;
   for (char const c : s) {
     auto const digit = kDigits.find(c);
-    if (digit == std::string_view::npos) return bad("xattr value is not base64");
+    if (digit == std::string_view::npos) return Error::corrupt("xattr value is not base64");
     bits = bits << 6 | static_cast<std::uint32_t>(digit);
     have += 6;
     if (have >= 8) {
@@ -108,7 +106,8 @@ void set_text(std::optional<std::string>& field, std::string_view value) {
 }
 
 Status add_part(PaxFields& fields, std::uint64_t offset, std::uint64_t length) {
-  if (fields.sparse_parts.size() >= kMaxSparseParts) return bad("sparse map has too many parts");
+  if (fields.sparse_parts.size() >= kMaxSparseParts)
+    return Error::corrupt("sparse map has too many parts");
   fields.sparse_parts.push_back({offset, length});
   fields.sparse_has_map = true;
   return {};
@@ -121,7 +120,7 @@ Status set_map(PaxFields& fields, std::string_view value) {
   std::optional<std::uint64_t> offset;
   while (!value.empty()) {
     auto const comma = std::min(value.find(','), value.size());
-    LCFS_TRY_ASSIGN(auto const number, parse_decimal(value.substr(0, comma), kMaxFileSize));
+    LCFS_TRY_ASSIGN(auto const number, parse_decimal(value.substr(0, comma), format::kMaxFileSize));
     value.remove_prefix(std::min(comma + 1, value.size()));
     if (offset) {
       LCFS_TRY(add_part(fields, *offset, number));
@@ -130,7 +129,7 @@ Status set_map(PaxFields& fields, std::string_view value) {
       offset = number;
     }
   }
-  if (offset) return bad("sparse map ends in the middle of a pair");
+  if (offset) return Error::corrupt("sparse map has an offset without a length");
   return {};
 }
 
@@ -138,7 +137,7 @@ Status set_sparse(PaxFields& fields, std::string_view key, std::string_view valu
   if (key == "name") {
     set_text(fields.sparse_name, value);
   } else if (key == "size" || key == "realsize") {
-    return set_number(fields.sparse_size, value, kMaxFileSize);
+    return set_number(fields.sparse_size, value, format::kMaxFileSize);
   } else if (key == "major" || key == "minor") {
     LCFS_TRY_ASSIGN(auto const number, parse_decimal(value, 0xffff));
     (key == "major" ? fields.sparse_major : fields.sparse_minor) =
@@ -146,12 +145,13 @@ Status set_sparse(PaxFields& fields, std::string_view key, std::string_view valu
   } else if (key == "map") {
     return set_map(fields, value);
   } else if (key == "numblocks") {
-    fields.sparse_has_map = true;  // 0.0 of a file that is all hole has no other record
+    fields.sparse_has_map = true;  // a 0.0 file without data has no other record
   } else if (key == "offset") {
-    return set_number(fields.sparse_offset, value, kMaxFileSize);
+    return set_number(fields.sparse_offset, value, format::kMaxFileSize);
   } else if (key == "numbytes") {
-    if (!fields.sparse_offset) return bad("GNU.sparse.numbytes without an offset before it");
-    LCFS_TRY_ASSIGN(auto const length, parse_decimal(value, kMaxFileSize));
+    if (!fields.sparse_offset)
+      return Error::corrupt("GNU.sparse.numbytes without a preceding offset");
+    LCFS_TRY_ASSIGN(auto const length, parse_decimal(value, format::kMaxFileSize));
     LCFS_TRY(add_part(fields, *fields.sparse_offset, length));
     fields.sparse_offset.reset();
   }
@@ -170,7 +170,7 @@ Status apply(PaxFields& fields, std::string_view key, std::string_view value) {
   } else if (key == "linkpath") {
     set_text(fields.link, value);
   } else if (key == "size") {
-    return set_number(fields.size, value, kMaxFileSize);
+    return set_number(fields.size, value, format::kMaxFileSize);
   } else if (key == "uid") {
     return set_number(fields.uid, value, kMaxId);
   } else if (key == "gid") {
@@ -197,66 +197,65 @@ Status apply(PaxFields& fields, std::string_view key, std::string_view value) {
 }  // namespace
 
 Result<std::uint64_t> parse_decimal(std::string_view text, std::uint64_t most) {
-  if (text.empty()) return bad("a number is missing");
+  if (text.empty()) return Error::corrupt("a number is missing");
   std::uint64_t value = 0;
   for (char const c : text) {
     if (c < '0' || c > '9')
-      return bad(fmt::format("\"{}\" is not a number that is allowed here", printable(text)));
+      return Error::corrupt(fmt::format("\"{}\" is not a valid number", oci::printable(text)));
     auto const digit = static_cast<std::uint64_t>(c - '0');
     if (digit > most || value > (most - digit) / 10)
-      return bad(fmt::format("\"{}\" is too large", printable(text)));
+      return Error::corrupt(fmt::format("\"{}\" is too large", oci::printable(text)));
     value = value * 10 + digit;
   }
   return value;
 }
 
-Result<Timestamp> parse_pax_time(std::string_view text) {
+Result<format::Timestamp> parse_pax_time(std::string_view text) {
   std::string_view rest = text;
   bool const negative = !rest.empty() && rest[0] == '-';
   if (negative) rest.remove_prefix(1);
   auto const dot = std::min(rest.find('.'), rest.size());
   auto const whole = parse_decimal(rest.substr(0, dot), std::numeric_limits<std::int64_t>::max());
-  if (!whole) return bad(fmt::format("\"{}\" is not a time", printable(text)));
+  if (!whole) return Error::corrupt(fmt::format("\"{}\" is not a time", oci::printable(text)));
   std::uint32_t nsec = 0;
   bool more = false;  // digits beyond nanoseconds that are not zero
   std::string_view const fraction = rest.substr(std::min(dot + 1, rest.size()));
   for (std::size_t i = 0; i < std::max<std::size_t>(fraction.size(), 9); ++i) {
     char const c = i < fraction.size() ? fraction[i] : '0';
-    if (c < '0' || c > '9') return bad(fmt::format("\"{}\" is not a time", printable(text)));
+    if (c < '0' || c > '9')
+      return Error::corrupt(fmt::format("\"{}\" is not a time", oci::printable(text)));
     if (i < 9) nsec = nsec * 10 + static_cast<std::uint32_t>(c - '0');
     if (i >= 9 && c != '0') more = true;
   }
   auto const sec = static_cast<std::int64_t>(*whole);
-  if (!negative) return Timestamp{sec, nsec};
+  if (!negative) return format::Timestamp{sec, nsec};
   // -1.5 is half a second into second -2.
   if (more) ++nsec;
-  if (nsec == 0) return Timestamp{-sec, 0};
-  if (nsec == 1'000'000'000) return Timestamp{-sec - 1, 0};
-  return Timestamp{-sec - 1, 1'000'000'000 - nsec};
+  if (nsec == 0) return format::Timestamp{-sec, 0};
+  if (nsec == 1'000'000'000) return format::Timestamp{-sec - 1, 0};
+  return format::Timestamp{-sec - 1, 1'000'000'000 - nsec};
 }
 
 Status parse_pax(std::string_view body, PaxFields& fields) {
   std::size_t at = 0;
-  auto fail = [&](std::string message) {
-    return Error{Errc::kCorrupt, std::move(message), 0, {}, at};
-  };
+  auto fail = [&](std::string message) { return Error::corrupt(std::move(message)).at(at); };
   while (at < body.size()) {
     std::string_view const rest = body.substr(at);
     auto const blank = rest.find(' ');
     auto const length = parse_decimal(rest.substr(0, std::min(blank, rest.size())), rest.size());
     if (blank == std::string_view::npos || blank == 0 || blank > 20 || !length ||
         *length <= blank + 1) {
-      return fail("damaged pax record (its length)");
+      return fail("damaged pax record: invalid length");
     }
     std::string_view const record = rest.substr(blank + 1, *length - blank - 1);
     auto const equals = record.find('=');
     if (record.back() != '\n' || equals == std::string_view::npos || equals == 0) {
-      return fail("damaged pax record (not KEY=VALUE and a newline)");
+      return fail("damaged pax record: not KEY=VALUE followed by a newline");
     }
     std::string_view const key = record.substr(0, equals);
     auto applied = apply(fields, key, record.substr(equals + 1, record.size() - equals - 2));
     if (!applied)
-      return fail(fmt::format("pax record {}: {}", printable(key), applied.error().message));
+      return fail(fmt::format("pax record {}: {}", oci::printable(key), applied.error().message));
     at += *length;
   }
   return {};

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "format/layout.h"
 #include "format/records.h"
-#include "format/result.h"
 #include "importer/tar_header.h"
 
 namespace lcfs::importer {
@@ -22,13 +22,13 @@ namespace lcfs::importer {
 inline constexpr std::uint64_t kMaxPaxHeader = 1u << 20;  // bytes of one extended header
 inline constexpr std::size_t kMaxSparseParts = std::size_t{1} << 20;
 
-// What the records in force say.  A record without a value takes the field back, as POSIX says; but
-// an xattr without a value is an xattr without a value.
+// The fields in force.  A record without a value removes its field, as POSIX says; but an xattr
+// record without a value is an empty xattr.
 struct PaxFields {
   std::optional<std::string> path{}, link{};
   std::optional<std::uint64_t> size{};
   std::optional<std::uint32_t> uid{}, gid{};
-  std::optional<Timestamp> mtime{};
+  std::optional<format::Timestamp> mtime{};
   std::vector<std::pair<std::string, std::string>> xattrs{};  // unique names
   std::optional<std::string> acl_access{}, acl_default{};     // text
 
@@ -45,12 +45,12 @@ struct PaxFields {
   }
 };
 
-// Applies the records of `body` to `fields`, one after the other.  Errors are kCorrupt, with the
+// Applies the records of `body` to `fields`, in order.  Errors are kCorrupt, with the
 // offset in `body`.
 Status parse_pax(std::string_view body, PaxFields& fields);
 
 // "123", "-1.5", "1700000000.123456789": seconds since 1970, cut to nanoseconds towards the past.
-Result<Timestamp> parse_pax_time(std::string_view text);
+Result<format::Timestamp> parse_pax_time(std::string_view text);
 
 // Decimal digits only, at most `most`.
 Result<std::uint64_t> parse_decimal(std::string_view text, std::uint64_t most);

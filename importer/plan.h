@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the documents of an archive to the images it holds: which there are, which are wanted, and
-// for each the chain of layers with all digests they must have.  Reads documents only, no layer.
+// Reads the documents of an archive to plan an import: which images it has, which are selected, and
+// for each the chain of layers with their expected digests.  Reads no layers.
 // Forms: OCI image layout (directory or tar), docker-archive of podman, skopeo and every docker
-// since 1.10, and archives that are both (docker 25 and later): the OCI side is used then, and the
-// tags of the other side are added.
+// since 1.10, and archives that are both (docker 25 and later): then the OCI documents are used,
+// and the tags of the docker manifest are added.
 #pragma once
 
 #include <cstdint>
@@ -12,39 +12,37 @@
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "format/layout.h"
-#include "format/result.h"
 #include "importer/archive.h"
-#include "importer/oci.h"
+#include "oci/manifest.h"
 
 namespace lcfs::importer {
 
 struct PlanOptions {
-  std::vector<std::string> names{};    // images wanted, by a name of theirs; empty: all
-  std::optional<Platform> platform{};  // empty: the host's, where there is a choice
+  std::vector<std::string> names{};         // images to select, by any of their names; empty: all
+  std::optional<oci::Platform> platform{};  // empty: the host's, where there is a choice
 };
 
 struct PlannedLayer {
-  std::string member{};                 // of the archive
-  std::optional<Digest> blob_digest{};  // what the bytes must hash to, if the archive says so
+  std::string member{};  // of the archive
+  // Expected SHA-256 of the blob, if the archive has it.
+  std::optional<format::Digest> blob_digest{};
   std::optional<std::uint64_t> blob_size{};
-  Digest diff_id{}, chain_id{};
+  format::Digest diff_id{}, chain_id{};
 };
 
 struct PlannedImage {
   std::vector<std::string> names{};
-  Platform platform{};
-  Digest config_digest{}, manifest_digest{};
+  oci::Platform platform{};
+  format::Digest config_digest{}, manifest_digest{};
   std::string config{};
   std::shared_ptr<std::string const> manifest{}, index{};  // raw; index may be null
   std::vector<PlannedLayer> layers{};                      // base first
 };
 
 // Every image named once, in the archive's order.  Errors name archive and member; kNotFound for
-// names and platforms that aren't there, with those that are.
+// missing names and platforms; the message lists those that exist.
 Result<std::vector<PlannedImage>> plan_images(Archive& archive, PlanOptions const& options);
-
-// Do both mean the same image?  "x", "x:latest", "library/x", "docker.io/library/x:latest" do.
-[[nodiscard]] bool same_image_name(std::string_view a, std::string_view b);
 
 }  // namespace lcfs::importer

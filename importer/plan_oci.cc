@@ -9,18 +9,18 @@
 #include <utility>
 
 #include "format/records.h"
-#include "importer/platform.h"
-#include "importer/quote.h"
-#include "importer/sha256.h"
+#include "oci/platform.h"
+#include "oci/quote.h"
+#include "oci/sha256.h"
 
 namespace lcfs::importer {
 namespace {
 
 constexpr int kMaxIndexDepth = 8;
 
-// A manifest that may be the one wanted.
+// A manifest that may be selected.
 struct Candidate {
-  Descriptor descriptor{};
+  oci::Descriptor descriptor{};
   std::shared_ptr<std::string const> index{};  // the document that names it
 };
 
@@ -32,8 +32,8 @@ class OciPlanner {
       std::function<bool(std::vector<std::string> const&)> const& wanted) {
     LCFS_TRY_ASSIGN(auto text, archive_.document("index.json"));
     auto const index = std::make_shared<std::string const>(std::move(text));
-    auto roots = parse_index(*index);
-    if (!roots) return in_member(std::move(roots).error(), archive_.name(), "index.json");
+    auto roots = oci::parse_index(*index);
+    if (!roots) return oci::in_member(std::move(roots).error(), archive_.name(), "index.json");
     for (auto const& group : groups(*roots)) {
       if (!group.names.empty() && !wanted(group.names)) continue;
       LCFS_TRY(plan_group(group, index));
@@ -46,10 +46,10 @@ class OciPlanner {
   // Roots that are one image for several platforms: the same name (or none), each with a platform.
   struct Group {
     std::vector<std::string> names{};
-    std::vector<Descriptor> members{};
+    std::vector<oci::Descriptor> members{};
   };
 
-  static std::vector<Group> groups(std::vector<Descriptor> const& roots) {
+  static std::vector<Group> groups(std::vector<oci::Descriptor> const& roots) {
     std::vector<Group> groups;
     for (auto const& root : roots) {
       if (root.attestation) continue;
@@ -76,7 +76,7 @@ class OciPlanner {
     if (!chosen) return {};
     auto image = build(*chosen);
     if (!image) {
-      // An artifact beside images (a signature, say) is no reason to refuse the images.
+      // An artifact beside images (a signature, for example) does not make the archive invalid.
       bool const artifact = image.error().code == Errc::kUnsupported && artifact_;
       if (!artifact) return std::move(image).error();
       if (!refusal_) refusal_ = std::move(image).error();
@@ -86,42 +86,44 @@ class OciPlanner {
     return add(*std::move(image));
   }
 
-  // The manifests that `d` is, or leads to.
-  Status collect(Descriptor const& d, std::shared_ptr<std::string const> const& parent, int depth,
-                 std::vector<Candidate>& into) {
+  // Adds the manifest `d`, or those of the index `d`.
+  Status collect(oci::Descriptor const& d, std::shared_ptr<std::string const> const& parent,
+                 int depth, std::vector<Candidate>& into) {
     if (d.attestation) return {};
     std::string const member = blob_path(d.digest);
-    if (++seen_ > kMaxManifests)
-      return in_member({Errc::kUnsupported, "too many manifests"}, archive_.name(), "index.json");
-    auto kind = document_kind(d.media_type, "{}");
-    if (!kind && !d.artifact) return in_member(std::move(kind).error(), archive_.name(), member);
+    if (++seen_ > oci::kMaxManifests)
+      return oci::in_member(Error::unsupported("too many manifests"), archive_.name(),
+                            "index.json");
+    auto kind = oci::document_kind(d.media_type, "{}");
+    if (!kind && !d.artifact)
+      return oci::in_member(std::move(kind).error(), archive_.name(), member);
     std::optional<std::string> text;
     if (d.media_type.empty()) {
       LCFS_TRY_ASSIGN(text, verified_document(archive_, member, d));
-      kind = document_kind(d.media_type, *text);
-      if (!kind) return in_member(std::move(kind).error(), archive_.name(), member);
+      kind = oci::document_kind(d.media_type, *text);
+      if (!kind) return oci::in_member(std::move(kind).error(), archive_.name(), member);
     }
-    if (!kind || *kind == DocumentKind::kManifest) {
+    if (!kind || *kind == oci::DocumentKind::kManifest) {
       into.push_back({d, parent});
       return {};
     }
     if (depth >= kMaxIndexDepth) {
-      return in_member(
-          {Errc::kUnsupported, fmt::format("indexes nested more than {} deep", kMaxIndexDepth)},
-          archive_.name(), member);
+      return oci::in_member(Error::unsupported(fmt::format(
+                                "indexes are nested more than {} levels deep", kMaxIndexDepth)),
+                            archive_.name(), member);
     }
     if (!text) {
       LCFS_TRY_ASSIGN(text, verified_document(archive_, member, d));
     }
     auto const index = std::make_shared<std::string const>(*std::move(text));
-    auto members = parse_index(*index);
-    if (!members) return in_member(std::move(members).error(), archive_.name(), member);
+    auto members = oci::parse_index(*index);
+    if (!members) return oci::in_member(std::move(members).error(), archive_.name(), member);
     for (auto const& next : *members) LCFS_TRY(collect(next, index, depth + 1, into));
     return {};
   }
 
-  // The platform of a candidate: as its index says, or else as its config does.
-  Result<Platform> platform_of(Candidate const& c) {
+  // The platform of a candidate: from its index, else from its config.
+  Result<oci::Platform> platform_of(Candidate const& c) {
     if (c.descriptor.platform) return *c.descriptor.platform;
     LCFS_TRY_ASSIGN(auto const image, build(c));
     return image.platform;
@@ -130,7 +132,7 @@ class OciPlanner {
   Result<std::optional<Candidate>> choose(std::vector<Candidate> candidates) {
     if (candidates.size() == 1 && !options_.platform)
       return std::optional(std::move(candidates[0]));
-    // Archives may name manifests of other platforms that they don't hold.
+    // Archives may list manifests of other platforms that they do not contain.
     std::vector<Candidate> here;
     std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(here),
                  [this](Candidate const& c) {
@@ -138,24 +140,24 @@ class OciPlanner {
                  });
     if (here.empty()) here = std::move(candidates);
     if (here.size() == 1 && !options_.platform) return std::optional(std::move(here[0]));
-    Platform const wanted = options_.platform ? *options_.platform : host_platform();
+    oci::Platform const wanted = options_.platform ? *options_.platform : oci::host_platform();
     std::optional<Candidate> best;
     int best_rank = 0;
     std::set<std::string> offered;
     for (auto const& c : here) {
       LCFS_TRY_ASSIGN(auto const platform, platform_of(c));
-      offered.insert(platform_text(platform));
-      int const rank = platform_rank(wanted, platform);
+      offered.insert(oci::platform_text(platform));
+      int const rank = oci::platform_rank(wanted, platform);
       if (rank < 0 || (best && rank >= best_rank)) continue;
       best = c;
       best_rank = rank;
     }
     if (best) return best;
-    Error missing{Errc::kNotFound,
-                  fmt::format("no image for platform {}; there {}: {}", platform_text(wanted),
-                              offered.size() == 1 ? "is" : "are", fmt::join(offered, ", "))};
-    missing = in_member(std::move(missing), archive_.name(), "");
-    if (!refusal_) refusal_ = std::move(missing);
+    if (!refusal_) {
+      auto missing = fmt::format("no image for platform {}; the archive has: {}",
+                                 oci::platform_text(wanted), fmt::join(offered, ", "));
+      refusal_ = oci::in_member(Error::not_found(std::move(missing)), archive_.name(), "");
+    }
     return std::optional<Candidate>{};
   }
 
@@ -163,11 +165,11 @@ class OciPlanner {
     artifact_ = false;
     std::string const member = blob_path(c.descriptor.digest);
     LCFS_TRY_ASSIGN(auto text, verified_document(archive_, member, c.descriptor));
-    auto manifest = parse_manifest(text);
-    if (!manifest) return in_member(std::move(manifest).error(), archive_.name(), member);
-    if (auto ok = check_config_type(manifest->config.media_type); !ok) {
+    auto manifest = oci::parse_manifest(text);
+    if (!manifest) return oci::in_member(std::move(manifest).error(), archive_.name(), member);
+    if (auto ok = oci::check_config_type(manifest->config.media_type); !ok) {
       artifact_ = true;
-      return in_member(std::move(ok).error(), archive_.name(), member);
+      return oci::in_member(std::move(ok).error(), archive_.name(), member);
     }
     PlannedImage image;
     image.manifest_digest = c.descriptor.digest;
@@ -176,24 +178,24 @@ class OciPlanner {
     std::string const config_member = blob_path(manifest->config.digest);
     LCFS_TRY_ASSIGN(image.config, verified_document(archive_, config_member, manifest->config));
     image.config_digest = manifest->config.digest;
-    auto config = parse_config(image.config);
-    if (!config) return in_member(std::move(config).error(), archive_.name(), config_member);
+    auto config = oci::parse_config(image.config);
+    if (!config) return oci::in_member(std::move(config).error(), archive_.name(), config_member);
     image.platform = config->platform;
     std::vector<PlannedLayer> layers;
     layers.reserve(manifest->layers.size());
     for (auto const& layer : manifest->layers) {
       std::string path = blob_path(layer.digest);
-      if (auto ok = check_layer_type(layer.media_type); !ok)
-        return in_member(std::move(ok).error(), archive_.name(), path);
+      if (auto ok = oci::check_layer_type(layer.media_type); !ok)
+        return oci::in_member(std::move(ok).error(), archive_.name(), path);
       layers.push_back({std::move(path), layer.digest, layer.size, {}, {}});
     }
     if (auto ok = set_layers(image, *config, std::move(layers)); !ok) {
-      return in_member(std::move(ok).error(), archive_.name(), member);
+      return oci::in_member(std::move(ok).error(), archive_.name(), member);
     }
     return image;
   }
 
-  // The same image under one more name is one image.
+  // The same image under another name is one image.
   Status add(PlannedImage image) {
     auto const same = [&image](PlannedImage const& other) {
       return other.config_digest == image.config_digest &&
@@ -214,42 +216,45 @@ class OciPlanner {
   Archive& archive_;
   PlanOptions const& options_;
   std::vector<PlannedImage> images_{};
-  std::optional<Error> refusal_{};  // what to say if nothing is left
+  std::optional<Error> refusal_{};  // the error if no image remains
   std::size_t seen_ = 0;
-  bool artifact_ = false;  // why build() refused
+  bool artifact_ = false;  // build() failed because of an artifact
 };
 
 }  // namespace
 
-std::string blob_path(Digest const& digest) { return "blobs/sha256/" + digest_hex(digest); }
+std::string blob_path(format::Digest const& digest) {
+  return "blobs/sha256/" + format::digest_hex(digest);
+}
 
 Result<std::string> verified_document(Archive& archive, std::string_view member,
-                                      Descriptor const& descriptor) {
+                                      oci::Descriptor const& descriptor) {
   LCFS_TRY_ASSIGN(auto text, archive.document(member));
   if (text.size() != descriptor.size) {
-    return in_member({Errc::kCorrupt, fmt::format("has {} bytes, its descriptor says {}",
-                                                  text.size(), descriptor.size)},
-                     archive.name(), member);
+    return oci::in_member(Error::corrupt(fmt::format("has {} bytes, but its descriptor says {}",
+                                                     text.size(), descriptor.size)),
+                          archive.name(), member);
   }
-  if (auto const digest = sha256(text); digest != descriptor.digest) {
-    return in_member(
-        {Errc::kCorrupt, fmt::format("digest is {}, its descriptor says {}", digest_text(digest),
-                                     digest_text(descriptor.digest))},
-        archive.name(), member);
+  if (auto const digest = oci::sha256(text); digest != descriptor.digest) {
+    return oci::in_member(Error::corrupt(fmt::format(
+                              "is corrupt: digest {}, but its descriptor says {}",
+                              format::digest_text(digest), format::digest_text(descriptor.digest))),
+                          archive.name(), member);
   }
   return text;
 }
 
-Status set_layers(PlannedImage& image, ImageConfig const& config,
+Status set_layers(PlannedImage& image, oci::ImageConfig const& config,
                   std::vector<PlannedLayer> layers) {
   if (layers.size() != config.diff_ids.size()) {
-    return Error{Errc::kCorrupt,
-                 fmt::format("names {} layers, but its config {} has {} diff_ids", layers.size(),
-                             digest_text(image.config_digest), config.diff_ids.size())};
+    return Error::corrupt(fmt::format("lists {} layers, but its config {} has {} diff_ids",
+                                      layers.size(), format::digest_text(image.config_digest),
+                                      config.diff_ids.size()));
   }
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i].diff_id = config.diff_ids[i];
-    layers[i].chain_id = chain_id(i == 0 ? nullptr : &layers[i - 1].chain_id, layers[i].diff_id);
+    layers[i].chain_id =
+        oci::chain_id(i == 0 ? nullptr : &layers[i - 1].chain_id, layers[i].diff_id);
   }
   image.layers = std::move(layers);
   return {};

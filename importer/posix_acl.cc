@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "format/endian.h"
+#include "base/endian.h"
 #include "importer/pax.h"
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
@@ -37,7 +37,7 @@ struct Entry {
 };
 
 Error bad(std::string_view entry) {
-  return Error{Errc::kCorrupt, fmt::format("damaged ACL entry \"{}\"", printable(entry))};
+  return Error::corrupt(fmt::format("damaged ACL entry \"{}\"", oci::printable(entry)));
 }
 
 std::string_view trim(std::string_view s) {
@@ -57,7 +57,7 @@ std::vector<std::string_view> split(std::string_view s, std::string_view separat
   }
 }
 
-// Who the entry is about, from its type and whether it names somebody; 0: no such type.
+// The tag of an entry, from its type and whether it has a name; 0: no such type.
 std::uint16_t tag_of(std::string_view type, bool named) {
   if (type == "user" || type == "u") return named ? kUser : kUserObj;
   if (type == "group" || type == "g") return named ? kGroup : kGroupObj;
@@ -96,9 +96,8 @@ Result<Entry> parse_entry(std::string_view text) {
   auto const id = parse_decimal(has_id ? fields[3] : name, kNoId - 1);
   if (!id && has_id) return bad(text);
   if (!id) {
-    return Error{
-        Errc::kUnsupported,
-        fmt::format("ACL entry \"{}\" names somebody without a numeric id", printable(text))};
+    return Error::unsupported(
+        fmt::format("ACL entry \"{}\" has no numeric id", oci::printable(text)));
   }
   entry.id = static_cast<std::uint32_t>(*id);
   return entry;
@@ -115,7 +114,7 @@ Status check(std::vector<Entry>& entries) {
   }
   bool const whole =
       count[kUserObj] == 1 && count[kGroupObj] == 1 && count[kOther] == 1 && count[kMask] <= 1;
-  if (!whole) return Error{Errc::kCorrupt, "ACL needs one entry each for owner, group and others"};
+  if (!whole) return Error::corrupt("ACL lacks an entry for owner, group or others");
   if (named > 0 && count[kMask] == 0) entries.push_back({kMask, group_class, kNoId});
   auto const order = [](Entry const& a, Entry const& b) {
     return std::tie(a.tag, a.id) < std::tie(b.tag, b.id);
@@ -123,7 +122,7 @@ Status check(std::vector<Entry>& entries) {
   std::stable_sort(entries.begin(), entries.end(), order);
   auto const same = [](Entry const& a, Entry const& b) { return a.tag == b.tag && a.id == b.id; };
   if (std::adjacent_find(entries.begin(), entries.end(), same) != entries.end()) {
-    return Error{Errc::kCorrupt, "ACL names somebody twice"};
+    return Error::corrupt("ACL has two entries for the same user or group");
   }
   return {};
 }
@@ -141,7 +140,7 @@ Result<std::string> acl_xattr(std::string_view text) {
   for (auto item : split(text, ",\n")) {
     item = trim(item.substr(0, item.find('#')));  // "#effective:r--"
     if (item.empty()) continue;
-    if (entries.size() >= kMaxEntries) return Error{Errc::kCorrupt, "ACL is too long"};
+    if (entries.size() >= kMaxEntries) return Error::corrupt("ACL is too long");
     LCFS_TRY_ASSIGN(auto const entry, parse_entry(item));
     entries.push_back(entry);
   }

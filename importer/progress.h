@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what an import has done and tells the caller now and then.  Thread safe.
+// Counts the progress of an import and reports it to the caller from time to time.  Thread safe.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/sync.h"
+#include "base/sync.h"
 #include "importer/import.h"
 
 namespace lcfs::importer {

@@ -14,15 +14,16 @@
 #include <thread>
 #include <utility>
 
+#include "base/bounded_queue.h"
+#include "base/fd.h"
 #include "importer/decompress.h"
-#include "importer/queue.h"
-#include "importer/quote.h"
 #include "importer/tar_header.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
-constexpr int kPollMs = 100;         // how soon a stop is seen while nothing comes
+constexpr int kPollMs = 100;         // how soon a stop is noticed while no data arrives
 constexpr int kPipeBytes = 1 << 20;  // fewer wake-ups than the 64 KiB a pipe has by default
 constexpr std::size_t kAhead = 8;    // chunks read ahead
 constexpr std::size_t kHead = kTarBlock;
@@ -32,7 +33,7 @@ class FdSource final : public ByteSource {
  public:
   FdSource(Fd fd, std::string name, Common& common, std::function<void(std::uint64_t)> on_read)
       : fd_(std::move(fd)), name_(std::move(name)), common_(common), on_read_(std::move(on_read)) {
-    (void)fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes);  // fails for what is no pipe
+    (void)fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes);  // fails if it is not a pipe
   }
 
   Result<Slice> next() override {
@@ -42,7 +43,7 @@ class FdSource final : public ByteSource {
       LCFS_TRY(wait());
       ssize_t const n = ::read(fd_.get(), chunk.get() + fill, kChunkBytes - fill);
       if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-      if (n < 0) return in_member({Errc::kIo, "cannot read", errno}, name_, "");
+      if (n < 0) return oci::in_member(Error::io("cannot read", errno), name_, "");
       at_end_ = n == 0;
       fill += static_cast<std::size_t>(n);
       if (on_read_ && n > 0) on_read_(static_cast<std::uint64_t>(n));
@@ -53,11 +54,12 @@ class FdSource final : public ByteSource {
  private:
   Status wait() {
     for (;;) {
-      if (common_.stopped()) return interrupted();
+      if (common_.stopped()) return Error::interrupted();
       pollfd p{fd_.get(), POLLIN, 0};
       int const n = poll(&p, 1, kPollMs);
       if (n > 0) return {};
-      if (n < 0 && errno != EINTR) return in_member({Errc::kIo, "cannot poll", errno}, name_, "");
+      if (n < 0 && errno != EINTR)
+        return oci::in_member(Error::io("cannot poll", errno), name_, "");
     }
   }
 
@@ -84,12 +86,13 @@ class DecodingSource final : public ByteSource {
     std::span<std::byte> room(chunk.get(), kChunkBytes);
     while (!room.empty() && !at_end_) {
       if (auto ok = decoder_->run(in_.bytes, room); !ok)
-        return in_member(std::move(ok).error(), name_, "");
+        return oci::in_member(std::move(ok).error(), name_, "");
       if (room.empty()) break;
       LCFS_TRY_ASSIGN(in_, from_->next());
       at_end_ = in_.empty();
       if (!at_end_) continue;
-      if (auto ok = decoder_->finish(); !ok) return in_member(std::move(ok).error(), name_, "");
+      if (auto ok = decoder_->finish(); !ok)
+        return oci::in_member(std::move(ok).error(), name_, "");
     }
     return Slice{chunk, {chunk.get(), kChunkBytes - room.size()}};
   }
@@ -103,7 +106,7 @@ class DecodingSource final : public ByteSource {
   bool at_end_ = false;
 };
 
-// Another source, read by a thread of its own.
+// Another source, read by its own thread.
 class AheadSource final : public ByteSource {
  public:
   explicit AheadSource(std::unique_ptr<ByteSource> from)
@@ -138,7 +141,7 @@ class AheadSource final : public ByteSource {
   std::thread thread_;  // last: it uses all of the above
 };
 
-// A source with some bytes put back in front.
+// A source with some bytes in front of it.
 class PrefixedSource final : public ByteSource {
  public:
   PrefixedSource(Slice first, std::unique_ptr<ByteSource> rest)
@@ -154,19 +157,21 @@ class PrefixedSource final : public ByteSource {
 };
 
 Error not_an_archive(std::string_view name, std::string_view why) {
-  return in_member({Errc::kInvalid, fmt::format("not a docker or OCI archive: {}", why)}, name, "");
+  return oci::in_member(
+      Error::invalid(fmt::format("not a docker-archive, OCI archive or OCI layout ({})", why)),
+      name, "");
 }
 
-// Does an uncompressed archive that starts with `head` look like a tar?
+// Checks that an uncompressed archive that starts with `head` looks like a tar.
 Status check_tar(std::string_view name, std::span<std::byte const> head) {
-  if (head.empty()) return in_member({Errc::kInvalid, "is empty"}, name, "");
+  if (head.empty()) return oci::in_member(Error::invalid("is empty"), name, "");
   if (head.size() < kTarBlock)
-    return not_an_archive(name, fmt::format("it has only {} bytes", head.size()));
+    return not_an_archive(name, fmt::format("only {} bytes", head.size()));
   auto const block = head.first<kTarBlock>();
   if (std::all_of(block.begin(), block.end(), [](std::byte b) { return b == std::byte{0}; }))
     return {};
   if (TarHeader::parse(block)) return {};
-  return not_an_archive(name, "it is no tar file");
+  return not_an_archive(name, "not a tar file");
 }
 
 Result<std::unique_ptr<ByteSource>> make_stream(Fd fd, std::string const& name, Common& common,
@@ -192,7 +197,7 @@ Result<OpenedArchive> open_file(Fd fd, OpenedArchive opened, Common& common,
   std::array<std::byte, kHead> head;
   auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(head.size(), opened.size));
   ssize_t const got = pread(fd.get(), head.data(), n, 0);
-  if (got < 0) return in_member({Errc::kIo, "cannot read", errno}, opened.name, "");
+  if (got < 0) return oci::in_member(Error::io("cannot read", errno), opened.name, "");
   auto const start = std::span(head).first(static_cast<std::size_t>(got));
   if (sniff(start) != Compression::kNone) {
     LCFS_TRY_ASSIGN(opened.stream,
@@ -215,17 +220,22 @@ Result<OpenedArchive> open_archive(std::string const& path, Common& common,
   opened.name = standard_input ? "standard input" : path;
   Fd fd(standard_input ? fcntl(common.input, F_DUPFD_CLOEXEC, 3)
                        : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (fd.get() < 0)
-    return in_member({errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot open", errno},
-                     opened.name, "");
+  if (fd.get() < 0) {
+    if (errno == ENOENT && path.starts_with("docker://"))
+      return Error::not_found(fmt::format("lcfs does not pull images; run: skopeo copy {} "
+                                          "oci-archive:image.tar && lcfs import image.tar",
+                                          oci::printable(path)))
+          .in(opened.name);
+    return oci::in_member(Error::io("cannot open", errno), opened.name, "");
+  }
   struct stat st {};
   if (fstat(fd.get(), &st) != 0)
-    return in_member({Errc::kIo, "cannot stat", errno}, opened.name, "");
+    return oci::in_member(Error::io("cannot stat", errno), opened.name, "");
   if (S_ISDIR(st.st_mode)) {
     LCFS_TRY_ASSIGN(opened.seekable, open_directory_archive(std::move(fd), opened.name));
     return opened;
   }
-  // Standard input that is a file, and stands at its start, is that file.
+  // Standard input that is a file at offset 0 is read as that file.
   bool const from_start = !standard_input || lseek(fd.get(), 0, SEEK_CUR) == 0;
   if (S_ISREG(st.st_mode) && from_start) {
     opened.size = static_cast<std::uint64_t>(st.st_size);

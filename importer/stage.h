@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stage of the import pipeline that runs on a thread of its own when there is a core for it, and
-// else right where its items come from: what one core wrote is dear for another to read (1.2 GB/s
-// of SHA-256 beside 1.8, measured on an AMD EPYC), so a thread only pays where it would have an
-// idle core.
+// A stage of the import pipeline.  It runs on its own thread if a core is free, and otherwise on
+// the pushing thread: reading what another core wrote is slow (SHA-256 at 1.2 GB/s instead of 1.8
+// on an AMD EPYC), so a thread only pays off on an idle core.
 #pragma once
 
 #include <atomic>
@@ -11,16 +10,16 @@
 #include <thread>
 #include <utility>
 
-#include "importer/queue.h"
+#include "base/bounded_queue.h"
 
 namespace lcfs::importer {
 
-// Items are worked on one after the other, in the order in which they were pushed.  One thread
-// pushes, closes and waits; cancel() may be called by any.
+// Items are processed one at a time, in the order of push().  One thread pushes and waits; cancel()
+// may be called by any thread.
 template <class T>
 class Stage {
  public:
-  // work(item): false: no more items are wanted; push() says so from then on.
+  // work(item): false ends the stage; push() returns false from then on.
   Stage(std::size_t depth, std::function<bool(T)> work) : work_(std::move(work)), queue_(depth) {}
   ~Stage() {
     cancel();
@@ -29,8 +28,8 @@ class Stage {
   Stage(Stage const&) = delete;
   Stage& operator=(Stage const&) = delete;
 
-  // here: on this thread, unless the other still has some.  False: cancelled, or no more are
-  // wanted.
+  // here: process it on this thread, unless items are still queued.  False: cancelled, or the
+  // stage has ended.
   bool push(T item, bool here) {
     if (here && in_flight_.load(std::memory_order_acquire) == 0)
       return !ended_.load(std::memory_order_relaxed) && run(std::move(item));
@@ -38,12 +37,12 @@ class Stage {
     in_flight_.fetch_add(1, std::memory_order_relaxed);
     return queue_.push(std::move(item));
   }
-  // Items that wait are dropped.
+  // Drops the queued items.
   void cancel() {
     ended_.store(true, std::memory_order_relaxed);
     queue_.cancel();
   }
-  // No more items come; returns when all that were pushed are done with.
+  // No more items will come; returns when all pushed items are processed.
   void wait() {
     queue_.close();
     if (thread_.joinable()) thread_.join();

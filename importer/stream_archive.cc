@@ -9,24 +9,26 @@
 #include <utility>
 
 #include "importer/decompress.h"
-#include "importer/quote.h"
 #include "importer/tar_reader.h"
+#include "oci/json.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
 constexpr std::size_t kMaxDocuments = std::size_t{32} << 20;  // bytes of all documents together
-constexpr std::size_t kMaxFinishing = 2;  // layers that have all their bytes and still work
+// Layers that have all their bytes and are still processed.
+constexpr std::size_t kMaxFinishing = 2;
 constexpr std::size_t kKeepLayer = std::size_t{64}
                                    << 10;  // raw bytes of layers so small are kept, ...
 constexpr std::size_t kKeepLayers = std::size_t{4} << 20;  // ... up to so much in all
 
-// What became of one member.
+// The result for one member.
 struct Item {
   std::string name{};
   std::optional<std::string> document{};
   std::optional<ReceivedLayer> layer{};
-  std::optional<Error> error{};  // why it is neither, or why the layer is damaged
+  std::optional<Error> error{};  // why the member is unusable
   std::string raw{};             // of a small layer
   bool taken = false;
 };
@@ -69,11 +71,11 @@ struct StreamArchive::Impl final : TarHandler {
       if (current.empty()) break;
       if (auto ok = reader.feed(current.bytes); !ok) {
         if (!ok.error().path.empty() || ok.error().code == Errc::kInterrupted) return ok;
-        return in_member(std::move(ok).error(), name, inside ? items.back().name : "");
+        return oci::in_member(std::move(ok).error(), name, inside ? items.back().name : "");
       }
     }
     if (auto ok = reader.finish(); !ok)
-      return in_member(std::move(ok).error(), name, inside ? items.back().name : "");
+      return oci::in_member(std::move(ok).error(), name, inside ? items.back().name : "");
     while (!finishing.empty()) LCFS_TRY(finish_oldest());
     return {};
   }
@@ -116,8 +118,8 @@ struct StreamArchive::Impl final : TarHandler {
   }
 
   Status hole(std::uint64_t /*length*/) override {
-    return Error{Errc::kUnsupported,
-                 fmt::format("member {} is a sparse file", printable(items.back().name))};
+    return Error::unsupported(
+        fmt::format("member {} is a sparse file", oci::printable(items.back().name)));
   }
 
   Status end_entry() override {
@@ -137,9 +139,8 @@ struct StreamArchive::Impl final : TarHandler {
     Item& item = items.back();
     switch (judge(first)) {
       case Content::kDocument:
-        if (size > kMaxDocument || size > kMaxDocuments - documents) {
-          item.error =
-              Error{Errc::kUnsupported, fmt::format("document of {} bytes is too large", size)};
+        if (size > oci::kMaxDocument || size > kMaxDocuments - documents) {
+          item.error = Error::unsupported(fmt::format("document of {} bytes is too large", size));
         } else {
           documents += static_cast<std::size_t>(size);
           item.document.emplace();
@@ -156,7 +157,7 @@ struct StreamArchive::Impl final : TarHandler {
         return {};
       }
       case Content::kOther:
-        item.error = Error{Errc::kCorrupt, "is neither JSON nor a layer (a tar, gzip or zstd)"};
+        item.error = Error::corrupt("is neither JSON nor a layer (tar, gzip or zstd)");
         return {};
     }
     return {};
@@ -164,7 +165,7 @@ struct StreamArchive::Impl final : TarHandler {
 
   Status take(Slice bytes) {
     if (bytes.empty()) return {};
-    if (common.stopped()) return interrupted();
+    if (common.stopped()) return Error::interrupted();
     Item& item = items.back();
     if (item.document) {
       item.document->append(reinterpret_cast<char const*>(bytes.bytes.data()), bytes.bytes.size());
@@ -179,7 +180,7 @@ struct StreamArchive::Impl final : TarHandler {
 
   Status layer_failed(Error error) {
     receiver.reset();
-    if (fatal(error.code)) return in_member(std::move(error), name, items.back().name);
+    if (fatal(error.code)) return oci::in_member(std::move(error), name, items.back().name);
     items.back().error = std::move(error);
     return {};
   }
@@ -191,7 +192,7 @@ struct StreamArchive::Impl final : TarHandler {
     if (received) {
       items[index].layer = *std::move(received);
     } else if (fatal(received.error().code)) {
-      return in_member(std::move(received).error(), name, items[index].name);
+      return oci::in_member(std::move(received).error(), name, items[index].name);
     } else {
       items[index].error = std::move(received).error();
     }
@@ -203,23 +204,22 @@ struct StreamArchive::Impl final : TarHandler {
   Result<Item*> find(std::string_view member) {
     auto const* found = table.find(member);
     if (found == nullptr)
-      return in_member({Errc::kNotFound, "is not in the archive"}, name, member);
+      return oci::in_member(Error::not_found("is not in the archive"), name, member);
     return &items[found->offset];
   }
 
   Result<ReceivedLayer> take_layer(std::string_view member) {
     LCFS_TRY_ASSIGN(auto* const item, find(member));
-    if (item->error) return in_member(*item->error, name, member);
+    if (item->error) return oci::in_member(*item->error, name, member);
     if (item->layer) {
       item->taken = true;
       return *std::exchange(item->layer, std::nullopt);
     }
-    if (!item->taken) return in_member({Errc::kCorrupt, "is not a layer"}, name, member);
+    if (!item->taken) return oci::in_member(Error::corrupt("is not a layer"), name, member);
     if (item->raw.empty()) {
-      return in_member(
-          {Errc::kUnsupported,
-           "layer is used more than once, which takes an archive that can be read again: "
-           "save it to a file first"},
+      return oci::in_member(
+          Error::unsupported("layer is used more than once, so the archive must be read again; "
+                             "save it to a file first"),
           name, member);
     }
     LCFS_TRY_ASSIGN(auto ingest, begin());
@@ -241,10 +241,10 @@ struct StreamArchive::Impl final : TarHandler {
   std::deque<Item> items{};
   std::size_t documents = 0, kept = 0;
 
-  // The member that is coming.
+  // The current member.
   Slice current{};
   std::uint64_t size = 0;
-  std::string head{};  // until judged
+  std::string head{};  // until its form is known
   bool inside = false, judged = false, keeping = false;
   std::unique_ptr<LayerReceiver> receiver{};
   std::deque<std::pair<std::size_t, std::unique_ptr<LayerReceiver>>> finishing{};
@@ -272,9 +272,9 @@ std::optional<std::uint64_t> StreamArchive::size(std::string_view member) const 
 
 Result<std::string> StreamArchive::document(std::string_view member) {
   LCFS_TRY_ASSIGN(auto* const item, impl_->find(member));
-  if (item->error) return in_member(*item->error, impl_->name, member);
+  if (item->error) return oci::in_member(*item->error, impl_->name, member);
   if (!item->document)
-    return in_member({Errc::kCorrupt, "is a layer, not a document"}, impl_->name, member);
+    return oci::in_member(Error::corrupt("is a layer, not a document"), impl_->name, member);
   return *item->document;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An archive that came once, from front to back: its JSON documents in memory, its layers already
-// received but not stacked. Members are told apart by content, since names mean nothing before the
-// manifest came, and it may come last.
+// An archive that was read once, from front to back: its JSON documents are in memory, its layers
+// are received but not stacked.  Content distinguishes the members, because the manifest that
+// explains their names may come last.
 #pragma once
 
 #include <functional>
@@ -21,8 +21,8 @@ class StreamArchive final : public Archive {
   using BeginLayer = std::function<Result<std::unique_ptr<Ingest>>()>;
   using OnLayer = std::function<void(std::string const& member)>;
 
-  // Reads `source` to its end.  `begin` null: layers are left out (to list what there is).
-  // A layer that is damaged is no error before somebody wants it; a full store is, at once.
+  // Reads `source` to its end.  `begin` null: skips layers (to list the images).  A damaged layer
+  // is an error only when it is taken; a full store is an error at once.
   static Result<std::unique_ptr<StreamArchive>> read(ByteSource& source, std::string name,
                                                      Common& common, BeginLayer begin,
                                                      OnLayer on_layer);
@@ -32,8 +32,8 @@ class StreamArchive final : public Archive {
   [[nodiscard]] std::optional<std::uint64_t> size(std::string_view member) const override;
   Result<std::string> document(std::string_view member) override;
 
-  // The layer in `member`.  It can be taken once; small ones, which are kept, again and again
-  // (kUnsupported for others).
+  // The layer in `member`.  A small layer, which is kept, can be taken any number of times;
+  // others once, then kUnsupported.
   Result<ReceivedLayer> take_layer(std::string_view member);
 
   struct Impl;

@@ -6,15 +6,13 @@
 #include <cstring>
 #include <limits>
 
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
 constexpr std::size_t kChecksumAt = 148, kChecksumSize = 8;
 constexpr std::size_t kPartSize = 24;  // two numbers of 12
-
-Error bad(std::string message) { return Error{Errc::kCorrupt, std::move(message)}; }
 
 std::string_view until_nul(std::string_view s) { return s.substr(0, s.find('\0')); }
 
@@ -27,7 +25,8 @@ Result<std::int64_t> parse_base256(std::string_view digits, char const* field) {
     unsigned byte = static_cast<unsigned char>(digits[i]);
     if (i == 0) byte = negative ? byte | 0x80u : byte & 0x7fu;
     constexpr std::int64_t kTop = std::numeric_limits<std::int64_t>::max() >> 8;
-    if (value > kTop || value < -kTop - 1) return bad(fmt::format("{} is too large", field));
+    if (value > kTop || value < -kTop - 1)
+      return Error::corrupt(fmt::format("{} is too large", field));
     value = value * 256 + static_cast<std::int64_t>(byte);
   }
   return value;
@@ -37,7 +36,7 @@ Status append_part(std::string_view at, std::vector<SparsePart>& into) {
   if (at[0] == '\0' && at[12] == '\0') return {};  // unused
   LCFS_TRY_ASSIGN(auto const offset, parse_tar_number(at.substr(0, 12), "sparse offset"));
   LCFS_TRY_ASSIGN(auto const length, parse_tar_number(at.substr(12, 12), "sparse length"));
-  if (offset < 0 || length < 0) return bad("sparse map has a negative number");
+  if (offset < 0 || length < 0) return Error::corrupt("sparse map has a negative number");
   into.push_back({static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)});
   return {};
 }
@@ -51,8 +50,8 @@ Result<std::int64_t> parse_tar_number(std::string_view digits, char const* field
   std::int64_t value = 0;
   for (; i < digits.size() && digits[i] != ' ' && digits[i] != '\0'; ++i) {
     if (digits[i] < '0' || digits[i] > '7') {
-      return bad(
-          fmt::format("{} is not an octal number: \"{}\"", field, printable(until_nul(digits))));
+      return Error::corrupt(fmt::format("{} is not an octal number: \"{}\"", field,
+                                        oci::printable(until_nul(digits))));
     }
     value = value * 8 + (digits[i] - '0');  // 12 digits at most: fits
   }
@@ -80,7 +79,7 @@ Result<TarHeader> TarHeader::parse(std::span<std::byte const, kTarBlock> block) 
   }
   auto const stored = parse_tar_number(text.substr(kChecksumAt, kChecksumSize), "checksum");
   if (!stored || (*stored != plain && *stored != with_sign))
-    return bad("not a tar header (its checksum is wrong)");
+    return Error::corrupt("not a tar header (checksum mismatch)");
   return TarHeader(text);
 }
 

@@ -11,13 +11,13 @@
 #include <string_view>
 #include <vector>
 
-#include "format/result.h"
+#include "base/result.h"
 
 namespace lcfs::importer {
 
 inline constexpr std::size_t kTarBlock = 512;
 
-// A part of a file that has data; what is between two parts is a hole.
+// A part of a file with data; between two parts is a hole.
 struct SparsePart {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -25,7 +25,7 @@ struct SparsePart {
 
 enum class TarDialect : std::uint8_t { kV7, kUstar, kGnu, kStar };
 
-// A block whose checksum is right.  A view: the block must outlive it.  Errors are kCorrupt and
+// A block with a valid checksum.  A view: the block must outlive it.  Errors are kCorrupt and
 // name the field.
 class TarHeader {
  public:
@@ -64,7 +64,7 @@ Result<bool> parse_sparse_extension(std::span<std::byte const, kTarBlock> block,
                                     std::vector<SparsePart>& into);
 
 // A number field: octal digits between blanks or NULs, or base-256 (first bit set, two's
-// complement). `field` is what to call it in the error.
+// complement). `field` is its name in errors.
 Result<std::int64_t> parse_tar_number(std::string_view digits, char const* field);
 
 }  // namespace lcfs::importer

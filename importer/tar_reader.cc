@@ -9,16 +9,14 @@
 #include <string_view>
 
 #include "importer/posix_acl.h"
-#include "importer/quote.h"
+#include "oci/quote.h"
 
 namespace lcfs::importer {
 namespace {
 
 constexpr std::uint64_t kMaxId = 0xfffffffe;
 
-Error bad(std::string message) { return Error{Errc::kCorrupt, std::move(message)}; }
-
-// Is an error of this kind about the bytes that were read, so that their offset tells something?
+// Whether an error of this kind is about the bytes that were read, so that their offset helps.
 bool about_input(Errc code) {
   return code == Errc::kCorrupt || code == Errc::kInvalid || code == Errc::kUnsupported;
 }
@@ -32,7 +30,7 @@ bool all_zero(std::span<std::byte const, kTarBlock> block) {
 Result<std::uint32_t> to_id(Result<std::int64_t> const& number, char const* field) {
   if (!number) return number.error();
   if (*number < 0 || static_cast<std::uint64_t>(*number) > kMaxId) {
-    return bad(fmt::format("{} {} is outside 0..4294967294", field, *number));
+    return Error::corrupt(fmt::format("{} {} is outside 0..4294967294", field, *number));
   }
   return static_cast<std::uint32_t>(*number);
 }
@@ -40,7 +38,7 @@ Result<std::uint32_t> to_id(Result<std::int64_t> const& number, char const* fiel
 Result<std::uint32_t> to_device(Result<std::int64_t> const& number, char const* field) {
   if (!number) return number.error();
   if (*number < 0 || *number > std::numeric_limits<std::uint32_t>::max()) {
-    return bad(fmt::format("{} {} is out of range", field, *number));
+    return Error::corrupt(fmt::format("{} {} is out of range", field, *number));
   }
   return static_cast<std::uint32_t>(*number);
 }
@@ -54,7 +52,7 @@ TarType type_of(char type) {
     case '5':
     case 'D': return TarType::kDirectory;
     case '6': return TarType::kFifo;
-    default: return TarType::kFile;  // '0', NUL, '7' contiguous, 'S' sparse, and what we don't know
+    default: return TarType::kFile;  // '0', NUL, '7' contiguous, 'S' sparse, and unknown types
   }
 }
 
@@ -62,21 +60,21 @@ bool is_meta(char type) {
   return type == 'x' || type == 'X' || type == 'g' || type == 'L' || type == 'K';
 }
 
-// Name in a GNU long name body: up to its NUL; more text behind it would be a second name.
+// The name in a GNU long name body: up to its NUL; more text after it would be a second name.
 Result<std::string> long_name(std::string_view body) {
   std::string_view const name = body.substr(0, body.find('\0'));
   if (body.substr(name.size()).find_first_not_of('\0') != std::string_view::npos) {
-    return bad(fmt::format("name with a NUL in it: \"{}\"", printable(body)));
+    return Error::corrupt(fmt::format("name contains a NUL byte: \"{}\"", oci::printable(body)));
   }
   return std::string(name);
 }
 
 Status check_name(std::string_view name) {
   if (name.find('\0') != std::string_view::npos) {
-    return bad(fmt::format("name with a NUL in it: \"{}\"", printable(name)));
+    return Error::corrupt(fmt::format("name contains a NUL byte: \"{}\"", oci::printable(name)));
   }
   if (name.size() > kMaxTarPath)
-    return bad(fmt::format("name of {} bytes is too long", name.size()));
+    return Error::corrupt(fmt::format("name of {} bytes is too long", name.size()));
   return {};
 }
 
@@ -86,13 +84,14 @@ Status check_parts(std::vector<SparsePart> const& parts, std::uint64_t size, std
   std::uint64_t end = 0, sum = 0;
   for (auto const& part : parts) {
     if (part.offset < end || part.offset > size || part.length > size - part.offset) {
-      return bad("sparse map is out of order or reaches beyond the file");
+      return Error::corrupt("sparse map is out of order or exceeds the file");
     }
     end = part.offset + part.length;
     sum += part.length;
   }
   if (sum != stored)
-    return bad(fmt::format("sparse map holds {} bytes, the archive {}", sum, stored));
+    return Error::corrupt(
+        fmt::format("sparse map covers {} bytes, but the archive has {}", sum, stored));
   return {};
 }
 
@@ -155,7 +154,7 @@ Status TarReader::feed(std::span<std::byte const> bytes) {
 Status TarReader::finish() {
   if (state_ == State::kEnded) return {};
   if (state_ == State::kHeader && block_fill_ == 0 && !in_entry_) return {};
-  return at(offset_, bad("tar archive is cut short"));
+  return at(offset_, Error::corrupt("tar archive is cut short"));
 }
 
 std::uint64_t TarReader::skippable() const {
@@ -182,12 +181,13 @@ Status TarReader::skip(std::uint64_t count) {
 Status TarReader::on_header(std::span<std::byte const, kTarBlock> block) {
   std::uint64_t const here = offset_ - kTarBlock;
   if (block[0] == std::byte{0} && all_zero(block)) {
-    if (in_entry_) return at(here, bad("tar archive ends behind an extended header"));
+    if (in_entry_) return at(here, Error::corrupt("tar archive ends after an extended header"));
     if (zero_block_) state_ = State::kEnded;
     zero_block_ = true;
     return {};
   }
-  if (zero_block_) return at(here, bad("tar archive goes on behind a single block of zeroes"));
+  if (zero_block_)
+    return at(here, Error::corrupt("tar archive continues after a single block of zeroes"));
   auto const header = TarHeader::parse(block);
   if (!header) return at(here, header.error());
   if (!in_entry_) entry_offset_ = here;
@@ -204,8 +204,8 @@ Status TarReader::on_header(std::span<std::byte const, kTarBlock> block) {
 Status TarReader::on_meta_header(TarHeader const& header) {
   LCFS_TRY_ASSIGN(auto const size, header.size());
   if (size < 0 || static_cast<std::uint64_t>(size) > kMaxPaxHeader) {
-    return bad(
-        fmt::format("extended header of {} bytes (at most {} are allowed)", size, kMaxPaxHeader));
+    return Error::corrupt(
+        fmt::format("extended header of {} bytes; the maximum is {}", size, kMaxPaxHeader));
   }
   meta_type_ = header.type();
   meta_.clear();
@@ -250,7 +250,7 @@ Status TarReader::apply_meta() {
     auto const inside = done.error().offset == kNoOffset ? 0 : done.error().offset;
     return at(start + inside, std::move(done).error());
   }
-  // The entry goes on (in_entry_ stays), unless this was for the whole archive.
+  // The entry continues (in_entry_ stays), unless this was for the whole archive.
   if (meta_type_ == 'g' && !has_local_ && !has_long_name_ && !has_long_link_) in_entry_ = false;
   state_ = padding_ > 0 ? State::kPadding : State::kHeader;
   return {};
@@ -263,7 +263,7 @@ Status TarReader::on_entry(TarHeader const& header) {
   entry_.offset = entry_offset_;
   skip_data_ = header.type() == 'V';
   if (header.type() == 'M') {
-    return Error{Errc::kUnsupported, "archive continues another volume (type M)"};
+    return Error::unsupported("archive continues from another volume (type M)");
   }
   if (!skip_data_) LCFS_TRY(fill_entry(header, entry_));
   LCFS_TRY(begin_file(header));
@@ -316,7 +316,7 @@ Status TarReader::fill_acls(TarEntry& entry) const {
     if (!text) return {};
     auto const same = [name](auto const& x) { return x.first == name; };
     if (std::any_of(entry.xattrs.begin(), entry.xattrs.end(), same))
-      return {};  // the xattr itself is the better witness
+      return {};  // the xattr itself takes precedence
     LCFS_TRY_ASSIGN(auto value, acl_xattr(*text));
     if (value.empty()) return {};
     if (&text == &pax().acl_access)
@@ -338,7 +338,8 @@ Status TarReader::begin_file(TarHeader const& header) {
     LCFS_TRY_ASSIGN(auto const in_header,
                     extra.size ? Result<std::int64_t>(std::int64_t{0}) : header.size());
     stored_ = extra.size ? *extra.size : static_cast<std::uint64_t>(in_header);
-    if (in_header < 0 || stored_ > kMaxFileSize) return bad("size is negative or too large");
+    if (in_header < 0 || stored_ > format::kMaxFileSize)
+      return Error::corrupt("size is negative or too large");
   }
   padding_ = padding_of(stored_);
   sparse_ = false;
@@ -355,8 +356,8 @@ Status TarReader::begin_file(TarHeader const& header) {
                     extra.sparse_size
                         ? Result<std::int64_t>(static_cast<std::int64_t>(*extra.sparse_size))
                         : header.sparse_size());
-    if (size < 0 || static_cast<std::uint64_t>(size) > kMaxFileSize)
-      return bad("size of a sparse file is out of range");
+    if (size < 0 || static_cast<std::uint64_t>(size) > format::kMaxFileSize)
+      return Error::corrupt("size of a sparse file is out of range");
     entry_.size = static_cast<std::uint64_t>(size);
     LCFS_TRY(header.sparse_parts(parts_));
     state_ = State::kExtension;
@@ -367,7 +368,7 @@ Status TarReader::begin_file(TarHeader const& header) {
     map_.clear();
     map_number_.clear();
     state_ = State::kMap;
-    return stored_ > 0 ? Status{} : Status(bad("sparse file without its map"));
+    return stored_ > 0 ? Status{} : Status(Error::corrupt("sparse file without a sparse map"));
   }
   if (extra.sparse_has_map && extra.sparse_size) {
     entry_.size = *extra.sparse_size;
@@ -383,7 +384,8 @@ Status TarReader::on_extension(std::span<std::byte const, kTarBlock> block) {
   std::uint64_t const here = offset_ - kTarBlock;
   auto const more = parse_sparse_extension(block, parts_);
   if (!more) return at(here, more.error());
-  if (parts_.size() > kMaxSparseParts) return at(here, bad("sparse map has too many parts"));
+  if (parts_.size() > kMaxSparseParts)
+    return at(here, Error::corrupt("sparse map has too many parts"));
   if (*more) return {};
   return begin_sparse_data();
 }
@@ -392,19 +394,19 @@ Status TarReader::on_extension(std::span<std::byte const, kTarBlock> block) {
 // of each.
 Status TarReader::on_map(std::span<std::byte const, kTarBlock> block) {
   std::uint64_t const here = offset_ - kTarBlock;
-  if (stored_ < kTarBlock) return at(here, bad("sparse map is cut short"));
+  if (stored_ < kTarBlock) return at(here, Error::corrupt("sparse map is cut short"));
   stored_ -= kTarBlock;
   for (std::byte const b : block) {
     char const c = static_cast<char>(b);
     if (c != '\n') {
       map_number_ += c;
-      if (map_number_.size() > 20) return at(here, bad("damaged sparse map"));
+      if (map_number_.size() > 20) return at(here, Error::corrupt("damaged sparse map"));
       continue;
     }
-    auto const number = parse_decimal(map_number_, kMaxFileSize);
-    if (!number) return at(here, bad("damaged sparse map"));
+    auto const number = parse_decimal(map_number_, format::kMaxFileSize);
+    if (!number) return at(here, Error::corrupt("damaged sparse map"));
     if (map_.empty() && *number > kMaxSparseParts)
-      return at(here, bad("sparse map has too many parts"));
+      return at(here, Error::corrupt("sparse map has too many parts"));
     map_.push_back(*number);
     map_number_.clear();
     if (map_.size() == 1 + 2 * map_[0]) {
@@ -412,7 +414,7 @@ Status TarReader::on_map(std::span<std::byte const, kTarBlock> block) {
       return begin_sparse_data();
     }
   }
-  if (stored_ == 0) return at(here, bad("sparse map is cut short"));
+  if (stored_ == 0) return at(here, Error::corrupt("sparse map is cut short"));
   return {};
 }
 

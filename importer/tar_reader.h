@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tar parser that is fed: v7, ustar, pax, GNU and star archives, sparse files of all four kinds,
-// read in pieces of any size, file data handed on without a copy. Specification: POSIX.1-2017
+// A push parser for tar: v7, ustar, pax, GNU and star archives, and all four kinds of sparse files.
+// It takes pieces of any size and passes file data on without a copy. Specification: POSIX.1-2017
 // pax(1); GNU tar manual; tar(5) of libarchive; star(5).
 //
-// Why not libarchive: it decides about names (character sets), drops what a global pax header says,
-// can't tell a name with a NUL from a short one, and keeps the header bytes to itself, which a
-// bit-identical export needs.
+// Why not libarchive: it converts names (character sets), drops global pax headers, cannot
+// distinguish a name with a NUL from a short one, and hides the header bytes, which a bit-identical
+// export needs.
 //
-// What it decides where the specifications differ:
-// - Types it doesn't know are regular files, as POSIX says.  Links, devices, directories and FIFOs
-// have no data whatever
-//   their size field says (as GNU tar and Go have it), except 'D' (GNU dump directory), whose data
-//   is skipped.
+// Where the specifications differ:
+// - Unknown types are regular files, as POSIX says.  Links, devices, directories and FIFOs have no
+//   data, whatever their size field says (as in GNU tar and Go), except 'D' (GNU dump directory),
+//   whose data is skipped.
 // - A name that ends in a slash makes '0' and NUL entries directories (v7).
-// - Two blocks of zeroes end the archive; what follows is ignored.  One, or none, at the end of
-// input will do.
-//   One that something else follows is damage.
-// - The first wins of: GNU.sparse.name, pax path, GNU long name, header.  Per-file pax records over
-// global ones.
+// - Two blocks of zeroes end the archive; what follows is ignored.  At the end of the input one or
+//   none is enough.  One followed by anything else is an error.
+// - The name is the first of: GNU.sparse.name, pax path, GNU long name, header.  Per-file pax
+//   records override global ones.
 #pragma once
 
 #include <array>
@@ -28,8 +26,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "format/records.h"
-#include "format/result.h"
 #include "importer/pax.h"
 #include "importer/tar_header.h"
 
@@ -47,22 +45,22 @@ enum class TarType : std::uint8_t {
   kFifo
 };
 
-// One entry; names are as they stand in the archive ("./a/" and so on), and hold no NUL.
+// One entry; names are as in the archive ("./a/" and so on), without NUL bytes.
 struct TarEntry {
   TarType type = TarType::kFile;
   std::string path{};
   std::string link{};              // target of a hard link or symlink
   std::uint32_t permissions = 0;   // 07777
   std::uint32_t uid = 0, gid = 0;  // at most 2^32-2
-  Timestamp mtime{};
+  format::Timestamp mtime{};
   std::uint32_t dev_major = 0, dev_minor = 0;
-  std::uint64_t size = 0;  // of the file, holes included; 0 for what is no file
+  std::uint64_t size = 0;  // of the file, holes included; 0 if it is not a file
   std::vector<std::pair<std::string, std::string>> xattrs{};  // unique; ACLs as system.posix_acl_*
   std::uint64_t offset = 0;                                   // of its first header in the archive
 };
 
-// What happens to the entries.  Each: entry(), then data() and hole() in file order summing up to
-// entry.size, then end_entry(). An error stops the reader and is handed to whoever feeds it.
+// Receives the entries.  For each: entry(), then data() and hole() in file order, which add up to
+// entry.size, then end_entry().  An error stops the reader and is returned by feed().
 class TarHandler {
  public:
   virtual ~TarHandler() = default;
@@ -70,27 +68,27 @@ class TarHandler {
   virtual Status data(std::span<std::byte const> bytes) = 0;  // valid during the call
   virtual Status hole(std::uint64_t length) = 0;
   virtual Status end_entry() = 0;
-  // All bytes of the archive that data() is not told of - headers, maps, padding, data of nobody,
-  // what follows the end - each before what is made of it.  So both together, in order, are the
-  // archive.  Valid during the call.
+  // All other bytes of the archive: headers, maps, padding, skipped data and what follows the end,
+  // each before the calls that result from it.  So data() and other() together, in order, are the
+  // whole archive.  Valid during the call.
   virtual Status other(std::span<std::byte const> bytes) {
     (void)bytes;
     return {};
   }
 };
 
-// Not thread safe.  After an error it must not be fed again.  Its own errors are kCorrupt or
-// kUnsupported, with the offset in the archive of the header (or the byte) that is wrong.
+// Not thread safe.  After an error feed() must not be called again.  Its own errors are kCorrupt or
+// kUnsupported, with the offset in the archive of the invalid header or byte.
 class TarReader {
  public:
   explicit TarReader(TarHandler& handler) : handler_(handler) {}
 
   Status feed(std::span<std::byte const> bytes);
-  // The input is over: an error if that is inside an entry.
+  // The input is complete: an error if it ends inside an entry.
   Status finish();
 
-  // Bytes ahead that are file data and padding of an entry that is not sparse; the feeder may leave
-  // out up to that many, by skip().  data() does not see them.
+  // Bytes ahead that are file data and padding of an entry that is not sparse.  The caller may omit
+  // up to that many by skip(); data() does not get them.
   [[nodiscard]] std::uint64_t skippable() const;
   Status skip(std::uint64_t count);
 
@@ -108,7 +106,7 @@ class TarReader {
     kEnded,
   };
 
-  // Takes from the front of `bytes` until one block is together: in place if possible, else in
+  // Takes bytes from the front of `bytes` until a block is complete: in place if possible, else in
   // block_.
   std::byte const* take_block(std::span<std::byte const>& bytes);
 
@@ -137,7 +135,7 @@ class TarReader {
   std::size_t block_fill_ = 0;
   bool zero_block_ = false;  // the block before was all zeroes
 
-  // What the headers before an entry said.
+  // From the headers before an entry.
   std::uint64_t entry_offset_ = 0;
   bool in_entry_ = false;  // extended headers seen, their entry not yet
   PaxFields global_{}, local_{};
@@ -151,7 +149,7 @@ class TarReader {
 
   // The entry whose data is next.
   TarEntry entry_{};
-  bool skip_data_ = false;     // data that belongs to nobody (volume label, dump directory)
+  bool skip_data_ = false;     // data to skip (volume label, dump directory)
   std::uint64_t stored_ = 0;   // bytes of data still to come
   std::uint64_t padding_ = 0;  // then this many
   bool sparse_ = false;

@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "format/endian.h"
+#include "base/endian.h"
 
 namespace lcfs::mount {
 namespace {

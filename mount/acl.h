@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// POSIX ACLs as xattrs hold them (system.posix_acl_access and _default): what acl(5) says they mean
-// together with modes. The bytes: le32 version 2, then entries {le16 tag, le16 permissions, le32
-// id}.
+// POSIX ACLs in the format of the xattrs system.posix_acl_access and system.posix_acl_default, and
+// how they combine with modes. Specification: acl(5).  Bytes: le32 version 2, then entries {le16
+// tag, le16 permissions, le32 id}.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "format/result.h"
+#include "base/result.h"
 
 namespace lcfs::mount {
 
@@ -19,19 +19,18 @@ inline constexpr std::string_view kAclDefault = "system.posix_acl_default";
 
 class Acl {
  public:
-  // EINVAL if the bytes are no valid ACL: order, duplicates, entries that must be there.
+  // EINVAL if the bytes are not a valid ACL: wrong order, duplicates, missing entries.
   static Result<Acl> parse(std::string_view bytes);
   [[nodiscard]] std::string bytes() const;
 
-  // The nine permission bits that stand for it.
+  // The nine permission bits that correspond to it.
   [[nodiscard]] std::uint32_t mode() const;
-  // A mode says all of it: no named entries, no mask.
+  // Whether the mode fully expresses it: no named entries, no mask.
   [[nodiscard]] bool trivial() const;
-  // After chmod: owner, mask (or group) and others become what the mode says.
+  // After chmod: sets owner, mask (or group) and others from the mode.
   void set_mode(std::uint32_t mode);
-  // What a new file under this default ACL gets: the permissions of `mode` that the ACL does not
-  // grant are taken from the ACL's entries, and the result is the file's mode.  (acl(5), "object
-  // creation and default ACLs".)
+  // Turns this default ACL into the access ACL of a new file: removes permissions that `mode` does
+  // not grant, and returns the file's mode.  (acl(5), "Object creation and default ACLs".)
   std::uint32_t inherit(std::uint32_t mode);
 
  private:

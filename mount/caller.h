@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is behind a request, beyond what the request says.
+// What a request does not contain about its caller.
 #pragma once
 
 #include <linux/fuse.h>
@@ -8,14 +8,14 @@
 
 namespace lcfs::mount {
 
-// May the caller keep setuid and setgid of a file that it changes (CAP_FSETID; capabilities(7))?
-// The kernel says so with some requests, for whoever it is told the request is from; overlayfs
-// passes everything on as root.  Here it is asked of /proc for the thread that waits for the
-// answer.  One that can't be seen, or is root of another user namespace only, may not. Slow (a file
-// is read): to be asked only where there is something to keep.
+// Whether the caller keeps setuid and setgid of a file that it changes (CAP_FSETID;
+// capabilities(7)). The kernel states this in some requests, but for overlayfs it states it for
+// root.  This function reads /proc for the thread that waits for the answer.  False for a thread
+// that is not visible, or that is root only in another user namespace.  Slow, because it reads a
+// file: call it only if the file has such a bit.
 [[nodiscard]] bool keeps_privileges(fuse_in_header const& header);
 
-// The same of the text of a /proc/PID/status.
+// The same, from the text of /proc/PID/status.
 [[nodiscard]] bool status_keeps_privileges(std::string_view status);
 
 }  // namespace lcfs::mount

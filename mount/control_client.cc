@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/fd.h"
 #include "mount/control.h"
 #include "mount/control_socket.h"
 #include "mount/control_wire.h"
@@ -16,14 +17,14 @@ namespace lcfs::mount {
 namespace {
 
 constexpr auto kSendPatience = std::chrono::seconds(30);
-constexpr int kPollMs = 100;  // how soon a stop is seen that came just before the wait began
+constexpr int kPollMs = 100;  // delay until a stop is noticed that came just before the wait
 
 Error gone(std::string const& socket) {
-  return Error{Errc::kIo, "the server that has the store mounted went away", 0, socket, kNoOffset};
+  return Error::io("the mount's server exited before it answered").in(socket);
 }
 
 struct Server {
-  Fd socket{};  // invalid: nobody listens
+  Fd socket{};  // invalid: no server listens
   bool denied = false;
 };
 
@@ -32,35 +33,34 @@ Result<Server> connect_to(std::string const& path, uid_t owner) {
   auto const address = socket_address(path);
   if (!address) return server;  // no such directory
   Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  if (!socket) return io_error(path, kNoOffset, "cannot make a socket", errno);
+  if (!socket) return Error::io("cannot create a socket", errno).in(path);
   int done = 0;
   do {
     done = ::connect(socket.get(), address->get(), sizeof address->address);
   } while (done != 0 && errno == EINTR);
   if (done != 0) {
     server.denied = errno == EACCES || errno == EPERM;
-    return server;  // any other reason: no server, whatever stands there
+    return server;  // any other error: no server, whatever is at the path
   }
-  // Our descriptors go to root, to ourselves and, if we are root, to the store's owner.
+  // Our descriptors go only to root, to our own user and, if we are root, to the store's owner.
   auto const peer = peer_of(socket.get());
   if (peer && (peer->uid == 0 || peer->uid == geteuid() || (geteuid() == 0 && peer->uid == owner)))
     server.socket = std::move(socket);
   return server;
 }
 
-// The caller's descriptors, with /dev/null for those that aren't open, and its working directory.
+// The caller's descriptors, with /dev/null in place of closed ones, and its working directory.
 class Passed {
  public:
   static Result<Passed> collect(ControlDescriptors const& given) {
     Passed passed;
     passed.all_ = {given.in, given.out, given.err, -1};
     for (int& fd : passed.all_)
-      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0)
-        fd = -1;  // before anything is opened that could take its number
+      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0) fd = -1;  // before an open(2) can reuse its number
     passed.cwd_ = open_fd(".", O_PATH | O_DIRECTORY);
-    if (!passed.cwd_) return io_error(".", kNoOffset, "cannot open the working directory", errno);
+    if (!passed.cwd_) return Error::io("cannot open the working directory", errno).in(".");
     passed.null_ = open_fd("/dev/null", O_RDWR);
-    if (!passed.null_) return io_error("/dev/null", kNoOffset, "cannot open", errno);
+    if (!passed.null_) return Error::io("cannot open", errno).in("/dev/null");
     for (int& fd : passed.all_)
       if (fd < 0) fd = passed.null_.get();
     passed.all_.back() = passed.cwd_.get();
@@ -73,17 +73,17 @@ class Passed {
   std::array<int, kControlDescriptors> all_{};
 };
 
-// Until the answer begins to come.  A wish to stop is passed on once; then the server's answer is
-// waited for all the same.
+// Waits until the answer begins to arrive.  Passes on a request to stop once, and then still waits
+// for the answer.
 void wait_for_answer(int socket, std::atomic<bool> const* stop) {
-  bool told = false;
+  bool passed_on = false;
   for (;;) {
-    if (!told && stop != nullptr && *stop) {
+    if (!passed_on && stop != nullptr && *stop) {
       ::shutdown(socket, SHUT_WR);
-      told = true;
+      passed_on = true;
     }
     pollfd wanted{socket, POLLIN, 0};
-    int const ready = ::poll(&wanted, 1, stop != nullptr && !told ? kPollMs : -1);
+    int const ready = ::poll(&wanted, 1, stop != nullptr && !passed_on ? kPollMs : -1);
     if (ready > 0 || (ready < 0 && errno != EINTR)) return;
   }
 }
@@ -120,20 +120,17 @@ Result<std::optional<int>> control_call(std::vector<std::string> const& sockets,
     denied |= server.denied;
     if (!server.socket) continue;
     LCFS_TRY_ASSIGN(auto const message, encode_command(command));
-    // A server that refuses us at once needs nothing of it: its answer is there even if this fails.
+    // If a server refuses the connection at once, this can fail; its answer is there all the same.
     send_all(server.socket.get(), message, passed.all(), ControlClock::now() + kSendPatience);
     wait_for_answer(server.socket.get(), stop);
     LCFS_TRY_ASSIGN(auto const reply, receive_answer(server.socket.get(), path));
     if (reply.refusal != ControlRefusal::kNone)
-      return Error{code_of(reply.refusal), reply.text, 0, {}, kNoOffset};
+      return Error{.code = code_of(reply.refusal), .message = reply.text};
     return std::optional<int>{reply.exit_code};
   }
   if (denied)
-    return Error{Errc::kBusy,
-                 "mounted by another user, whose server takes commands of root and that user only",
-                 0,
-                 {},
-                 kNoOffset};
+    return Error::busy(
+        "mounted by another user; its server accepts commands only from that user and root");
   return std::optional<int>{};
 }
 

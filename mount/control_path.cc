@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which store a path means, and where its control socket is.
+// The identity of a store, and the path of its control socket.
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -35,9 +35,7 @@ std::string own_directory(Environment const& env) {
 
 Result<StoreIdentity> store_identity(std::string const& path) {
   struct stat st {};
-  if (stat(path.c_str(), &st) != 0)
-    return Error{errno == ENOENT ? Errc::kNotFound : Errc::kIo, "cannot examine", errno, path,
-                 kNoOffset};
+  if (stat(path.c_str(), &st) != 0) return Error::io("cannot examine", errno).in(path);
   if (S_ISBLK(st.st_mode)) return StoreIdentity{true, st.st_rdev, 0, st.st_uid};
   return StoreIdentity{false, st.st_dev, st.st_ino, st.st_uid};
 }
@@ -55,7 +53,7 @@ std::vector<std::string> control_socket_paths(StoreIdentity const& store, Enviro
     if (std::find(paths.begin(), paths.end(), path) == paths.end())
       paths.push_back(std::move(path));
   };
-  // Where somebody has no XDG_RUNTIME_DIR depends on how they logged in: both places.
+  // Whether a user has XDG_RUNTIME_DIR depends on the login, so look in both places.
   auto const of_user = [&](uid_t uid) {
     if (uid == 0) return;
     add(fmt::format("/run/user/{}/lcfs", uid));

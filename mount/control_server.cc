@@ -17,7 +17,8 @@
 #include <system_error>
 #include <thread>
 
-#include "engine/sync.h"
+#include "base/fd.h"
+#include "base/sync.h"
 #include "mount/control.h"
 #include "mount/control_socket.h"
 #include "mount/control_wire.h"
@@ -25,58 +26,59 @@
 namespace lcfs::mount {
 namespace {
 
-constexpr auto kAnswerPatience = std::chrono::seconds(5);  // for a client to take its answer
-constexpr auto kNoDescriptors =
-    std::chrono::milliseconds(100);  // before accept(2) is tried again when it can't be had
+constexpr auto kAnswerPatience = std::chrono::seconds(5);  // for a client to receive its answer
+// Until accept(2) is tried again without free descriptors.
+constexpr auto kNoDescriptors = std::chrono::milliseconds(100);
 
-// The directory of the socket, made if need be, and nobody else's: who can replace the socket gets
-// our clients' descriptors.
+// Creates the directory of the socket if needed, and makes sure that it is ours alone: a process
+// that can replace the socket gets our clients' descriptors.
 Status prepare_directory(std::string const& socket) {
   auto const directory = socket.substr(0, socket.rfind('/') + 1);
-  if (directory.empty()) return Error{Errc::kInvalid, "is no absolute path", 0, socket, kNoOffset};
+  if (directory.empty()) return Error::invalid("not an absolute path").in(socket);
   mode_t const mode = directory == "/run/lcfs/" ? 0755 : 0700;
   if (::mkdir(directory.c_str(), mode) != 0 && errno != EEXIST)
-    return io_error(directory, kNoOffset, "cannot make the directory of the control socket", errno);
+    return Error::io("cannot create the control-socket directory", errno).in(directory);
   Fd const opened =
       open_fd(directory.substr(0, directory.size() - 1), O_PATH | O_DIRECTORY | O_NOFOLLOW);
   struct stat st {};
   if (!opened || ::fstat(opened.get(), &st) != 0)
-    return io_error(directory, kNoOffset, "cannot open the directory of the control socket", errno);
+    return Error::io("cannot open the control-socket directory", errno).in(directory);
   if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-    return Error{Errc::kInvalid, "is no place for a control socket: others could replace it", 0,
-                 directory, kNoOffset};
+    return Error::invalid(
+               "unsafe control-socket directory: it must be owned by this user and not writable by "
+               "others")
+        .in(directory);
   return Ok{};
 }
 
 Result<Fd> try_bind(std::string const& path) {
   Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  if (!socket) return io_error(path, kNoOffset, "cannot make a socket", errno);
+  if (!socket) return Error::io("cannot create a socket", errno).in(path);
   LCFS_TRY_ASSIGN(auto const address, socket_address(path));
-  (void)::fchmod(socket.get(), 0600);  // bind(2) takes the mode over
+  (void)::fchmod(socket.get(), 0600);  // bind(2) gives the file this mode
   if (::bind(socket.get(), address.get(), sizeof address.address) != 0 ||
       ::listen(socket.get(), 16) != 0)
-    return io_error(path, kNoOffset, "cannot listen", errno);
+    return Error::io("cannot listen", errno).in(path);
   return socket;
 }
 
-bool somebody_listens(std::string const& path) {
+bool is_listening(std::string const& path) {
   Fd const socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   auto const address = socket_address(path);
   if (!socket || !address) return false;
   return ::connect(socket.get(), address->get(), sizeof address->address) == 0 ||
-         errno == EAGAIN;  // EAGAIN: a queue
+         errno == EAGAIN;  // EAGAIN: its queue is full
 }
 
 Result<Fd> listen_at(std::string const& path) {
   LCFS_TRY(prepare_directory(path));
   auto socket = try_bind(path);
   if (socket || socket.error().sys != EADDRINUSE) return socket;
-  if (somebody_listens(path))
-    return Error{
-        Errc::kBusy,
-        "another server of this store listens there; unmount that first, or mount with control=no",
-        0, path, kNoOffset};
-  ::unlink(path.c_str());  // of a server that died: we have the store's lock
+  if (is_listening(path))
+    return Error::busy(
+               "another server of this store listens here; unmount it, or mount with control=no")
+        .in(path);
+  ::unlink(path.c_str());  // left by a server that died: we hold the store's lock
   return try_bind(path);
 }
 
@@ -88,8 +90,8 @@ struct Connection {
   std::thread thread{};
   ControlClock::time_point since = ControlClock::now();
   enum class Stage : std::uint8_t { kReceiving, kAnswering, kSentAway };
-  Stage stage = Stage::kReceiving;  // under the server's lock
-  bool asked = false;               // to stop; the accepting thread's own
+  Stage stage = Stage::kReceiving;  // guarded by the server's lock
+  bool asked = false;               // to stop; used only by the accepting thread
   std::atomic<bool> done{false};
 };
 
@@ -111,10 +113,10 @@ struct ControlServer::Impl {
   ControlServerOptions options;
   Runner run;
   Fd listener{}, wake{};
-  struct stat bound {};  // the socket's name, so that nobody else's is removed
+  struct stat bound {};  // the socket's file, so that no other one is removed
   std::thread accepter{};
 
-  Fd waiting{};  // accepted, and there was no room yet; the accepting thread's own
+  Fd waiting{};  // accepted, but without room yet; used only by the accepting thread
 
   mutable Mutex mu;
   std::list<Connection> connections
@@ -153,8 +155,8 @@ struct ControlServer::Impl {
     return connections.size();
   }
 
-  // Until a client comes, a command begins or ends, a client goes away, somebody may be sent away,
-  // or the server stops.
+  // Waits until a client connects or disconnects, a command begins or ends, an idle client can be
+  // disconnected, or the server stops.
   void wait_for_events() {
     std::vector<pollfd> wanted{{wake.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
     std::vector<Connection*> watched;
@@ -225,7 +227,7 @@ struct ControlServer::Impl {
     ++counts.refused;
   }
 
-  // Connections stand in the order they came in.
+  // The list is in order of arrival.
   std::list<Connection>::iterator longest_idle() LCFS_REQUIRES(mu) {
     return std::find_if(connections.begin(), connections.end(), [](Connection const& one) {
       return one.stage == Connection::Stage::kReceiving;
@@ -234,8 +236,8 @@ struct ControlServer::Impl {
 
   enum class Room : std::uint8_t { kNow, kSoon, kNone };
 
-  // Who has commands running stays.  Who was given the time to send a request and did not makes
-  // room for others.
+  // Makes room for another connection.  Running commands stay; a client that had time to send its
+  // request and did not is disconnected.
   Room make_room() {
     std::list<Connection> sent_away;
     {
@@ -259,7 +261,7 @@ struct ControlServer::Impl {
     if (!allowed)
       return refuse(
           socket.get(), ControlRefusal::kNotAllowed,
-          fmt::format("the server takes commands of root and of its own user (uid {}) only",
+          fmt::format("the server accepts commands only from root and its own user (uid {})",
                       geteuid()));
     auto const room = make_room();
     if (room == Room::kNone && is_stopping())
@@ -271,7 +273,7 @@ struct ControlServer::Impl {
     if (room == Room::kNone)
       return refuse(
           socket.get(), ControlRefusal::kTooMany,
-          fmt::format("the server has {} commands to run already; try again", options.connections));
+          fmt::format("the server is already running {} commands; try again", options.connections));
     std::list<Connection> fresh(1);
     auto& connection = fresh.front();
     connection.socket = std::move(socket);
@@ -286,7 +288,7 @@ struct ControlServer::Impl {
     } catch (std::system_error const&) {
       ++counts.refused;
       answer(connection.socket.get(),
-             refusal(ControlRefusal::kTooMany, "the server cannot make a thread; try again"));
+             refusal(ControlRefusal::kTooMany, "the server cannot start a thread; try again"));
       return;
     }
     connections.splice(connections.end(), fresh);
@@ -299,30 +301,30 @@ struct ControlServer::Impl {
     if (!may_answer(connection)) text.reset();
     if (text && text->refusal == ControlRefusal::kNone) text = run_there(connection.request);
     {
-      Lock const lock(mu);  // first: who has an answer finds itself counted
+      Lock const lock(mu);  // first, so that a client with an answer has been counted
       ++(!text                                    ? counts.dropped
          : text->refusal == ControlRefusal::kNone ? counts.commands
                                                   : counts.refused);
     }
     if (text) answer(connection.socket.get(), *text);
     ::shutdown(connection.socket.get(),
-               SHUT_RDWR);  // closed by the accepting thread, which may be polling it
+               SHUT_RDWR);  // closed by the accepting thread, which can be polling it
     connection.done = true;
     notify();
   }
 
-  // False: it was sent away meanwhile.
+  // False: the client was disconnected meanwhile.
   bool may_answer(Connection& connection) {
     {
       Lock const lock(mu);
       if (connection.stage == Connection::Stage::kSentAway) return false;
       connection.stage = Connection::Stage::kAnswering;
     }
-    notify();  // one less to be sent away, for who waits for that
+    notify();  // one client fewer can be disconnected: somebody may wait for that
     return true;
   }
 
-  // Nothing: there is nobody to answer.  Without a refusal: the request has come.
+  // nullopt: there is no client to answer.  An answer without a refusal: the request is complete.
   std::optional<ControlAnswer> receive(Connection& connection) {
     int const socket = connection.socket.get();
     auto const deadline = ControlClock::now() + options.patience;
@@ -343,10 +345,10 @@ struct ControlServer::Impl {
     std::vector<std::byte> payload(known->length);
     if (receive_all(socket, payload, incoming, deadline) != Received::kAll) return std::nullopt;
     if (!on_first_byte || incoming.descriptors.size() != kControlDescriptors || incoming.too_many)
-      return refusal(ControlRefusal::kMalformed,
-                     fmt::format("control message: it brings {}{} descriptors; {} are wanted",
-                                 incoming.descriptors.size(), incoming.too_many ? " or more" : "",
-                                 kControlDescriptors));
+      return refusal(
+          ControlRefusal::kMalformed,
+          fmt::format("control message: {}{} descriptors; expected {}", incoming.descriptors.size(),
+                      incoming.too_many ? " or more" : "", kControlDescriptors));
     auto command = decode_command(payload);
     if (!command) return refusal(ControlRefusal::kMalformed, command.error().message);
     request.command = *std::move(command);
@@ -357,21 +359,21 @@ struct ControlServer::Impl {
     return ControlAnswer{};
   }
 
-  // In the client's working directory and with its umask: this thread's own, and that of threads it
-  // makes.
+  // Runs the command in the client's working directory and with its umask, which are those of this
+  // thread and of threads that it starts.
   ControlAnswer run_there(ControlRequest& request) {
     if (::unshare(CLONE_FS) != 0 || ::fchdir(request.cwd.get()) != 0)
       return refusal(ControlRefusal::kMalformed,
-                     fmt::format("control message: cannot work in the client's directory: {}",
+                     fmt::format("control message: cannot enter the client's directory: {}",
                                  error_text(errno)));
     ::umask(request.command.umask);
     ControlAnswer ran{run(request), ControlRefusal::kNone, {}};
-    // A reader of the client's output must see its end when the client ends.
+    // A reader of the client's output must see end of file when the client exits.
     for (Fd* fd : {&request.in, &request.out, &request.err, &request.cwd}) *fd = Fd{};
     return ran;
   }
 
-  static std::string error_text(int sys) { return Error{Errc::kIo, {}, sys, {}, kNoOffset}.text(); }
+  static std::string error_text(int sys) { return Error::io({}, sys).text(); }
 };
 
 ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -384,10 +386,10 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(ControlServerOptions
   bool const known = ::lstat(impl->options.socket.c_str(), &impl->bound) == 0;
   if (!impl->wake || !known) {
     ::unlink(impl->options.socket.c_str());
-    return io_error(impl->options.socket, kNoOffset, "cannot start the control server", errno);
+    return Error::io("cannot start the control server", errno).in(impl->options.socket);
   }
-  // Signals are for the threads that wait for them; SIGPIPE for none: a client's broken pipe is its
-  // own.
+  // Other threads handle the signals.  No thread handles SIGPIPE: a broken pipe is an error of its
+  // client only.
   sigset_t all{}, before{};
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -411,7 +413,7 @@ void ControlServer::stop() {
     for (auto& connection : impl_->connections) {
       connection.request.stop = true;
       ::shutdown(connection.socket.get(),
-                 SHUT_RD);  // one that is still to send something will not be heard
+                 SHUT_RD);  // what a client has not sent yet is not read
     }
   }
   impl_->notify();

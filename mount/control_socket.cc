@@ -11,12 +11,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/fd.h"
+
 namespace lcfs::mount {
 namespace {
 
-constexpr std::size_t kMostDescriptors = 8;  // that a message is looked through for
+constexpr std::size_t kMostDescriptors = 8;  // accepted with one message
 
-// Until `events`, or something that ends all waiting, is there.  False: too late.
+// Waits for `events`, or an event that ends all waiting.  False: the deadline has passed.
 bool wait_for(int socket, short events, ControlClock::time_point deadline) {
   for (;;) {
     auto const left =
@@ -53,10 +55,10 @@ Result<SocketAddress> socket_address(std::string const& path) {
     auto const slash = path.rfind('/');
     made.directory =
         open_fd(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_PATH | O_DIRECTORY);
-    if (!made.directory) return io_error(path, kNoOffset, "cannot open its directory", errno);
+    if (!made.directory) return Error::io("cannot open its directory", errno).in(path);
     name = fmt::format("/proc/self/fd/{}/{}", made.directory.get(), path.substr(slash + 1));
     if (name.size() >= sizeof made.address.sun_path)
-      return Error{Errc::kInvalid, "is too long a name for a socket", 0, path, kNoOffset};
+      return Error::invalid("the name is too long for a socket").in(path);
   }
   std::memcpy(made.address.sun_path, name.c_str(), name.size() + 1);
   return made;

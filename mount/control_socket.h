@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What both ends of the control socket do with it.
+// Socket operations that both ends of the control socket use.
 #pragma once
 
 #include <sys/socket.h>
@@ -13,15 +13,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/fd.h"
+#include "base/result.h"
 #include "device/checks.h"
-#include "format/result.h"
 
 namespace lcfs::mount {
 
 using ControlClock = std::chrono::steady_clock;
 
-// A path as bind(2) and connect(2) want it.  One that is too long for that is named through its
-// directory's descriptor, which must live as long as the address is used.
+// A path as an address for bind(2) and connect(2).  A path that is too long is addressed through
+// its directory's descriptor, which must stay open while the address is used.
 struct SocketAddress {
   Fd directory{};
   sockaddr_un address{};
@@ -29,17 +30,17 @@ struct SocketAddress {
 };
 Result<SocketAddress> socket_address(std::string const& path);
 
-// The other end's process.
+// The credentials of the process at the other end.
 std::optional<ucred> peer_of(int socket);
 
-// All of `bytes`, with `descriptors` on the first of them.  Never SIGPIPE.  False: the other end is
-// gone, or it is too slow.
+// Sends all of `bytes`, with `descriptors` on the first byte.  Never raises SIGPIPE.  False: the
+// other end has closed the socket, or the deadline has passed.
 bool send_all(int socket, std::string_view bytes, std::span<int const> descriptors,
               ControlClock::time_point deadline);
 
 enum class Received : std::uint8_t { kAll, kGone, kTooLate };
-// Fills `into`; descriptors that come with it are appended to `descriptors`, close-on-exec.  More
-// than a handful are closed at once, and `too_many` says so.
+// Fills `into`.  Appends received descriptors, which are close-on-exec, to `descriptors`.  More
+// than 8 with one message are closed, and `too_many` is set.
 struct Incoming {
   std::vector<Fd> descriptors{};
   bool too_many = false;

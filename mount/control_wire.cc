@@ -12,7 +12,7 @@ constexpr std::uint32_t kUmaskBits = 0777;
 constexpr std::size_t kMaxText = 4096;  // of an answer
 
 Error malformed(std::string what) {
-  return Error{Errc::kInvalid, fmt::format("control message: {}", what), 0, {}, kNoOffset};
+  return Error::invalid(fmt::format("control message: {}", what));
 }
 
 class Writer {
@@ -37,8 +37,8 @@ class Writer {
   std::string bytes_;
 };
 
-// Reads what is there; a number that isn't is an error, and nothing is allocated before its bytes
-// are known to be.
+// Reads the fields of a payload.  A missing byte is an error, and nothing is allocated before its
+// bytes are known to be there.
 class Reader {
  public:
   explicit Reader(std::span<std::byte const> bytes) : bytes_(bytes) {}
@@ -66,7 +66,7 @@ class Reader {
   }
   Status end() const {
     if (bytes_.empty()) return Ok{};
-    return malformed(fmt::format("{} bytes too many", bytes_.size()));
+    return malformed(fmt::format("{} bytes left over", bytes_.size()));
   }
 
  private:
@@ -87,7 +87,7 @@ Result<std::string> encode_command(ControlCommand const& command) {
   for (auto const& [name, value] : command.variables) out.string(name), out.string(value);
   if (out.payload() > kControlPayload)
     return malformed(
-        fmt::format("the command line is too long to be sent: {} bytes; {} are the most",
+        fmt::format("the command line is too long to be sent: {} bytes; the limit is {}",
                     out.payload(), kControlPayload));
   return out.finish();
 }
@@ -108,14 +108,10 @@ Result<ControlHead> decode_head(std::span<std::byte const, kControlHeader> bytes
   LCFS_TRY_ASSIGN(head.version, in.u32("version"));
   LCFS_TRY_ASSIGN(head.length, in.u32("length"));
   if (head.version != kControlVersion)
-    return Error{
-        Errc::kUnsupported,
-        fmt::format("control message of version {}; known: {}", head.version, kControlVersion),
-        0,
-        {},
-        kNoOffset};
+    return Error::unsupported(fmt::format("control message of version {}; this lcfs supports {}",
+                                          head.version, kControlVersion));
   if (head.length > kControlPayload)
-    return malformed(fmt::format("length is {}; the most is {}", head.length, kControlPayload));
+    return malformed(fmt::format("length is {}; the limit is {}", head.length, kControlPayload));
   return head;
 }
 
@@ -144,8 +140,7 @@ Result<ControlAnswer> decode_answer(std::span<std::byte const> payload) {
   LCFS_TRY_ASSIGN(auto const exit_code, in.u32("exit code"));
   answer.exit_code = static_cast<std::int32_t>(exit_code);
   LCFS_TRY_ASSIGN(auto const refusal, in.u32("refusal"));
-  answer.refusal =
-      static_cast<ControlRefusal>(refusal);  // one we don't know is a refusal all the same
+  answer.refusal = static_cast<ControlRefusal>(refusal);  // an unknown value is a refusal too
   LCFS_TRY_ASSIGN(answer.text, in.string("text"));
   LCFS_TRY(in.end());
   return answer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of the control socket; control.h is their specification.
+// Encodes and decodes the messages of the control socket.  Specification: mount/control.h.
 #pragma once
 
 #include <array>
@@ -19,16 +19,16 @@ struct ControlAnswer {
 
 struct ControlHead {
   std::uint32_t version = 0;
-  std::uint32_t length = 0;  // of the payload; within its bound
+  std::uint32_t length = 0;  // of the payload; at most kControlPayload
 };
 
-// A header and its payload.  kInvalid if it can't be sent: too long, a 0 inside.
+// A header and its payload.  kInvalid if the command cannot be sent: too long, or with a zero byte.
 Result<std::string> encode_command(ControlCommand const& command);
 std::string encode_answer(ControlAnswer const& answer);
 
 // Errors: kInvalid (magic, length), kUnsupported (version).
 Result<ControlHead> decode_head(std::span<std::byte const, kControlHeader> bytes);
-// Of a payload.  Errors: kInvalid.
+// Decode a payload.  Errors: kInvalid.
 Result<ControlCommand> decode_command(std::span<std::byte const> payload);
 Result<ControlAnswer> decode_answer(std::span<std::byte const> payload);
 

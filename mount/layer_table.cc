@@ -34,7 +34,7 @@ ServedPtr LayerTable::find_here(std::uint32_t slot) const {
 
 ServedPtr LayerTable::find(std::uint32_t slot) {
   if (auto served = find_here(slot)) return served;
-  // A file handle from before this server: the layer was not looked up yet.
+  // A file handle from an earlier server: the layer has not been looked up yet.
   std::optional<LayerInfo> found;
   auto const walked = store_.for_each_layer([&](LayerInfo const& info) {
     if (slot_of(info.serve_id) == slot) found = info;
@@ -55,12 +55,12 @@ Result<ServedPtr> LayerTable::by_name(std::string_view name) {
 Result<ServedPtr> LayerTable::serve(LayerInfo const& info) {
   std::uint32_t const slot = slot_of(info.serve_id);
   if (slot == 0)
-    return Error{Errc::kUnsupported, "this layer's number can't be served; commit or clone it", EIO,
-                 info.name, kNoOffset};
+    return Error::unsupported("a mount cannot show a layer with this number; commit or clone it")
+        .as(EIO)
+        .in(info.name);
   auto const right = [&](ServedPtr const& served) -> Result<ServedPtr> {
     if (served->serve_id == info.serve_id) return served;
-    return Error{Errc::kUnsupported, "another layer in use has the same node ids", EIO, info.name,
-                 kNoOffset};
+    return Error::unsupported("another layer in use has the same node ids").as(EIO).in(info.name);
   };
   if (auto served = find_here(slot)) return right(served);
   LCFS_TRY_ASSIGN(auto layer, store_.layer(info.id));
@@ -104,7 +104,7 @@ void LayerTable::end() {
   for_each([](Served& served) {
     if (!served.layer->frozen())
       static_cast<void>(
-          served.layer->hold_unlinked(false));  // what is left over goes at the next use
+          served.layer->hold_unlinked(false));  // what is left is freed at the next use
   });
   WriteLock lock(mu_);
   slots_.clear();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The layers that a mount serves, by slot and by name.
 //
-// A layer gets its entry when it is first looked up.  A removed layer loses its name at once; its
-// entry, and with it the layer itself, lives until the kernel has forgotten its last file.
+// A layer gets an entry at its first lookup.  A removed layer loses its name at once; its entry,
+// and with it the layer itself, exists until the kernel has forgotten its last file.
 #pragma once
 
 #include <atomic>
@@ -12,8 +12,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "base/sync.h"
 #include "engine/store.h"
-#include "engine/sync.h"
 #include "mount/node_id.h"
 #include "mount/stats.h"
 
@@ -36,12 +36,12 @@ struct Served {
   std::uint64_t const generation;
   std::shared_ptr<Layer> const layer;
   Inode const root;
-  std::atomic<std::uint64_t> known{0};  // nodes of it that the kernel knows
+  std::atomic<std::uint64_t> known{0};  // number of its nodes that the kernel knows
   std::atomic<bool> removed{false};
-  std::uint64_t known_before = 0, expired_at = 0;  // Mount::expire_removed()'s: `known` when it
-                                                   // last looked, and last did something
+  std::uint64_t known_before = 0, expired_at = 0;  // used by Mount::expire_removed(): `known` at
+                                                   // its last call, and at its last invalidation
 
-  Counters& counters();  // made when first needed: a layer nobody uses costs nothing
+  Counters& counters();  // created on first use, so that an unused layer costs nothing
   [[nodiscard]] bool used() const { return counters_.load(std::memory_order_acquire) != nullptr; }
   [[nodiscard]] std::string name() const;
   void set_name(std::string name);
@@ -53,24 +53,25 @@ struct Served {
 };
 using ServedPtr = std::shared_ptr<Served>;
 
+// Threads: any.
 class LayerTable {
  public:
   explicit LayerTable(Store& store) : store_(store) {}
 
-  // The layer of a node id; null if there is none any more.
+  // The layer of a slot; null if there is none any more.
   ServedPtr find(std::uint32_t slot);
-  // By its whole name.  ENOENT; EIO if two layers want one slot.
+  // The layer of this name.  ENOENT; EIO if another layer has the same slot.
   Result<ServedPtr> by_name(std::string_view name);
   Result<ServedPtr> serve(LayerInfo const& info);
 
-  // What happened in the store.
+  // Events of the store.
   void removed(LayerInfo const& info);
   void renamed(LayerInfo const& info);
-  // Lets a removed layer go if the kernel knows nothing of it.
+  // Drops a removed layer if the kernel knows none of its nodes.
   void release_if_unused(ServedPtr const& served);
 
   void for_each(std::function<void(Served&)> const& take) const;
-  // Nobody is served any more: inodes without names go.
+  // Call it when no request is served any more: frees inodes without names.
   void end();
 
  private:

@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "engine/sync.h"
+#include "base/sync.h"
 
 namespace lcfs::mount {
 namespace {
@@ -55,7 +55,7 @@ void log(Level level, std::string_view line) {
       return;
     }
   }
-  if (missing != 0) say(Level::kWarning, fmt::format("{} messages were left out", missing));
+  if (missing != 0) say(Level::kWarning, fmt::format("{} messages were suppressed", missing));
   say(level, line);
 }
 

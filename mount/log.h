@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server has to say: to the journal once it is in the background, to standard error
-// before.
+// Messages of the server: to syslog once it runs in the background, to standard error before.
 #pragma once
 
 #include <string_view>
@@ -9,9 +8,10 @@ namespace lcfs::mount {
 
 enum class Level : int { kError = 3, kWarning = 4, kInfo = 6 };  // as syslog(3)
 
-// From here on to syslog.
+// Sends later messages to syslog.
 void log_to_syslog();
-// One line.  Thread-safe.  At most 50 a second; how many were left out is told.
+// Logs one line.  At most 50 lines per second are logged; the number of suppressed ones is logged
+// too. Threads: any.
 void log(Level level, std::string_view line);
 
 }  // namespace lcfs::mount

@@ -56,7 +56,7 @@ bool Lookups::drop(NodeId node, std::uint64_t count) {
     s.table[hole].count -= count;
     return false;
   }
-  // Whatever behind the hole belongs at or before it moves into it.
+  // An entry after the hole that belongs at or before it moves into it.
   for (std::size_t at = (hole + 1) & mask; s.table[at].node != 0; at = (at + 1) & mask) {
     std::size_t const home = mix(s.table[at].node) & mask;
     if (((at - home) & mask) >= ((at - hole) & mask)) {

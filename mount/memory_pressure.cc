@@ -13,8 +13,8 @@
 namespace lcfs::mount {
 namespace {
 
-// Somebody stood still for want of memory for 150 ms of 2 s: windows of whole 2 s are open to
-// ordinary users too.
+// Some task was stalled on memory for 150 ms of 2 s.  Ordinary users can use windows that are
+// multiples of 2 s.
 constexpr std::string_view kTrigger = "some 150000 2000000";
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells when the machine runs short of memory, by the kernel's pressure stall information
-// (Linux' Documentation/accounting/psi.rst).  Where that isn't there, never.
+// Calls a function when the machine runs short of memory.
+// Source: the kernel's pressure stall information (Linux' Documentation/accounting/psi.rst).  Where
+// the kernel does not provide it, the function is never called.
 #pragma once
 
 #include <functional>
@@ -10,6 +11,7 @@ namespace lcfs::mount {
 
 class MemoryPressure {
  public:
+  // `on_pressure` is called from a thread of this class.
   explicit MemoryPressure(std::function<void()> on_pressure);
   ~MemoryPressure();
   MemoryPressure(MemoryPressure const&) = delete;

@@ -14,8 +14,8 @@
 namespace lcfs::mount {
 namespace {
 
-// Dirty data that is worth beginning to write, long before the limit at which a writer would have
-// to wait for it.
+// Bytes of dirty data after which writing begins, long before the limit at which writers have to
+// wait.
 constexpr std::uint64_t kWriteBack = 24ull << 20;
 
 timespec timespec_of(Timestamp const& t) { return {t.sec, static_cast<long>(t.nsec)}; }
@@ -53,8 +53,8 @@ void Mount::wrote(std::uint64_t bytes) {
 struct stat Mount::stat_of(Served const& served, Attr const& attr) const {
   struct stat st {};
   auto const& info = attr.info;
-  // All layers of a mount are one device to the kernel, and a file has its number in every layer
-  // that inherited it: the slot tells them apart.
+  // To the kernel all layers of a mount are one device, and a file has the same number in every
+  // layer that inherited it; the slot distinguishes them.
   st.st_ino = only ? attr.inode : make_node(served.slot, attr.inode);
   st.st_mode = info.mode;
   st.st_nlink = info.nlink;
@@ -65,7 +65,8 @@ struct stat Mount::stat_of(Served const& served, Attr const& attr) const {
   st.st_size = static_cast<off_t>(info.size);
   st.st_blksize = kBlockSize;
   st.st_blocks = static_cast<blkcnt_t>(info.blocks * (kBlockSize / 512));
-  // What stands in the tree has no blocks; but tar and others take a file without any for one hole.
+  // Data inlined in the tree has no blocks, but tar and others take a file without blocks for a
+  // hole.
   if (S_ISREG(info.mode) && info.blocks == 0 && info.size <= kInlineMax)
     st.st_blocks = static_cast<blkcnt_t>((info.size + 511) / 512);
   st.st_atim = timespec_of(info.atime);
@@ -115,9 +116,8 @@ int Mount::errno_of(Error const& error, Served const* served) {
   return answer;
 }
 
-// The kernel may keep what it knows of the root without end, so it is told when that is no longer
-// true.  Never from a thread that has a request: the kernel may be waiting for that one's answer
-// with the root locked.
+// The kernel caches the root without a timeout, so changes must be announced.  Never call this from
+// a thread that has a request: the kernel can hold the root's lock while it waits for the answer.
 void Mount::name_changed(std::string_view name) {
   root_changed_ns_ = now_ns();
   if (session == nullptr || only) return;
@@ -139,8 +139,8 @@ bool Mount::expire_removed() {
   layers.for_each([&](Served& served) {
     auto const known = served.known.load();
     if (!served.removed || known == 0) return;
-    // Most of them are unused, and about to be forgotten: that takes its time.  Those that are left
-    // are told once.
+    // The kernel forgets unused nodes by itself, which takes a while.  Those that are left are
+    // invalidated once.
     if (std::exchange(served.known_before, known) != known) {
       again = true;
     } else if (std::exchange(served.expired_at, known) != known) {
@@ -152,7 +152,7 @@ bool Mount::expire_removed() {
 }
 
 void Mount::expire(Served& served) {
-  constexpr std::size_t kMost = 10'000;  // at once
+  constexpr std::size_t kMost = 10'000;  // nodes in one call
   for (NodeId const id : lookups.in_slot(served.slot, kMost)) {
     auto const names = served.layer->names_of(inode_in(id));
     if (!names) continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mount in service: what the handlers of requests work on.
+// The state of a mount, on which the request handlers work.
 #pragma once
 
 #include <sys/stat.h>
@@ -19,13 +19,14 @@ namespace lcfs::mount {
 
 class Session;
 
-// A file of a layer.
+// A file of a layer, and a reference that keeps the layer in service.
 struct Node {
   ServedPtr served{};
   Inode inode = 0;
   [[nodiscard]] Layer& layer() const { return *served->layer; }
 };
 
+// Threads: any, unless a member says otherwise.
 class Mount final : public LayerEvents {
  public:
   Mount(Store& store, MountOptions const& options);
@@ -37,25 +38,25 @@ class Mount final : public LayerEvents {
   LayerTable layers;
   Pseudo pseudo;
   Counters totals;   // of the whole mount
-  ServedPtr only{};  // --layer: its root is the mount's
+  ServedPtr only{};  // --layer: the layer whose root is the root of the mount
   std::atomic<std::uint64_t> requests{0};
-  // So much was written.  Now and then this calls `write_back`, which begins to write it out and
-  // does not wait for that.
+  // Reports written bytes.  After every 24 MiB, calls `write_back`, which starts writing dirty data
+  // and does not wait.
   void wrote(std::uint64_t bytes);
   std::function<void()> write_back{};
-  // Files of removed layers that were open when their layer went: the kernel would keep what it
-  // knows of them, and with it the layer and its space, until memory is short, for nobody ever asks
-  // for those names again.  Told that they are old, it lets go of each when it is closed.  True: to
-  // be called again in a moment.  By one thread, which has no request.
+  // Makes the kernel forget the files of removed layers.  Without it the kernel would cache them,
+  // and so keep the layer and its space, until memory is short, because nobody looks these names up
+  // again. After the invalidation it forgets each file when it is closed.  True: call it again in a
+  // moment. Threads: one, which must not have a request.
   bool expire_removed();
-  std::function<void()> layer_removed{};  // called then: expire_removed() has something to do
-  std::atomic<std::uint64_t> errors{0};   // answers that were nobody's fault but the device's
-  Session* session = nullptr;             // the conversation with the kernel; null before and after
+  std::function<void()> layer_removed{};  // called when expire_removed() has work to do
+  std::atomic<std::uint64_t> errors{0};   // requests that failed because of the device
+  Session* session = nullptr;             // null before the mount and after the unmount
 
-  // The layer's file behind a node id.  ESTALE if it is none (any more); EPERM for a file of the
-  // server itself.
+  // The file with this node id.  ESTALE if there is none (any more); EPERM for a file of the server
+  // itself.
   Result<Node> node(NodeId id);
-  // True for the files of the server itself: the root that shows the layers, and what is below
+  // True for the files of the server itself: the root that lists the layers, and the files below
   // .lcfs.
   [[nodiscard]] bool is_virtual(NodeId id) const {
     return slot_in(id) == 0 && !(only && id == kRootNode);
@@ -64,18 +65,18 @@ class Mount final : public LayerEvents {
     return &served == only.get() && inode == served.root ? kRootNode
                                                          : make_node(served.slot, inode);
   }
-  // What stat(2) shows.
+  // The attributes that stat(2) shows.
   [[nodiscard]] struct stat stat_of(Served const& served, Attr const& attr) const;
   [[nodiscard]] struct stat stat_of_root() const;
 
-  // The kernel knows the node once more, or `count` times less.
+  // Adds one lookup of the node by the kernel, or removes `count` of them.
   void remember(Served& served, NodeId id);
   void forget(NodeId id, std::uint64_t count);
 
-  // The errno for a reply; what is worth it is logged.
+  // The errno for a reply.  Logs errors that are not ordinary answers.
   int errno_of(Error const& error, Served const* served);
 
-  // Events of the store (LayerEvents): names appear and vanish under the root.
+  // Events of the store (LayerEvents): names appear and disappear in the root.
   void created(LayerInfo const& layer) override;
   void removed(LayerInfo const& layer) override;
   void renamed(LayerInfo const& before, LayerInfo const& after) override;
@@ -85,7 +86,7 @@ class Mount final : public LayerEvents {
  private:
   void name_changed(std::string_view name);
   void expire(Served& served);
-  std::atomic<std::uint64_t> written_{0};  // since write_back was called
+  std::atomic<std::uint64_t> written_{0};  // bytes since the last call of write_back
   std::atomic<std::int64_t> root_changed_ns_;
 };
 

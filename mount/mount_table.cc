@@ -16,7 +16,7 @@
 namespace lcfs::mount {
 namespace {
 
-// The next word of a line whose words are separated by one blank.
+// Takes the next word from a line whose words are separated by single spaces.
 std::string_view next_word(std::string_view& line) {
   auto const blank = line.find(' ');
   auto const word = line.substr(0, blank);
@@ -24,7 +24,7 @@ std::string_view next_word(std::string_view& line) {
   return word;
 }
 
-// "\040" is a blank: the kernel writes blanks, tabs, newlines, backslashes and "#" so.
+// The kernel writes spaces, tabs, newlines, backslashes and "#" as octal escapes such as "\040".
 std::string unescape(std::string_view word) {
   std::string text;
   for (std::size_t i = 0; i < word.size(); ++i) {
@@ -44,7 +44,7 @@ std::string unescape(std::string_view word) {
 
 Result<std::string> real_path(std::string const& path) {
   std::unique_ptr<char, void (*)(void*)> const real{::realpath(path.c_str(), nullptr), std::free};
-  if (!real) return io_error(path, kNoOffset, "cannot find the directory", errno);
+  if (!real) return Error::io("cannot find the directory", errno).in(path);
   return std::string{real.get()};
 }
 
@@ -73,7 +73,7 @@ std::optional<MountEntry> parse_mount_line(std::string_view line) {
 
 Result<std::vector<MountEntry>> lcfs_mounts() {
   std::ifstream table("/proc/self/mountinfo");
-  if (!table) return io_error("/proc/self/mountinfo", kNoOffset, "cannot open", errno);
+  if (!table) return Error::io("cannot open", errno).in("/proc/self/mountinfo");
   std::vector<MountEntry> found;
   for (std::string line; std::getline(table, line);)
     if (auto entry = parse_mount_line(line); entry && entry->type == kFsType)
@@ -106,7 +106,8 @@ Result<std::string> mount_point_path(std::string const& directory) {
 
 namespace {
 
-// What a server says of itself; nothing: with no_pseudo, or if it is older.
+// An attribute that the server reports about itself; nullopt with no_pseudo or from an older
+// server.
 std::optional<std::string> ask(std::string const& directory, char const* what) {
   std::array<char, 1024> text{};
   auto const n = ::getxattr(directory.c_str(), what, text.data(), text.size());
@@ -123,28 +124,27 @@ Status remount(MountOptions const& options) {
   for (auto const& entry : mounts)
     if (entry.directory == directory) there = &entry;  // the last one hides the others
   if (there == nullptr)
-    return Error{Errc::kNotFound, "no lcfs store is mounted there", 0, options.directory,
-                 kNoOffset};
+    return Error::not_found("no lcfs store is mounted here").in(options.directory);
   MountOptions had;
   auto const said = ask(directory, kOptionsXattr);
   bool const known = said && parse_options(*said, true, had).ok();
   if (auto const word = known ? fixed_change(options, had) : std::string{}; !word.empty())
-    return Error{
-        Errc::kInvalid,
-        fmt::format("mount option {}: a remount can't change it; unmount it, and mount it again",
-                    word),
-        0, options.directory, kNoOffset};
+    return Error::invalid(
+               fmt::format("a remount cannot change the mount option {}; unmount it, and mount it "
+                           "again",
+                           word))
+        .in(options.directory);
   constexpr unsigned long kAtime = MS_NOATIME | MS_RELATIME | MS_STRICTATIME |
-                                   MS_NODIRATIME;  // kept if none is named, by the kernel
+                                   MS_NODIRATIME;  // the kernel keeps these if none is named
   unsigned long const flags =
       options.vfs.over(options.all_flags ? there->flags & kAtime : there->flags);
   if ((there->flags & MS_RDONLY) != 0 && (flags & MS_RDONLY) == 0 &&
       ask(directory, kAccessXattr) == "ro")
-    return Error{Errc::kReadOnly,
-                 "its server has the store open read-only; unmount it, and mount it again to write",
-                 0, options.directory, kNoOffset};
+    return Error::read_only(
+               "its server has the store open read-only; unmount it, and mount it again to write")
+        .in(options.directory);
   if (::mount(there->source.c_str(), directory.c_str(), nullptr, MS_REMOUNT | flags, nullptr) != 0)
-    return io_error(options.directory, kNoOffset, "cannot remount", errno);
+    return Error::io("cannot remount", errno).in(options.directory);
   return Ok{};
 }
 

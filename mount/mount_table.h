@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is mounted where, as the kernel tells this mount namespace.
+// The mount table of this mount namespace.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "format/result.h"
+#include "base/result.h"
 #include "mount/control.h"
 #include "mount/options.h"
 
@@ -15,32 +15,33 @@ namespace lcfs::mount {
 
 inline constexpr std::string_view kFsType{"fuse.lcfs"};
 inline constexpr char const* kAccessXattr =
-    "user.lcfs.access";  // "ro" or "rw": how the server of the mount has its store
+    "user.lcfs.access";  // "ro" or "rw": how the mount's server has opened the store
 inline constexpr char const* kOptionsXattr =
-    "user.lcfs.options";  // what it was asked for (own_text())
+    "user.lcfs.options";  // the mount options that the VFS does not show (own_text())
 
 struct MountEntry {
-  std::string device{};     // "0:52": the same for all places where one file system is mounted
+  std::string device{};     // such as "0:52"; the same for all mounts of one file system
   std::string directory{};  // absolute, without symlinks
-  std::string source{};     // of an lcfs mount: the store's path
+  std::string source{};     // the store's path, for an lcfs mount
   std::string type{};
-  unsigned long flags = 0;  // MS_ flags of this place
+  unsigned long flags = 0;  // MS_ flags of this mount
 };
 
-// One line of /proc/self/mountinfo (proc(5)); nothing if it isn't one.
+// Parses a line of /proc/self/mountinfo (proc(5)); nullopt if it is malformed.
 std::optional<MountEntry> parse_mount_line(std::string_view line);
 
-// All lcfs mounts, the last one made last.
+// All lcfs mounts, in the order in which they were made.
 Result<std::vector<MountEntry>> lcfs_mounts();
-// Those of one store.
+// The mounts of one store.
 Result<std::vector<MountEntry>> mounts_of(StoreIdentity const& store);
 
-// The directory as the mount table names it: without symlinks, and found even if the server behind
-// it is dead, so that nothing can be asked of the directory itself.
+// The path of the directory in the mount table, without symlinks.  Works even if the mount's server
+// is dead, so that the directory itself cannot be accessed.
 Result<std::string> mount_point_path(std::string const& directory);
 
-// Changes the VFS' flags of the mount at options.directory as options.vfs says; all others stay, or
-// go (all_flags).  kInvalid: something is asked for that only a new mount can have.
+// Changes the VFS flags of the mount at options.directory to options.vfs.  Other flags stay, or are
+// cleared if all_flags is set.  Errors: kNotFound (not mounted), kInvalid (an option that only a
+// new mount can set), kReadOnly (the server has opened the store read-only), kIo.
 Status remount(MountOptions const& options);
 
 }  // namespace lcfs::mount

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel calls a file: which layer, which inode.  Nothing but arithmetic, so that the
-// numbers, and the file handles made of them, mean the same to every server of the same store.
+// Node ids: how the kernel names a file, by layer and inode.  They are computed, so that they and
+// the file handles made of them mean the same to every later server of the store.
 //
-//   bits 63..40  the layer's serve_id modulo 2^24; 0: files of the server itself
+//   bits 63..40  slot: the layer's serve_id modulo 2^24; 0: files of the server itself
 //   bits 39..0   the inode
-// The generation that goes with a node id is the rest of the serve_id, so the pair is unique for
-// ever.
+// The generation of a node id is the rest of the serve_id, so the pair is never reused.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +20,7 @@ inline constexpr unsigned kInodeBits = 40;
 inline constexpr Inode kMaxInode = (Inode{1} << kInodeBits) - 1;
 inline constexpr std::uint32_t kMaxSlot = (1u << 24) - 1;
 
-// The slot of a layer; serve ids whose low bits are all zero have none (one in 2^24).
+// The slot of a layer; 0 (one serve id in 2^24) means that the layer cannot be mounted.
 [[nodiscard]] constexpr std::uint32_t slot_of(std::uint64_t serve_id) {
   return static_cast<std::uint32_t>(serve_id) & kMaxSlot;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of the FUSE protocol that are younger than libfuse 3.14 or the <linux/fuse.h> we build
-// with; the numbers are the kernel's.
+// Parts of the FUSE protocol that are newer than libfuse 3.14 or the <linux/fuse.h> we build with.
+// Source: include/uapi/linux/fuse.h of Linux.
 #pragma once
 
 #include <cstdint>

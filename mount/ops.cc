@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which handler answers which request, and what the kernel and we agree on.
+// The handlers of all requests, and what is negotiated with the kernel.
 #include "mount/ops.h"
 
 #include "mount/transport.h"
@@ -9,14 +9,14 @@ namespace {
 
 void op_init(void* userdata, fuse_conn_info* conn) {
   auto const& mount = *static_cast<Mount const*>(userdata);
-  // Not ASYNC_DIO: pages that somebody reads while such a write is under way are not dropped, and
-  // would be believed for ever.
+  // Not ASYNC_DIO: the kernel does not drop pages that are read during such a write, and would use
+  // the stale pages indefinitely.
   constexpr unsigned kWanted =
       FUSE_CAP_ASYNC_READ | FUSE_CAP_EXPORT_SUPPORT |  // file handles; lookups of "." and ".."
       FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |        // umask and default ACLs are ours
       FUSE_CAP_READDIRPLUS | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_CACHE_SYMLINKS |
       FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
-      FUSE_CAP_EXPLICIT_INVAL_DATA;  // nobody else changes data: the cache needs no second look
+      FUSE_CAP_EXPLICIT_INVAL_DATA;  // only we change data, so the cache needs no revalidation
   conn->want = conn->capable & kWanted;
   if (mount.options.writeback.value_or(false))
     conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
@@ -26,15 +26,15 @@ void op_init(void* userdata, fuse_conn_info* conn) {
   conn->time_gran = 1;
 }
 
-// Once ENOSYS is answered the kernel asks no more.
+// After the answer ENOSYS the kernel never sends this request again.
 void op_access(fuse_req_t req, fuse_ino_t, int) { fuse_reply_err(req, ENOSYS); }
 void op_flush(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, ENOSYS); }
 void op_release(fuse_req_t req, fuse_ino_t, fuse_file_info*) { fuse_reply_err(req, 0); }
 
 }  // namespace
 
-// Locks are the kernel's own (no getlk, setlk, flock here): all clients of a mount are on this
-// machine.
+// The kernel implements locks (no getlk, setlk, flock here), because all clients of a mount are on
+// this machine.
 fuse_lowlevel_ops make_ops() {
   fuse_lowlevel_ops ops{};
   ops.init = op_init;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The requests of the kernel, answered from the engine.  Handlers know node ids and layers, nothing
-// of trees or transports.
+// The handlers of the kernel's requests, which call the engine.  Handlers use node ids and layers;
+// they depend neither on trees nor on transports.
 //
-// Every handler answers before it returns (transport.h).  Permissions are the kernel's business
-// (default_permissions); what POSIX asks of a file system beyond that - owners of new files, umask
-// and default ACLs, clearing of suid and sgid - is here.
+// Every handler answers before it returns (transport.h).  The kernel checks permissions
+// (default_permissions).  The handlers do the rest of what POSIX requires: owners of new files,
+// umask and default ACLs, and clearing suid and sgid.
 #pragma once
 
 #include <fuse3/fuse_lowlevel.h>
@@ -14,11 +14,12 @@
 
 namespace lcfs::mount {
 
-// For as long as nobody tells otherwise: the server is the only one that changes anything.
+// Seconds.  Cached until invalidated, because only the server changes anything.
 inline constexpr double kForever = 10.0 * 365 * 86400;
-// How long the kernel may keep attributes.  Only a moment where the blocks change unseen by it:
-// data has no place yet, or, with writeback, may be on its way to us.  Not at all where a write
-// changes the mode, which the kernel leaves to us (KILLPRIV_V2) and does not look at again.
+// How long the kernel can cache attributes, in seconds.  Short where the number of blocks changes
+// without the kernel's knowledge: data is not written yet or, with writeback, still cached by the
+// kernel. Zero where a write changes the mode, which the kernel leaves to us (KILLPRIV_V2) and does
+// not read again.
 [[nodiscard]] double attr_timeout(Mount const& mount, Served const& served, Attr const& attr);
 
 [[nodiscard]] fuse_lowlevel_ops make_ops();
@@ -29,22 +30,22 @@ inline constexpr double kForever = 10.0 * 365 * 86400;
 
 void reply_error(fuse_req_t req, Mount& mount, Error const& error);
 void reply_status(fuse_req_t req, Mount& mount, Status const& status);
-// An entry for `attr`, which the kernel knows from now on.
+// Replies with an entry for `attr`, and counts it as a lookup.
 void reply_entry(fuse_req_t req, Mount& mount, Served& served, Attr const& attr);
 [[nodiscard]] fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& attr);
 
-// Makes a file with the caller's owner, the directory's group rules, umask and default ACLs. `name`
-// empty: without a name.
+// Creates a file with the caller as owner, and applies the directory's group rules, umask and
+// default ACLs.  `name` empty: creates a file without a name.
 struct NewFile {
   std::string_view name{};
   std::uint32_t mode = 0, umask = 0, uid = 0, gid = 0;
   std::uint64_t rdev = 0;
-  std::string_view target{};  // symlinks
+  std::string_view target{};  // of a symlink
 };
 Result<Attr> make_file(Node const& directory, NewFile const& file);
 
-// Before a change of a file's data: takes from its mode and xattrs what the caller is not allowed
-// to keep.  kernel_says: the request itself says that it is not.
+// Call it before a change of a file's data: clears privileges (suid, sgid, capabilities) that the
+// caller cannot keep.  `kernel_says`: the request itself asks to clear them.
 Status settle_privileges(fuse_req_t req, Node const& node, bool kernel_says);
 
 // ops_names.cc
@@ -61,7 +62,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, char const* name);
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, char const* name);
 void op_rename(fuse_req_t req, fuse_ino_t from, char const* name, fuse_ino_t to,
                char const* new_name, unsigned flags);
-// TMPFILE and STATX, which libfuse does not know: answer by themselves.
+// TMPFILE and STATX, which libfuse does not know; they send their replies themselves.
 void op_tmpfile(Mount& mount);
 
 // ops_attr.cc

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes, extended attributes, and what the file system as a whole says of itself.
+// Attributes, extended attributes, and statfs.
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -19,17 +19,16 @@
 namespace lcfs::mount {
 namespace {
 
-constexpr std::string_view kOwnPrefix =
-    "user.lcfs.";  // made up when asked for by name, never listed
+constexpr std::string_view kOwnPrefix = "user.lcfs.";  // computed when read by name, never listed
 
 bool known_namespace(std::string_view name) {
   return name.starts_with("user.") || name.starts_with("trusted.") ||
          name.starts_with("security.") || name == kAclAccess || name == kAclDefault;
 }
 
-// The layer that brought the file as it is: the lowest one from which on up nothing of its inode
-// changed.  Layers above have the same inode numbers, and a file that an image's layer replaces
-// gets a new one.
+// The layer that last changed the file: the lowest one above which its inode is unchanged.  Layers
+// keep the inode numbers of their parents, and a file that an image's layer replaces gets a new
+// one.
 Result<std::string> origin(Mount& mount, Node const& node) {
   LCFS_TRY_ASSIGN(auto const here, node.layer().getattr(node.inode));
   LCFS_TRY_ASSIGN(auto at, mount.store.layer_info(node.layer().id()));
@@ -44,7 +43,7 @@ Result<std::string> origin(Mount& mount, Node const& node) {
   return at.name;
 }
 
-// What lcfs knows of a file: user.lcfs.layer, user.lcfs.extents.
+// user.lcfs.layer and user.lcfs.extents.
 Result<std::string> own_xattr(Mount& mount, Node const& node, std::string_view name) {
   name.remove_prefix(kOwnPrefix.size());
   if (name == "layer") return origin(mount, node);
@@ -70,7 +69,7 @@ void reply_value(fuse_req_t req, std::string_view value, std::size_t size) {
   }
 }
 
-// After chmod the ACL says the same as the mode.
+// After chmod the ACL matches the mode.
 Status chmod_acl(Node const& node, std::uint32_t mode) {
   auto const now = node.layer().getxattr(node.inode, kAclAccess);
   if (!now) return now.error().sys == ENODATA ? Status{} : Status{now.error()};
@@ -79,7 +78,7 @@ Status chmod_acl(Node const& node, std::uint32_t mode) {
   return node.layer().setxattr(node.inode, kAclAccess, acl.bytes(), XattrMode::kAny);
 }
 
-// An access ACL is part of the mode, and a trivial one is nothing else.
+// An access ACL contains the mode; a trivial one contains nothing else.
 Status set_access_acl(Node const& node, std::string_view value, bool clear_sgid) {
   LCFS_TRY_ASSIGN(Acl const acl, Acl::parse(value));
   LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
@@ -142,8 +141,8 @@ Timestamp timestamp_of(timespec const& t) {
   return {t.tv_sec, static_cast<std::uint32_t>(t.tv_nsec)};
 }
 
-// Supplementary groups are not in the request: the kernel tells of them in /proc, for processes
-// that we can see.
+// The request does not contain supplementary groups.  /proc lists them for processes that are
+// visible to us.
 bool in_group(fuse_req_t req, std::uint32_t group) {
   if (fuse_req_ctx(req)->gid == group) return true;
   std::vector<gid_t> groups(64);
@@ -156,7 +155,7 @@ bool in_group(fuse_req_t req, std::uint32_t group) {
          std::find(groups.begin(), groups.begin() + count, group) != groups.begin() + count;
 }
 
-// What chown(2) takes away from a file that can be executed: suid, and sgid where the group may
+// The mode bits that chown(2) clears on an executable file: suid, and sgid where the group can
 // execute.
 std::uint32_t without_privileges(std::uint32_t mode) {
   if (S_ISDIR(mode)) return mode & 07777;
@@ -165,8 +164,8 @@ std::uint32_t without_privileges(std::uint32_t mode) {
   return mode & 07777;
 }
 
-// The engine leaves set-group-ID to files that their group may not execute; strangers to the group
-// lose them that too, as on other file systems (setattr_should_drop_sgid() in the kernel).
+// The engine keeps set-group-ID on files that their group cannot execute.  A caller outside the
+// group clears it there too, as on other file systems (setattr_should_drop_sgid() in the kernel).
 Status drop_privileges(fuse_req_t req, Node const& node) {
   LCFS_TRY(node.layer().clear_privileges(node.inode));
   LCFS_TRY_ASSIGN(Attr const attr, node.layer().getattr(node.inode));
@@ -241,7 +240,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set, f
   fuse_reply_attr(req, &*changed, timeout);
 }
 
-// getattr with the time of birth, which the files of the server itself do not have.
+// getattr with the birth time, which the files of the server itself do not have.
 void op_statx(Mount& mount) {
   Request& request = current_request();
   fuse_out_header out{sizeof(fuse_out_header), 0, request.header->unique};
@@ -289,15 +288,15 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino) {
   fuse_reply_readlink(req, target->c_str());
 }
 
-// A layer with a quota is as large as that; else it can become as large as the store lets it.
+// The size of a layer is its quota; without one, what the store has room for.
 void op_statfs(fuse_req_t req, fuse_ino_t ino) {
   Mount& mount = mount_of(req);
   auto const space = mount.store.space();
   struct statvfs out {};
   out.f_bsize = out.f_frsize = kBlockSize;
   out.f_namemax = 255;
-  // What was freed and is held back until the next checkpoints counts, and so does history: a write
-  // that needs it waits for them.
+  // Pending space and space of restore points count as available: a write that needs them waits for
+  // the checkpoints that free them.
   std::uint64_t const all = space.free + space.pending + space.history,
                       free = all - std::min(space.promised, all);
   out.f_blocks = space.total;
@@ -316,7 +315,7 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
       out.f_files = of_layer->inodes;
     }
   }
-  // Inodes are made as they are needed: room for one is what limits them.
+  // Inodes are created on demand, so only space limits their number.
   out.f_ffree = out.f_favail = out.f_bavail * 16;
   out.f_files += out.f_ffree;
   fuse_reply_statfs(req, &out);
@@ -371,7 +370,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, char const* name) {
   if (!node) return reply_error(req, mount, node.error());
   if (!known_namespace(name)) return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   auto removed = node->layer().removexattr(node->inode, name);
-  // Removing an ACL that a mode says in full is no error (acl_delete_def_file(3), setfacl -b).
+  // Removing an ACL that the mode fully expresses is not an error (acl_delete_def_file(3), setfacl
+  // -b).
   std::string_view const text = name;
   if (!removed && removed.error().sys == ENODATA && (text == kAclAccess || text == kAclDefault))
     removed = Status{};

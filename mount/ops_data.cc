@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What files hold.
+// The contents of files.
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 namespace lcfs::mount {
 namespace {
 
-// relatime: the time of access follows if it is older than the last change, or than a day.
+// relatime: updates the access time if it is older than the last change, or than a day.
 bool stale_atime(InodeInfo const& info, Atime how) {
   if (how == Atime::kAlways) return true;
   return info.atime <= info.mtime || info.atime <= info.ctime ||
@@ -29,12 +29,13 @@ void touch_atime(Mount& mount, Node const& node) {
   SetAttr set;
   set.atime = now_timestamp();
   set.ctime = attr->info.ctime;
-  static_cast<void>(node.layer().setattr(node.inode, set));  // a read does not fail for its time
+  static_cast<void>(node.layer().setattr(
+      node.inode, set));  // an access time that cannot be updated must not fail the read
 }
 
 }  // namespace
 
-// ENOSYS: the kernel opens files by itself from now on.  Inodes live until it forgets them
+// ENOSYS: from now on the kernel opens files without asking.  Inodes live until it forgets them
 // (Layer::hold_unlinked).
 void op_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   static_cast<void>(ino);
@@ -70,7 +71,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, char const* data, std::size_t size
   auto const written = [&]() -> Result<std::size_t> {
     LCFS_TRY_ASSIGN(Node const node, mount.node(ino));
     auto const* const raw = current_request().body<fuse_write_in>();
-    // What the kernel writes for nobody in particular (writeback) it has looked at before.
+    // The kernel checked privileges before it cached the data (writeback).
     std::uint32_t const flags = raw == nullptr ? 0 : raw->write_flags;
     if ((flags & FUSE_WRITE_CACHE) == 0)
       LCFS_TRY(settle_privileges(req, node, (flags & kWriteKillSuidgid) != 0));
@@ -113,7 +114,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
     case FALLOC_FL_INSERT_RANGE: how = Allocate::kInsert; break;
     default: return static_cast<void>(fuse_reply_err(req, EOPNOTSUPP));
   }
-  // The kernel asks for a write's loss of privileges (KILLPRIV_V2) with no flag of its own here.
+  // This request has no flag for the privileges that a write clears (KILLPRIV_V2).
   if (auto settled = settle_privileges(req, *node, fuse_req_ctx(req)->uid != 0); !settled)
     return reply_error(req, mount, settled.error());
   reply_status(req, mount,
@@ -131,8 +132,7 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
   auto const copied = [&]() -> Result<std::uint64_t> {
     LCFS_TRY_ASSIGN(Node const source, mount.node(from));
     LCFS_TRY_ASSIGN(Node const target, mount.node(to));
-    // As for fallocate: no flag of the request says that this is a write which takes privileges
-    // away.
+    // As for fallocate: the request has no flag for the privileges that a write clears.
     LCFS_TRY(settle_privileges(req, target, fuse_req_ctx(req)->uid != 0));
     auto const at = static_cast<std::uint64_t>(from_offset),
                into = static_cast<std::uint64_t>(to_offset);
@@ -148,8 +148,8 @@ void op_copy_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* fi) {
   static_cast<void>(fi);
   Mount& mount = mount_of(req);
-  // Data that the kernel has not handed over yet would be holes to us.  It does not ask again, and
-  // takes all of a file for data.
+  // With writeback, data that the kernel still caches would look like holes.  After this answer it
+  // treats whole files as data and does not ask again.
   if (mount.options.writeback.value_or(false))
     return static_cast<void>(fuse_reply_err(req, ENOSYS));
   if (mount.is_virtual(ino) || (whence != SEEK_DATA && whence != SEEK_HOLE))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Directories.
 //
-// Offsets: 1 stands behind ".", 2 behind "..", the rest are the engine's cookies (never below 3),
-// which stay right whatever changes around them.
+// Offsets: 1 is after ".", 2 is after "..", the rest are the engine's cookies (never below 3),
+// which stay valid while the directory changes.
 #include <algorithm>
 #include <cerrno>
 
@@ -45,7 +45,7 @@ class Entries {
   std::size_t used_ = 0;
 };
 
-// "." and "..": the kernel wants a number and a type, and does not look at the rest.
+// "." and "..": the kernel uses only the number and the type.
 fuse_entry_param dot(ino_t ino) {
   fuse_entry_param entry{};
   entry.attr.st_ino = ino;
@@ -54,7 +54,7 @@ fuse_entry_param dot(ino_t ino) {
 }
 
 Status fill(Mount& mount, Node const& node, std::uint64_t offset, Entries& entries, bool plus,
-            std::vector<NodeId>& told) {
+            std::vector<NodeId>& reported) {
   Layer& layer = node.layer();
   auto const number = [&](Inode inode) {
     return mount.only ? inode : make_node(node.served->slot, inode);
@@ -87,7 +87,7 @@ Status fill(Mount& mount, Node const& node, std::uint64_t offset, Entries& entri
     if (!entries.fits(found.name.c_str())) return false;
     auto const entry = entry_of(mount, *node.served, attr);
     mount.remember(*node.served, entry.ino);
-    told.push_back(entry.ino);
+    reported.push_back(entry.ino);
     entries.add(found.name.c_str(), entry, found.cookie);
     return true;
   });
@@ -102,18 +102,19 @@ void read_directory(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offs
   auto const node = mount.node(ino);
   if (!node) return reply_error(req, mount, node.error());
   Entries entries(req, size, plus);
-  std::vector<NodeId> told;
-  auto const filled = fill(mount, *node, static_cast<std::uint64_t>(offset), entries, plus, told);
+  std::vector<NodeId> reported;
+  auto const filled =
+      fill(mount, *node, static_cast<std::uint64_t>(offset), entries, plus, reported);
   bool const answered = filled && entries.reply() == 0;
   if (!answered) {
-    for (auto const id : told) mount.forget(id, 1);
+    for (auto const id : reported) mount.forget(id, 1);
   }
   if (!filled) reply_error(req, mount, filled.error());
 }
 
 }  // namespace
 
-// ENOSYS: as op_open(); the kernel caches what directories hold.
+// ENOSYS: as op_open(); the kernel caches the contents of directories.
 void op_opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   static_cast<void>(ino);
   static_cast<void>(fi);

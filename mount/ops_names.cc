@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names: lookup, making, linking, removing, renaming.
+// Names: lookup, create, link, remove, rename.
 #include <sys/sysmacros.h>
 
 #include <cerrno>
@@ -68,15 +68,14 @@ fuse_entry_param entry_of(Mount const& mount, Served const& served, Attr const& 
   entry.generation = served.generation;
   entry.attr = mount.stat_of(served, attr);
   entry.attr_timeout = attr_timeout(mount, served, attr);
-  entry.entry_timeout = served.removed ? 0 : kForever;  // a directory of it may still be somebody's
+  entry.entry_timeout = served.removed ? 0 : kForever;  // a directory of it can still be in use
   return entry;
 }
 
 void reply_entry(fuse_req_t req, Mount& mount, Served& served, Attr const& attr) {
   auto const entry = entry_of(mount, served, attr);
   mount.remember(served, entry.ino);
-  if (fuse_reply_entry(req, &entry) != 0)
-    mount.forget(entry.ino, 1);  // nobody waits for it any more
+  if (fuse_reply_entry(req, &entry) != 0) mount.forget(entry.ino, 1);  // the caller was interrupted
 }
 
 Result<Attr> make_file(Node const& directory, NewFile const& file) {
@@ -113,12 +112,12 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, char const* name) {
   auto const directory = mount.node(parent);
   if (!directory) return reply_error(req, mount, directory.error());
   Layer& layer = directory->layer();
-  // "." of any file, and ".." of a directory, are asked for when a file handle is opened
+  // The kernel looks up "." of a file, and ".." of a directory, when it opens a file handle
   // (name_to_handle_at(2), NFS).
   bool const dot = std::strcmp(name, ".") == 0;
   auto const attr = dot ? layer.getattr(directory->inode) : layer.lookup(directory->inode, name);
-  // The kernel asks as nobody has the file open; if it has no name either, it is gone, though
-  // FORGET has yet to come.
+  // The kernel asks because the file is not open.  If it has no name either, it is gone, even
+  // before the kernel sends FORGET.
   if (attr && dot && attr->info.nlink == 0) return static_cast<void>(fuse_reply_err(req, ESTALE));
   if (attr) return reply_entry(req, mount, *directory->served, *attr);
   if (attr.error().sys != ENOENT) return reply_error(req, mount, attr.error());
@@ -202,7 +201,7 @@ void op_rename(fuse_req_t req, fuse_ino_t from, char const* name, fuse_ino_t to,
     case kNoReplace: how = Rename::kNoReplace; break;
     case kExchange: how = Rename::kExchange; break;
     case kWhiteout: how = Rename::kWhiteout; break;
-    case kWhiteout | kNoReplace: {  // what overlayfs asks for when nothing is in the way
+    case kWhiteout | kNoReplace: {  // overlayfs does this when the target does not exist
       auto const taken = target->layer().lookup(target->inode, new_name);
       if (taken) return static_cast<void>(fuse_reply_err(req, EEXIST));
       how = Rename::kWhiteout;

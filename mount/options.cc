@@ -7,16 +7,14 @@
 #include <array>
 #include <charconv>
 
-#include "format/size_text.h"
+#include "base/size_text.h"
 
 namespace lcfs::mount {
 namespace {
 
-Error invalid(std::string message) {
-  return Error{Errc::kInvalid, std::move(message), 0, {}, kNoOffset};
-}
+Error invalid(std::string message) { return Error::invalid(std::move(message)); }
 
-// Words for one flag of mount(2): one sets it, the other clears it.
+// The two options for one flag of mount(2): one sets it, the other clears it.
 struct VfsWord {
   char const* sets;
   char const* clears;
@@ -45,7 +43,7 @@ bool vfs_word(std::string_view word, VfsFlags& flags) {
   return false;
 }
 
-// The VFS never sees the other two: the server moves times of access.
+// The VFS sees only noatime: the server itself implements the other two.
 bool atime_word(std::string_view word, MountOptions& options) {
   if (word == "relatime")
     options.atime = Atime::kRelative;
@@ -59,8 +57,8 @@ bool atime_word(std::string_view word, MountOptions& options) {
   return true;
 }
 
-// What mount(8) and fstab(5) keep for themselves, and what FUSE shows of a mount that is there (a
-// remount gives it back).
+// Options that mount(8) and fstab(5) reserve, and those that FUSE shows of an existing mount, which
+// a remount passes back.
 bool ignored(std::string_view key) {
   if (key.starts_with("x-") || key.starts_with("X-")) return true;
   for (char const* word : {"defaults",
@@ -112,18 +110,18 @@ Result<unsigned> number_of(Item const& item, unsigned most) {
   auto const* const end = item.value.data() + item.value.size();
   auto const [at, error] = std::from_chars(item.value.data(), end, number);
   if (error != std::errc{} || at != end || number < 1 || number > most)
-    return invalid(fmt::format("mount option {}: \"{}\" is no number from 1 to {}", item.key,
+    return invalid(fmt::format("mount option {}: \"{}\" is not a number from 1 to {}", item.key,
                                item.value, most));
   return number;
 }
 
-// A kept checkpoint is only ever read.
+// A restore point is always read-only.
 Status set_at(Item const& item, MountOptions& options) {
   auto const* const end = item.value.data() + item.value.size();
   auto const [at, error] = std::from_chars(item.value.data(), end, options.at);
   if (error != std::errc{} || at != end || options.at == 0)
-    return invalid(
-        fmt::format("mount option at: \"{}\" is no generation of a checkpoint", item.value));
+    return invalid(fmt::format("mount option at: \"{}\" is not the generation of a restore point",
+                               item.value));
   options.vfs.set |= MS_RDONLY;
   return Ok{};
 }
@@ -137,7 +135,7 @@ Status set_transport(Item const& item, MountOptions& options) {
     options.transport = TransportKind::kUring;
   else
     return invalid(
-        fmt::format("mount option transport: \"{}\" is none of auto, dev, uring", item.value));
+        fmt::format("mount option transport: \"{}\" is not auto, dev or uring", item.value));
   return Ok{};
 }
 
@@ -148,7 +146,7 @@ Status set_control(Item const& item, MountOptions& options) {
   return Ok{};
 }
 
-// Options with a value.  False: there is none of that name.
+// Sets an option that takes a value.  False: no such option takes one.
 Result<bool> set_value(Item const& item, MountOptions& options) {
   if (item.key == "layer") {
     if (item.value.empty()) return invalid("mount option layer: needs a name");
@@ -227,23 +225,23 @@ Status parse_options(std::string_view list, bool sloppy, MountOptions& options) 
 
 std::string own_text(MountOptions const& options) {
   std::string text;
-  auto const say = [&](std::string const& word) { text += (text.empty() ? "" : ",") + word; };
-  if (!options.layer.empty()) say("layer=" + options.layer);
-  if (options.at != 0) say(fmt::format("at={}", options.at));
+  auto const add = [&](std::string const& word) { text += (text.empty() ? "" : ",") + word; };
+  if (!options.layer.empty()) add("layer=" + options.layer);
+  if (options.at != 0) add(fmt::format("at={}", options.at));
   if (options.transport != TransportKind::kAuto)
-    say(options.transport == TransportKind::kDev ? "transport=dev" : "transport=uring");
-  if (options.threads != 0) say(fmt::format("threads={}", options.threads));
-  if (options.clone_fd) say(*options.clone_fd ? "clone_fd" : "no_clone_fd");
-  if (options.writeback) say(*options.writeback ? "writeback" : "no_writeback");
-  if (options.node_cache) say(fmt::format("node_cache={}", *options.node_cache));
-  if (options.dirty_data) say(fmt::format("dirty={}", *options.dirty_data));
-  if (options.checkpoint) say(fmt::format("checkpoint={}", *options.checkpoint));
-  if (!options.pseudo) say("no_pseudo");
-  if (!options.verify_data) say("no_verify");
-  if (!options.killpriv_v2) say("no_killpriv_v2");
-  if (!options.control) say("control=no");
+    add(options.transport == TransportKind::kDev ? "transport=dev" : "transport=uring");
+  if (options.threads != 0) add(fmt::format("threads={}", options.threads));
+  if (options.clone_fd) add(*options.clone_fd ? "clone_fd" : "no_clone_fd");
+  if (options.writeback) add(*options.writeback ? "writeback" : "no_writeback");
+  if (options.node_cache) add(fmt::format("node_cache={}", *options.node_cache));
+  if (options.dirty_data) add(fmt::format("dirty={}", *options.dirty_data));
+  if (options.checkpoint) add(fmt::format("checkpoint={}", *options.checkpoint));
+  if (!options.pseudo) add("no_pseudo");
+  if (!options.verify_data) add("no_verify");
+  if (!options.killpriv_v2) add("no_killpriv_v2");
+  if (!options.control) add("control=no");
   if (options.atime != Atime::kNever)
-    say(options.atime == Atime::kRelative ? "relatime" : "strictatime");
+    add(options.atime == Atime::kRelative ? "relatime" : "strictatime");
   return text;
 }
 
@@ -266,7 +264,7 @@ std::string fixed_change(MountOptions const& asked, MountOptions const& had) {
   if (!asked.verify_data && had.verify_data) return "no_verify";
   if (!asked.killpriv_v2 && had.killpriv_v2) return "no_killpriv_v2";
   if (!asked.control && had.control) return "control";
-  // mount(8) gives back what the kernel shows of every mount.
+  // mount(8) passes back the options that the kernel shows of every mount.
   if (asked.all_flags || asked.atime == had.atime) return {};
   if (asked.atime != Atime::kNever)
     return asked.atime == Atime::kRelative ? "relatime" : "strictatime";
@@ -278,10 +276,10 @@ std::string vfs_text(MountOptions const& options) {
   std::string text = options.read_only() ? "ro" : "rw";
   text += options.vfs.has(MS_NOSUID) ? ",nosuid" : ",suid";
   text += options.vfs.has(MS_NODEV) ? ",nodev" : ",dev";
-  // libfuse 3.14 does not know nodiratime; nobody moves directories' times of access anyway.
-  constexpr unsigned long kSaidOrNot = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NODIRATIME;
+  // libfuse 3.14 does not know nodiratime, and nothing updates directories' access times anyway.
+  constexpr unsigned long kAlwaysNamed = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NODIRATIME;
   for (auto const& word : kVfsWords)
-    if ((word.flag & kSaidOrNot) == 0 && options.vfs.has(word.flag))
+    if ((word.flag & kAlwaysNamed) == 0 && options.vfs.has(word.flag))
       text += fmt::format(",{}", word.sets);
   return text;
 }
@@ -292,8 +290,7 @@ unsigned long vfs_flags_of(std::string_view shown) {
     auto const comma = shown.find(',');
     auto const word = shown.substr(0, comma);
     shown.remove_prefix(comma == std::string_view::npos ? shown.size() : comma + 1);
-    if (word ==
-        "relatime")  // what mountinfo says where neither noatime nor strictatime was asked for
+    if (word == "relatime")  // what mountinfo shows if neither noatime nor strictatime was given
       flags.set |= MS_RELATIME;
     else
       vfs_word(word, flags);

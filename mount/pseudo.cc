@@ -28,7 +28,7 @@ constexpr std::array kNames = {Name{"stats.prom", Report::kStatsPrometheus, fals
 
 void reply_nothing(fuse_req_t req) {
   fuse_reply_err(req, ENOENT);
-}  // not remembered by the kernel: it may come to be
+}  // not cached by the kernel, because the name can appear
 
 }  // namespace
 
@@ -64,7 +64,7 @@ void Pseudo::reply_new(fuse_req_t req, File file) {
   fuse_entry_param entry{};
   entry.ino = id;
   entry.attr = stat_of(id, *made);
-  entry.attr_timeout = kForever;  // this one never changes; the next lookup makes another
+  entry.attr_timeout = kForever;  // this file never changes; the next lookup creates another
   mount_.lookups.add(id);
   if (fuse_reply_entry(req, &entry) != 0) mount_.forget(id, 1);
 }
@@ -130,13 +130,13 @@ void Pseudo::read(fuse_req_t req, NodeId id, std::size_t size, off_t offset) {
   fuse_reply_buf(req, file->text.data() + at, std::min(size, file->text.size() - at));
 }
 
-// The root shows the layers in order of their ids: an offset is 2 + the id behind which it stands.
+// The root lists the layers in order of their ids; the offset after a layer is 2 + its id.
 void Pseudo::readdir(fuse_req_t req, NodeId id, std::size_t size, std::uint64_t offset, bool plus) {
   std::string buffer(size, '\0');
   std::size_t used = 0;
   auto const add = [&](std::string const& name, ino_t ino, std::uint64_t next) {
-    // Plus: node id 0 tells the kernel that there is no more to know here; it asks when somebody
-    // wants to.
+    // Plus: node id 0 means that the entry has no attributes; the kernel looks the name up when it
+    // needs them.
     fuse_entry_param entry{};
     entry.attr.st_ino = ino;
     entry.attr.st_mode = S_IFDIR;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that no layer holds: the root of a mount of all layers, and what the server tells of
-// itself below `.lcfs`:
+// The files that belong to no layer: the root of a mount of all layers, and the server's reports
+// below `.lcfs`:
 //   .lcfs/{stats.prom,stats.json,layers.json,space.json}   in the root of the mount
-//   NAME/.lcfs/{stats.prom,stats.json,space.json}          of one layer
-// `.lcfs` is found by name only: no listing shows it, and a layer's own file of that name comes
-// first.
+//   NAME/.lcfs/{stats.prom,stats.json,space.json}          for one layer
+// `.lcfs` is found by name only: no listing shows it, and a layer's own file of that name takes
+// precedence.
 //
-// A report is written when it is looked up, and is a file of its own that lives until the kernel
-// forgets it: so whoever reads it reads one consistent text, and the kernel's caches need no care.
+// Each lookup makes a new report, a file that exists until the kernel forgets it.  A reader
+// therefore sees one consistent text, and the kernel's caches need no invalidation.  Threads: any.
 #pragma once
 
 #include <fuse3/fuse_lowlevel.h>
@@ -18,7 +18,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "engine/sync.h"
+#include "base/sync.h"
 #include "mount/layer_table.h"
 #include "mount/node_id.h"
 
@@ -42,7 +42,7 @@ class Pseudo {
  private:
   struct File {
     bool directory = false;
-    ServedPtr served{};  // of one layer; null: of the mount
+    ServedPtr served{};  // the layer; null: the whole mount
     std::string text{};
     std::int64_t made_ns = 0;
   };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "mount/mount.h"
@@ -12,7 +13,10 @@
 namespace lcfs::mount {
 namespace {
 
-// The bucket's upper bound below which a part of all requests stayed, in microseconds.
+using Json = nlohmann::ordered_json;
+
+// The latency that the given part of all requests stayed below: the upper bound of a bucket, in
+// microseconds.
 std::uint64_t quantile(Counters::Snapshot::One const& one, double part) {
   auto const want = static_cast<std::uint64_t>(static_cast<double>(one.count) * part);
   std::uint64_t seen = 0;
@@ -27,8 +31,8 @@ struct Types {
   std::uint64_t regular = 0, directories = 0, symlinks = 0, others = 0;
 };
 
-// How many names of each type a layer has: a walk of its directories, for nothing counts them as
-// they change.
+// The number of names of each type in a layer.  Cost: a walk of its directories, because no counter
+// is kept of them.
 Result<Types> count_types(Layer& layer) {
   Types types;
   types.directories = 1;
@@ -117,8 +121,8 @@ std::string text_of(Numbers const& n) {
   } else {
     out += fmt::format("device: {} reads of {} bytes, {} writes of {} bytes\n", n.io.reads,
                        n.io.read_bytes, n.io.writes, n.io.written_bytes);
-    out += fmt::format("space: {} blocks owned, {} promised, {} reached, quota {}\n", n.space.own,
-                       n.space.promised, n.space.used, n.space.quota);
+    out += fmt::format("space: {} blocks owned, {} reserved, {} referenced, quota {}\n",
+                       n.space.own, n.space.promised, n.space.used, n.space.quota);
     out += fmt::format("inodes {}; names: {} files, {} directories, {} symlinks, {} others\n",
                        n.space.inodes, n.types.regular, n.types.directories, n.types.symlinks,
                        n.types.others);
@@ -126,51 +130,69 @@ std::string text_of(Numbers const& n) {
   return out;
 }
 
-// Layer names need no escaping: Store::check_layer_name().
-std::string json_of(Numbers const& n) {
-  std::string out =
-      n.layer.empty() ? std::string("{\"layer\":null") : fmt::format("{{\"layer\":\"{}\"", n.layer);
-  out += ",\"operations\":{";
-  bool first = true;
+Json layer_or_null(Numbers const& n) { return n.layer.empty() ? Json(nullptr) : Json(n.layer); }
+
+// One line.
+std::string line_of(Json const& json) { return json.dump() + '\n'; }
+
+void put_space(Json& object, LayerSpace const& space) {
+  object["own_bytes"] = space.own * kBlockSize;
+  object["promised_bytes"] = space.promised * kBlockSize;
+  object["reached_bytes"] = space.used * kBlockSize;
+  object["quota_bytes"] = space.quota * kBlockSize;
+  object["inodes"] = space.inodes;
+}
+
+Json operations_of(Counters::Snapshot const& counters) {
+  Json operations = Json::object();
   for (std::size_t i = 0; i < kOps; ++i) {
-    auto const& one = n.counters.ops[i];
+    auto const& one = counters.ops[i];
     if (one.count == 0) continue;
-    out += fmt::format("{}\"{}\":{{\"count\":{},\"errors\":{},\"total_ns\":{},\"buckets_us\":[",
-                       first ? "" : ",", op_name(static_cast<Op>(i)), one.count, one.errors,
-                       one.total_ns);
-    for (std::size_t b = 0; b < kBuckets; ++b)
-      out += fmt::format("{}{}", b == 0 ? "" : ",", one.buckets[b]);
-    out += "]}";
-    first = false;
+    operations[std::string(op_name(static_cast<Op>(i)))] = {{"count", one.count},
+                                                            {"errors", one.errors},
+                                                            {"total_ns", one.total_ns},
+                                                            {"buckets_us", one.buckets}};
   }
-  out += fmt::format("}},\"read_bytes\":{},\"written_bytes\":{},\"known_inodes\":{}",
-                     n.counters.read_bytes, n.counters.written_bytes, n.nodes);
+  return operations;
+}
+
+std::string json_of(Numbers const& n) {
+  Json object{{"layer", layer_or_null(n)},
+              {"operations", operations_of(n.counters)},
+              {"read_bytes", n.counters.read_bytes},
+              {"written_bytes", n.counters.written_bytes},
+              {"known_inodes", n.nodes}};
   if (n.layer.empty()) {
     auto const& s = n.store;
-    out += fmt::format(
-        ",\"layers_in_use\":{},\"errors\":{},\"node_cache_bytes\":{},\"node_cache_limit\":{},"
-        "\"node_cache_hits\":{},"
-        "\"node_cache_misses\":{},\"lookup_table_bytes\":{},\"dirty_bytes\":{},\"device_reads\":{},"
-        "\"device_read_bytes\":{},"
-        "\"device_writes\":{},\"device_written_bytes\":{},\"device_flushes\":{},\"checkpoints\":{},"
-        "\"checkpoint_ns\":{},"
-        "\"checkpoint_max_ns\":{},\"checksum_failures\":{}",
-        n.layers, n.errors, s.cache_bytes, s.cache_limit, s.cache_hits, s.cache_misses,
-        n.node_bytes, s.dirty_bytes, s.device_reads, s.device_read_bytes, s.device_writes,
-        s.device_written_bytes, s.device_flushes, s.checkpoints, s.checkpoint_ns,
-        s.checkpoint_max_ns, s.checksum_failures);
-  } else {
-    out += fmt::format(
-        ",\"device_reads\":{},\"device_read_bytes\":{},\"device_writes\":{},\"device_written_"
-        "bytes\":{},\"own_bytes\":{},"
-        "\"promised_bytes\":{},\"reached_bytes\":{},\"quota_bytes\":{},\"inodes\":{},\"names\":{{"
-        "\"regular\":{},"
-        "\"directory\":{},\"symlink\":{},\"other\":{}}}",
-        n.io.reads, n.io.read_bytes, n.io.writes, n.io.written_bytes, n.space.own * kBlockSize,
-        n.space.promised * kBlockSize, n.space.used * kBlockSize, n.space.quota * kBlockSize,
-        n.space.inodes, n.types.regular, n.types.directories, n.types.symlinks, n.types.others);
+    object.update({{"layers_in_use", n.layers},
+                   {"errors", n.errors},
+                   {"node_cache_bytes", s.cache_bytes},
+                   {"node_cache_limit", s.cache_limit},
+                   {"node_cache_hits", s.cache_hits},
+                   {"node_cache_misses", s.cache_misses},
+                   {"lookup_table_bytes", n.node_bytes},
+                   {"dirty_bytes", s.dirty_bytes},
+                   {"device_reads", s.device_reads},
+                   {"device_read_bytes", s.device_read_bytes},
+                   {"device_writes", s.device_writes},
+                   {"device_written_bytes", s.device_written_bytes},
+                   {"device_flushes", s.device_flushes},
+                   {"checkpoints", s.checkpoints},
+                   {"checkpoint_ns", s.checkpoint_ns},
+                   {"checkpoint_max_ns", s.checkpoint_max_ns},
+                   {"checksum_failures", s.checksum_failures}});
+    return line_of(object);
   }
-  return out + "}\n";
+  object.update({{"device_reads", n.io.reads},
+                 {"device_read_bytes", n.io.read_bytes},
+                 {"device_writes", n.io.writes},
+                 {"device_written_bytes", n.io.written_bytes}});
+  put_space(object, n.space);
+  object["names"] = {{"regular", n.types.regular},
+                     {"directory", n.types.directories},
+                     {"symlink", n.types.symlinks},
+                     {"other", n.types.others}};
+  return line_of(object);
 }
 
 std::string prometheus_of(Numbers const& n) {
@@ -187,7 +209,7 @@ std::string prometheus_of(Numbers const& n) {
     head(name, type, help);
     out += fmt::format("{}{}{} {}\n", prefix, name, braces, value);
   };
-  head("operation_seconds", "histogram", "Time that requests took.");
+  head("operation_seconds", "histogram", "Duration of requests.");
   for (std::size_t i = 0; i < kOps; ++i) {
     auto const& op = n.counters.ops[i];
     if (op.count == 0) continue;
@@ -212,17 +234,18 @@ std::string prometheus_of(Numbers const& n) {
                          op_name(static_cast<Op>(i)), op.errors);
     }
   }
-  one("read_bytes_total", "counter", "Bytes that clients read through the server.",
+  one("read_bytes_total", "counter", "Bytes that programs read through the server.",
       n.counters.read_bytes);
-  one("written_bytes_total", "counter", "Bytes that clients wrote.", n.counters.written_bytes);
+  one("written_bytes_total", "counter", "Bytes that programs wrote.", n.counters.written_bytes);
   one("known_inodes", "gauge", "Inodes that the kernel has cached.", n.nodes);
   if (n.layer.empty()) {
     auto const& s = n.store;
-    one("node_cache_bytes", "gauge", "Clean tree nodes in memory.", s.cache_bytes);
-    one("node_cache_limit_bytes", "gauge", "Most of them.", s.cache_limit);
-    one("node_cache_hits_total", "counter", "Nodes found in memory.", s.cache_hits);
-    one("node_cache_misses_total", "counter", "Nodes read from the device.", s.cache_misses);
-    one("dirty_bytes", "gauge", "File data that has no place yet.", s.dirty_bytes);
+    one("node_cache_bytes", "gauge", "Memory of cached clean metadata.", s.cache_bytes);
+    one("node_cache_limit_bytes", "gauge", "Limit of node_cache_bytes.", s.cache_limit);
+    one("node_cache_hits_total", "counter", "Metadata nodes found in memory.", s.cache_hits);
+    one("node_cache_misses_total", "counter", "Metadata nodes read from the device.",
+        s.cache_misses);
+    one("dirty_bytes", "gauge", "File data not written yet.", s.dirty_bytes);
     one("device_reads_total", "counter", "Reads of the device.", s.device_reads);
     one("device_read_bytes_total", "counter", "Bytes read from the device.", s.device_read_bytes);
     one("device_writes_total", "counter", "Writes to the device.", s.device_writes);
@@ -232,7 +255,7 @@ std::string prometheus_of(Numbers const& n) {
     one("checkpoints_total", "counter", "Checkpoints.", s.checkpoints);
     one("checksum_failures_total", "counter", "Blocks whose checksum did not match.",
         s.checksum_failures);
-    one("errors_total", "counter", "Requests that failed for the device's sake.", n.errors);
+    one("errors_total", "counter", "Requests that failed because of the device.", n.errors);
   } else {
     one("device_read_bytes_total", "counter", "Bytes read from the device.", n.io.read_bytes);
     one("device_written_bytes_total", "counter", "Bytes written to the device.",
@@ -244,37 +267,37 @@ std::string prometheus_of(Numbers const& n) {
 }
 
 std::string space_of_layer(Numbers const& n) {
-  return fmt::format(
-      "{{\"layer\":\"{}\",\"own_bytes\":{},\"promised_bytes\":{},\"reached_bytes\":{},\"quota_"
-      "bytes\":{},\"inodes\":{}}}\n",
-      n.layer, n.space.own * kBlockSize, n.space.promised * kBlockSize, n.space.used * kBlockSize,
-      n.space.quota * kBlockSize, n.space.inodes);
+  Json object{{"layer", n.layer}};
+  put_space(object, n.space);
+  return line_of(object);
 }
 
 std::string space_of_store(Store const& store) {
   auto const s = store.space();
-  return fmt::format(
-      "{{\"total_bytes\":{},\"reserved_bytes\":{},\"store_tree_bytes\":{},\"layers_bytes\":{},"
-      "\"history_bytes\":{},\"pending_bytes\":{},\"free_bytes\":{},"
-      "\"promised_bytes\":{}}}\n",
-      s.total * kBlockSize, s.reserved * kBlockSize, s.store_tree * kBlockSize,
-      s.layers * kBlockSize, s.history * kBlockSize, s.pending * kBlockSize, s.free * kBlockSize,
-      s.promised * kBlockSize);
+  return line_of({{"total_bytes", s.total * kBlockSize},
+                  {"reserved_bytes", s.reserved * kBlockSize},
+                  {"store_tree_bytes", s.store_tree * kBlockSize},
+                  {"layers_bytes", s.layers * kBlockSize},
+                  {"history_bytes", s.history * kBlockSize},
+                  {"pending_bytes", s.pending * kBlockSize},
+                  {"free_bytes", s.free * kBlockSize},
+                  {"promised_bytes", s.promised * kBlockSize}});
 }
 
 Result<std::string> layers_of(Store const& store) {
-  std::string out = "[";
-  LCFS_TRY(store.for_each_layer([&out](LayerInfo const& layer) {
+  Json layers = Json::array();
+  LCFS_TRY(store.for_each_layer([&layers](LayerInfo const& layer) {
     auto const sizes = sizes_of(layer);
-    out += fmt::format(
-        "{}{{\"name\":\"{}\",\"id\":{},\"parent\":{},\"state\":\"{}\",\"own_bytes\":{},\"inherited_"
-        "bytes\":{},\"inodes\":{}}}",
-        out.size() == 1 ? "" : ",\n", layer.name, layer.id, layer.parent,
-        layer.state == LayerState::kOpen ? "open" : "frozen", sizes.own * kBlockSize,
-        sizes.inherited * kBlockSize, layer.inodes);
+    layers.push_back({{"name", layer.name},
+                      {"id", layer.id},
+                      {"parent", layer.parent},
+                      {"state", layer.state == LayerState::kOpen ? "open" : "frozen"},
+                      {"own_bytes", sizes.own * kBlockSize},
+                      {"inherited_bytes", sizes.inherited * kBlockSize},
+                      {"inodes", layer.inodes}});
     return true;
   }));
-  return out + "]\n";
+  return line_of(layers);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a mount tells of itself, as text.
+// Reports of a mount about itself, as text.
 #pragma once
 
 #include <string>
 
-#include "format/result.h"
+#include "base/result.h"
 
 namespace lcfs::mount {
 
@@ -15,11 +15,13 @@ enum class Report : std::uint8_t {
   kStatsText,        // a table for people
   kStatsJson,        // one object
   kStatsPrometheus,  // exposition format 0.0.4
-  kSpace,            // where the blocks are: JSON
+  kSpace,            // use of space: JSON
   kLayers,           // every layer: JSON
 };
 
-// `served` null: of the whole mount.  `clear`: statistics begin anew after that.
+// Makes a report of one layer, or of the whole mount if `served` is null.  `clear`: then resets the
+// counters.  kStatsText and kStatsJson of a layer walk its directories.  Errors: those of reading
+// the layer.  Threads: any.
 Result<std::string> make_report(Mount& mount, Report what, Served* served, bool clear);
 
 }  // namespace lcfs::mount

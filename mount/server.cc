@@ -37,10 +37,10 @@ constexpr unsigned kCheckpointSeconds = 5;
 constexpr auto kIdle = std::chrono::seconds(60);
 constexpr auto kExpireEvery = std::chrono::milliseconds(100);
 constexpr auto kDetachPatience = std::chrono::seconds(10);
-constexpr auto kLockPatience =
-    std::chrono::seconds(10);  // umount(8) returns before the last server has flushed
+// umount(8) returns before the previous server has flushed.
+constexpr auto kLockPatience = std::chrono::seconds(10);
 
-// The lock may still be held by a server that is on its way out.
+// A server that is about to exit can still hold the lock.
 Result<std::unique_ptr<Device>> wait_for_device(std::string const& path, Access access) {
   auto const until = std::chrono::steady_clock::now() + kLockPatience;
   for (;;) {
@@ -51,8 +51,8 @@ Result<std::unique_ptr<Device>> wait_for_device(std::string const& path, Access 
   }
 }
 
-// A checkpoint every few seconds, so that a crash costs no more than those; memory given back when
-// nobody asks anything; and what is left to do for removed layers.
+// Background work: a checkpoint every few seconds, which limits what a crash can lose; freeing
+// memory when the mount is idle; and expiring removed layers.
 class Housekeeping {
  public:
   Housekeeping(Mount& mount, unsigned seconds)
@@ -68,7 +68,7 @@ class Housekeeping {
   Housekeeping(Housekeeping const&) = delete;
   Housekeeping& operator=(Housekeeping const&) = delete;
 
-  // There is much to write: do it now.
+  // Writes dirty data now, because there is a lot of it.
   void hurry() { wake(hurry_); }
   void layer_removed() { wake(removed_); }
 
@@ -131,7 +131,7 @@ class Housekeeping {
   std::thread thread_;
 };
 
-// What the process in the background tells the one that waits for it.
+// The connection from the background process to the process that waits for it.
 class Parent {
  public:
   explicit Parent(int fd) : fd_(fd) {}
@@ -140,7 +140,7 @@ class Parent {
   }
   Parent(Parent const&) = delete;
   Parent& operator=(Parent const&) = delete;
-  // Ready: from here on nobody reads what we print.
+  // The mount is ready.  From here on nobody reads our standard output and error.
   void ready() {
     if (fd_ < 0) return;
     log_to_syslog();
@@ -149,17 +149,17 @@ class Parent {
       for (int fd = 0; fd <= 2; ++fd) dup2(null, fd);
       close(null);
     }
-    tell("R");
+    send("R");
   }
-  // False: it was told that we are ready and waits no more.
+  // Reports an error.  False: ready() was called before, and nobody waits.
   bool failed(Error const& error) {
     if (fd_ < 0) return false;
-    tell("E" + error.text());
+    send("E" + error.text());
     return true;
   }
 
  private:
-  void tell(std::string_view text) {
+  void send(std::string_view text) {
     while (!text.empty()) {
       ssize_t const n = write(fd_, text.data(), text.size());
       if (n < 0 && errno == EINTR) continue;
@@ -179,10 +179,10 @@ sigset_t ending_signals() {
   return set;
 }
 
-// SIGINT, SIGTERM and SIGHUP end the mount: it leaves the tree of files at once, and the server
-// ends when the last file of it is closed.  With patience at its end, or at a second signal, it
-// ends all the same: what was written is made durable, and whoever still has files open gets
-// errors.  The signals are blocked in all threads; one of ours takes them.
+// SIGINT, SIGTERM and SIGHUP unmount the store: the mount is detached at once, and the server exits
+// when the last file is closed.  After kDetachPatience, or at a second signal, it makes all changes
+// durable and exits anyway; programs with open files then get errors.  The signals are blocked in
+// all threads; a thread of this class waits for them.
 class SignalWatch {
  public:
   SignalWatch(Session& session, Store& store)
@@ -208,7 +208,9 @@ class SignalWatch {
     if (stop_) return;
     auto const done = store_.checkpoint();
     log(done ? Level::kWarning : Level::kError,
-        done ? "files are still open; they are cut off, nothing is lost" : done.error().text());
+        done ? "unmounted although files are still open; their users get errors, nothing written "
+               "is lost"
+             : done.error().text());
     _exit(done ? 0 : 1);
   }
   Session& session_;
@@ -228,8 +230,8 @@ Result<std::string> stats_text(Mount& mount, StatsFormat format, std::optional<L
   return make_report(mount, report, served.get(), clear);
 }
 
-// The kernel reads 128 KiB ahead of a program that reads a file in order, if nobody says more; our
-// requests may be 1 MiB.  Only root may say so; without it such reads are slower.
+// Raises the kernel's read-ahead from 128 KiB to our largest request, 1 MiB, which makes sequential
+// reads faster.  Only root can do this; other users do without.
 void raise_kernel_read_ahead(MountOptions const& options) {
   auto const directory = mount_point_path(options.directory);
   auto const mounts = lcfs_mounts();
@@ -244,7 +246,7 @@ void raise_kernel_read_ahead(MountOptions const& options) {
 Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Parent& parent) {
   MountOptions options = given;
   sigset_t const set = ending_signals();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every thread to come
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // inherited by every later thread
   signal(SIGPIPE, SIG_IGN);
 
   LCFS_TRY_ASSIGN(
@@ -287,7 +289,8 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
             wanted, [&](ControlRequest& request) { return hooks.run_command(request, serving); });
       };
       auto started = start();
-      // As with the lock, which those that only read share: it may be a server on its way out.
+      // As for the lock, which read-only servers share: a server that is about to exit can still
+      // listen.
       for (auto const until = std::chrono::steady_clock::now() + kLockPatience;
            !started && started.error().code == Errc::kBusy &&
            std::chrono::steady_clock::now() < until;
@@ -310,16 +313,16 @@ Result<int> run_server(MountOptions const& given, ServeHooks const& hooks, Paren
     }
     if (control) control->stop();
     log(Level::kInfo, "unmounted " + options.directory);
-    housekeeping.reset();  // it talks to the session
+    housekeeping.reset();  // uses the session
     session.reset();
   }
   LCFS_TRY(store->close());
   return 0;
 }
 
-// The kernel learns that it need not ask for open and opendir when it first does; until then it
-// would also tell of every close of a file it has made.  By the process that does not serve: a
-// server must not wait for itself.
+// Opens a file and a directory, so that the kernel learns from the answers (ENOSYS) that it need
+// not send OPEN and OPENDIR; before that it would also send a RELEASE for every file it creates.
+// Called in the process that does not serve, because a server must not wait for itself.
 void teach_kernel(MountOptions const& options) {
   int const directory = open(options.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
@@ -331,19 +334,18 @@ void teach_kernel(MountOptions const& options) {
 }  // namespace
 
 Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
-  // The kernel takes a file too, and then it can't be read any more: what we serve is a directory.
+  // The kernel accepts a file as mount point too, but we serve a directory.
   struct stat place {};
   if (::stat(options.directory.c_str(), &place) == 0 && !S_ISDIR(place.st_mode))
-    return Error{Errc::kInvalid, "cannot mount", ENOTDIR, options.directory, kNoOffset};
+    return Error::invalid("the mount point is not a directory").as(ENOTDIR).in(options.directory);
   if (options.foreground) {
     Parent nobody(-1);
     return run_server(options, hooks, nobody);
   }
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0)
-    return Error{Errc::kIo, "cannot make a pipe", errno, {}, kNoOffset};
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::io("cannot create a pipe", errno);
   pid_t const child = fork();
-  if (child < 0) return Error{Errc::kIo, "cannot start the server", errno, {}, kNoOffset};
+  if (child < 0) return Error::io("cannot start the server", errno);
   if (child == 0) {
     close(ends[0]);
     setsid();
@@ -367,9 +369,8 @@ Result<int> serve(MountOptions const& options, ServeHooks const& hooks) {
     teach_kernel(options);
     return 0;
   }
-  if (answer.starts_with('E')) return Error{Errc::kIo, answer.substr(1), 0, {}, kNoOffset};
-  return Error{Errc::kIo, "the server ended before it served anything", 0, options.store,
-               kNoOffset};
+  if (answer.starts_with('E')) return Error::io(answer.substr(1));
+  return Error::io("the server exited before the mount was ready").in(options.store);
 }
 
 }  // namespace lcfs::mount

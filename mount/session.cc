@@ -22,12 +22,12 @@ extern char** environ;
 namespace lcfs::mount {
 namespace {
 
-// Bodies of INIT; what libfuse does not know stands at these places.
+// The start of the body of INIT, including fields that libfuse does not know.
 struct InitIn {
   std::uint32_t major, minor, max_readahead, flags, flags2;
 };
 
-// The text of a -o option: commas and backslashes are escaped.
+// The value of a -o option with commas and backslashes escaped.
 std::string escaped(std::string_view text) {
   std::string out;
   for (char const c : text) {
@@ -53,8 +53,7 @@ Result<std::unique_ptr<Session>> Session::make(Mount& mount) {
   session->fuse_ = fuse_session_new(&args, &ops, sizeof ops, &mount);
   fuse_opt_free_args(&args);
   if (session->fuse_ == nullptr)
-    return Error{Errc::kInvalid, "libfuse refuses these options: " + list, 0, options.directory,
-                 kNoOffset};
+    return Error::invalid("libfuse rejects these options: " + list).in(options.directory);
   return session;
 }
 
@@ -64,8 +63,8 @@ Session::~Session() {
   join();
   transport_.reset();
   if (fuse_ == nullptr) return;
-  // It frees what libfuse keeps of the mount; of one that has ended it unmounts nothing, for the
-  // descriptor says so (POLLERR).
+  // Frees libfuse's data of the mount.  If the mount has ended, the descriptor shows it (POLLERR)
+  // and nothing is unmounted.
   fuse_session_unmount(fuse_);
   fuse_session_destroy(fuse_);
 }
@@ -73,25 +72,23 @@ Session::~Session() {
 Status Session::start() {
   auto const& options = mount_.options;
   if (fuse_session_mount(fuse_, options.directory.c_str()) != 0) {
-    return Error{Errc::kIo, "cannot mount; the message above tells why", 0, options.directory,
-                 kNoOffset};
+    return Error::io("cannot mount; see the message above").in(options.directory);
   }
   mounted_ = true;
-  // From here on every byte to and from the kernel goes through us.
+  // From here on all data to and from the kernel passes through this class.
   fd_ = fuse_session_fd(fuse_);
   static constexpr fuse_custom_io kIo = {
       .writev = on_write, .read = on_read, .splice_receive = nullptr, .splice_send = nullptr};
   if (int const result = fuse_session_custom_io(fuse_, &kIo, fd_); result != 0) {
-    return Error{Errc::kIo, "libfuse refuses our transport", -result, options.directory, kNoOffset};
+    return Error::io("libfuse rejects our transport", -result).in(options.directory);
   }
   AlignedBuffer buffer(kRequestRoom);
   pollfd wait{fd_, POLLIN, 0};
   while (!initialized_) {  // the first request is INIT
     if (poll(&wait, 1, 10'000) == 0)
-      return Error{Errc::kIo, "the kernel does not begin the session", ETIMEDOUT, options.directory,
-                   kNoOffset};
+      return Error::io("the kernel does not start the session", ETIMEDOUT).in(options.directory);
     if (serve_from_dev(fd_, buffer.span(), {}, [this] { handle(); }) == Answer::kEnded) {
-      return Error{Errc::kIo, "the session ended before it began", 0, options.directory, kNoOffset};
+      return Error::io("the session ended before it began").in(options.directory);
     }
   }
   LCFS_TRY(transport_->start([this] { handle(); }));
@@ -128,29 +125,28 @@ void Session::invalidate_node(NodeId node) {
   if (initialized_) fuse_lowlevel_notify_inval_inode(fuse_, node, 0, 0);
 }
 
-// Which transport: before INIT is answered, because its rings must be there first.
+// Must run before INIT is answered, because the rings of a transport must exist by then.
 void Session::choose_transport() {
   auto const& options = mount_.options;
   auto const* const in = current_request().body<InitIn>();
   bool const offered =
       in != nullptr && (in->flags & kInitExt) != 0 && (in->flags2 & kInitOverIoUring) != 0;
   TransportOptions wanted{.threads = options.threads, .clone_fd = options.clone_fd.value_or(false)};
-  // Not by default: one reader of /dev/fuse that stays awake was measured faster
+  // io_uring is not the default: one reader of /dev/fuse that stays awake was measured to be faster
   // (doc/performance.md).
   if (options.transport == TransportKind::kUring && offered) {
     transport_ = make_uring_transport(fd_, wanted);
     auto const ready = transport_->prepare();
     if (ready) return;
     log(Level::kWarning,
-        "FUSE over io_uring: " + ready.error().text() + "; going on with /dev/fuse");
+        "FUSE over io_uring: " + ready.error().text() + "; using /dev/fuse instead");
   } else if (options.transport == TransportKind::kUring) {
     log(Level::kWarning,
-        "the kernel does not offer FUSE over io_uring (it wants Y in "
-        "/sys/module/fuse/parameters/enable_uring); "
-        "going on with /dev/fuse");
+        "the kernel does not offer FUSE over io_uring (to enable it, write Y to "
+        "/sys/module/fuse/parameters/enable_uring); using /dev/fuse instead");
   }
   transport_ = make_dev_transport(fd_, wanted);
-  static_cast<void>(transport_->prepare());  // has nothing that fails
+  static_cast<void>(transport_->prepare());  // cannot fail
 }
 
 ssize_t Session::on_read(int fd, void* into, std::size_t size, void* self) {
@@ -222,8 +218,7 @@ void Session::dispatch() {
     case kOpcodeTmpfile: return op_tmpfile(mount_);
     case kOpcodeStatx: return op_statx(mount_);
     case FUSE_SETXATTR:
-      // Asked for with SETXATTR_EXT, it has a longer head than libfuse knows: the flags are kept,
-      // the head is cut.
+      // With SETXATTR_EXT the head is longer than libfuse expects: keep the flags and cut the head.
       if (auto const* const in = request.body<fuse_setxattr_in>()) {
         request.setxattr_flags = in->setxattr_flags;
         constexpr std::size_t kCut = sizeof(fuse_setxattr_in) - FUSE_COMPAT_SETXATTR_IN_SIZE;

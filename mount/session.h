@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The conversation with the kernel: libfuse speaks the protocol, a Transport carries it, and this
-// joins the two.
+// The FUSE session with the kernel.  It joins libfuse, which implements the protocol, and a
+// Transport, which carries it.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "format/result.h"
+#include "base/result.h"
 #include "mount/mount.h"
 #include "mount/transport.h"
 
@@ -17,23 +17,22 @@ namespace lcfs::mount {
 
 class Session {
  public:
-  // Nothing is mounted yet.
+  // Prepares a session; mounts nothing yet.  `mount` must outlive it.
   static Result<std::unique_ptr<Session>> make(Mount& mount);
-  ~Session();  // not while requests are served
+  ~Session();  // unmounts; waits for the end of the session
   Session(Session const&) = delete;
   Session& operator=(Session const&) = delete;
 
-  // Mounts and answers the kernel's INIT; requests are served when it returns.
+  // Mounts and answers the kernel's INIT.  Requests are served when it returns.
   Status start();
-  // Until the kernel has ended the session.
+  // Waits until the kernel has ended the session.
   void join();
-  // Takes the mount out of the tree of files; the session ends when nothing of it is in use any
-  // more.  Any thread.
+  // Detaches the mount; the session ends when nothing of it is in use any more.  Threads: any.
   void detach();
-  [[nodiscard]] std::string transport() const;  // its name
+  [[nodiscard]] std::string transport() const;  // name of the transport
 
-  // Tell the kernel that what it knows is no longer so.  Any thread that has no request: the kernel
-  // may have locked the node while it waits for the answer to one.
+  // Invalidate a name or a node in the kernel's caches.  Threads: any without a request, because
+  // the kernel can hold the node's lock while it waits for the answer to one.
   void invalidate_name(NodeId directory, std::string_view name);
   void invalidate_node(NodeId node);
 

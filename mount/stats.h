@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was asked of a layer, or of the whole mount: operations by type, how long they took, bytes.
-// Relaxed atomics: a request costs two clock readings and four additions.
+// Counters of a layer or of the whole mount: operations by type, their latency, and bytes.
+// Threads: any.  Relaxed atomics: a request costs two clock readings and four additions.
 #pragma once
 
 #include <array>
@@ -47,8 +47,8 @@ inline constexpr std::size_t kOps = static_cast<std::size_t>(Op::kOther) + 1;
 [[nodiscard]] std::string_view op_name(Op op);
 [[nodiscard]] Op op_of(std::uint32_t fuse_opcode);
 
-// Latencies by powers of two: bucket b counts those below 2^b microseconds; the last one all
-// others.
+// Histogram of latencies by powers of two: bucket b counts those below 2^b microseconds that no
+// lower bucket counts; the last one counts all others.
 inline constexpr std::size_t kBuckets = 22;
 
 class Counters {
@@ -67,13 +67,15 @@ class Counters {
     std::array<One, kOps> ops{};
     std::uint64_t read_bytes = 0, written_bytes = 0;
   };
-  // `clear`: what was counted until now is told and forgotten; nothing is counted twice or lost.
+  // Reads the counters.  `clear`: resets them atomically, so that no event is lost or counted
+  // twice.
   [[nodiscard]] Snapshot take(bool clear);
 
  private:
   struct One {
     std::atomic<std::uint64_t> errors{0}, total_ns{0};
-    std::array<std::atomic<std::uint64_t>, kBuckets> buckets{};  // their sum is the count
+    // Their sum is the number of operations.
+    std::array<std::atomic<std::uint64_t>, kBuckets> buckets{};
   };
   std::array<One, kOps> ops_{};
   std::atomic<std::uint64_t> read_bytes_{0}, written_bytes_{0};

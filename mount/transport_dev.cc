@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that read /dev/fuse.
 //
-// One of them takes the requests and answers them, as long as none has to wait: nothing is handed
-// over, and what it needs is warm. When it is about to wait in the middle of a request
-// (device/wait_hook.h), another that stands by takes its place; when requests pile up, others join
-// it, up to one for each processor; and when one works long on a request, so that others would have
-// to wait for it, a thread that looks every few milliseconds lets another in.
+// One thread reads and answers the requests as long as none has to wait: no request is passed
+// between threads, and the caches stay warm.  When this thread is about to block in the middle of a
+// request (base/wait_hook.h), a thread on stand-by takes its place.  When requests queue up, more
+// threads join, up to one per processor.  When a thread works on one request for long, a watcher
+// that looks every few milliseconds admits another.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -23,8 +23,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/wait_hook.h"
 #include "device/device.h"
-#include "device/wait_hook.h"
 #include "mount/request.h"
 #include "mount/transport.h"
 
@@ -37,7 +37,7 @@ Request& current_request() {
 
 namespace {
 
-// FUSE_DEV_IOC_CLONE, as the kernel has it.
+// FUSE_DEV_IOC_CLONE of the kernel.
 constexpr unsigned long kClone = _IOR(229, 0, std::uint32_t);
 
 class DevRoute final : public Route {
@@ -55,38 +55,37 @@ class DevRoute final : public Route {
   int fd_;
 };
 
-// How long a thread with nothing to do looks for the next request before it sleeps.  To be woken
-// costs as much as several requests, above all in a virtual machine; so it looks as long as looking
-// has paid lately.  It does not where the client needs the processor that looks, nor where others
-// want it: who looks uses up the time that is due to it, and is made to wait for as long as theirs
-// when a request has come; who sleeps is let in at once.
+// How long an idle thread polls for the next request before it sleeps.  A wake-up costs as much as
+// several requests, above all in a virtual machine, so the thread polls as long as polling has
+// succeeded lately.  It does not poll where the client, or other programs, need its processor: a
+// thread that polls uses up its time slice and then has to wait when a request arrives, but a
+// thread that sleeps is scheduled at once.
 class Patience {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr auto kMost = std::chrono::microseconds(60);
-  // From one look to the next it takes a few microseconds, unless somebody else has had the
-  // processor.
+  // Two polls are a few microseconds apart, unless another program had the processor in between.
   static constexpr auto kTakenAway = std::chrono::microseconds(500);
 
   [[nodiscard]] Clock::duration at(Clock::time_point now) const {
     return worth_ && now >= rest_until_ ? Clock::duration(kMost) : Clock::duration(0);
   }
-  // It looked, and a request came.
+  // Polling found a request.
   void paid() { ++hits_; }
-  // It looked for nothing.  That may be once in a few times.
+  // Polling found nothing.  That is acceptable once in a few times.
   void in_vain(Clock::time_point now) {
     if (hits_ < kPays) rest(now);
     hits_ = 0;
   }
   void taken_away(Clock::time_point now) { rest(now); }
-  // It slept; a request came after this time.
+  // The thread slept for this time until a request came.
   void slept(Clock::duration time) {
     static bool const alone = std::thread::hardware_concurrency() < 2;
     worth_ = !alone && time < kMost;
   }
 
  private:
-  // Sleeps at once for a while, and longer if it comes to that again soon after.
+  // Suspends polling for a while; for longer if it was suspended shortly before.
   void rest(Clock::time_point now) {
     rest_ = now < rest_until_ + rest_ ? std::min(2 * rest_, kLongestRest) : kShortestRest;
     rest_until_ = now + rest_;
@@ -140,36 +139,35 @@ class DevTransport final : public Transport {
     if (!watch_.joinable()) return;
     {
       std::lock_guard lock(mu_);
-      ended_ = true;  // also if no thread could be started
+      ended_ = true;  // even if no thread could be started
       active_.notify_all();
     }
     watch_.join();
   }
 
  private:
-  // A thread of ours; `reader` says whether it is one of those that take requests.  Its own
-  // business but for readers_.
+  // A thread.  `reader`: it takes requests, and readers_ counts it.  Only the thread itself uses
+  // this.
   struct Worker {
     DevTransport* transport = nullptr;
     bool reader = false;
-    bool working = false;  // on a request, as a reader: counted in working_
-    unsigned busy = 0;     // requests in a row that were there already
+    bool working = false;  // a reader with a request; working_ counts it
+    unsigned busy = 0;     // requests in a row that were already waiting
     Patience patience{};
   };
 
   static Status set_nonblocking(int fd) {
     int const flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0) return {};
-    return Error{Errc::kIo, "cannot set O_NONBLOCK", errno, "/dev/fuse", kNoOffset};
+    return Error::io("cannot set O_NONBLOCK", errno).in("/dev/fuse");
   }
 
   Result<int> clone() {
     int const fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return Error{Errc::kIo, "cannot open", errno, "/dev/fuse", kNoOffset};
+    if (fd < 0) return Error::io("cannot open", errno).in("/dev/fuse");
     auto master = static_cast<std::uint32_t>(fd_);
     if (ioctl(fd, kClone, &master) != 0) {
-      Error error{Errc::kIo, "cannot clone the session's descriptor", errno, "/dev/fuse",
-                  kNoOffset};
+      auto error = Error::io("cannot clone the session's descriptor", errno).in("/dev/fuse");
       close(fd);
       return error;
     }
@@ -178,10 +176,10 @@ class DevTransport final : public Transport {
   }
 
   void serve(int fd) {
-    AlignedBuffer buffer(kRequestRoom), room(kMaxData);
+    device::AlignedBuffer buffer(kRequestRoom), room(kMaxData);
     Worker worker;
     worker.transport = this;
-    // What waits in the middle of a request lets another thread take the next ones.
+    // Before this thread blocks in the middle of a request, another one takes over.
     wait_hook() = {[](void* self) {
                      static_cast<Worker*>(self)->transport->resign(*static_cast<Worker*>(self));
                    },
@@ -202,8 +200,8 @@ class DevTransport final : public Transport {
     active_.notify_all();
   }
 
-  // Sees to it that nobody who works long on a request is the only one that takes them.  Sleeps
-  // while nobody works.
+  // Ensures that other requests are taken while all readers work on one request for long.  Sleeps
+  // while no thread works.
   void watch() {
     std::unique_lock lock(mu_);
     std::uint64_t before = 0;
@@ -215,7 +213,7 @@ class DevTransport final : public Transport {
         active_.wait(lock, [this] { return watching_.load() || ended_; });
       } else if (working != 0 && working >= readers_ && now == before &&
                  wanted_ < options_.threads) {
-        ++wanted_;  // it retires by itself when there is nothing to do
+        ++wanted_;  // an extra reader retires when there is nothing to do
         stand_by_.notify_one();
       }
       before = now;
@@ -243,7 +241,7 @@ class DevTransport final : public Transport {
     stand_by_.notify_one();
   }
 
-  // One request, or the end of the thread's time as a reader.  False: the session has ended.
+  // Takes one request, or retires as a reader.  False: the session has ended.
   bool take(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room,
             Handler const& work) {
     auto served = serve_from_dev(fd, buffer, room, work);
@@ -263,7 +261,7 @@ class DevTransport final : public Transport {
     return served != Answer::kEnded;
   }
 
-  // Looks for a request as long as that is worth it.  False: none came.
+  // Polls for a request as long as that is worthwhile.  False: none came.
   bool look(Worker& worker, int fd, std::span<std::byte> buffer, std::span<std::byte> room,
             Handler const& work, Answer& served) {
     auto& patience = worker.patience;
@@ -290,7 +288,7 @@ class DevTransport final : public Transport {
     active_.notify_all();
   }
 
-  // Many requests in a row were there already: one reader is not enough.
+  // Many requests in a row were already waiting, so one more reader is needed.
   void ask_for_help() {
     std::lock_guard lock(mu_);
     if (wanted_ >= most_readers_) return;
@@ -324,11 +322,11 @@ class DevTransport final : public Transport {
   Handler handler_;
   std::mutex mu_;
   std::condition_variable stand_by_, active_;
-  unsigned readers_ = 0, wanted_ = 1;  // under mu_, as the next one
+  unsigned readers_ = 0, wanted_ = 1;  // guarded by mu_, as is ended_
   bool ended_ = false;
   std::atomic<std::uint64_t> taken_{0};  // requests
-  std::atomic<unsigned> working_{0};     // readers that have one in hand
-  std::atomic<bool> watching_{true};     // watch() does not sleep
+  std::atomic<unsigned> working_{0};     // readers with a request
+  std::atomic<bool> watching_{true};     // watch() is awake
   std::vector<int> clones_;
   std::vector<std::thread> threads_;
   std::thread watch_;

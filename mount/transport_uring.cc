@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// FUSE over io_uring: Linux' Documentation/filesystems/fuse-io-uring.rst; the numbers below are
-// those of its <linux/fuse.h>, which is younger than the one we build with.
+// FUSE over io_uring.
+// Specification: Linux' Documentation/filesystems/fuse-io-uring.rst.  The numbers below are those
+// of its <linux/fuse.h>, which is newer than the one we build with.
 //
-// The kernel has a queue for every processor; a request goes to the queue of the processor that it
-// was made on.  Each of our threads has a ring with one entry in one queue: a thread that waits for
-// a device has no second request that would wait with it. The kernel gives a request to the entry
-// that became free last, so the same warm thread serves a single client. FORGET and INTERRUPT still
-// come by /dev/fuse.
+// The kernel has a queue for every processor, and a request enters the queue of the processor that
+// it was made on.  Each of our threads has a ring with one entry in one queue, so a thread that
+// waits for a device delays no second request.  The kernel passes a request to the entry that
+// became free last, so one thread with warm caches serves a single client.  FORGET and INTERRUPT
+// still arrive through /dev/fuse.
 #include <fmt/format.h>
 #include <liburing.h>
 #include <pthread.h>
@@ -31,10 +32,10 @@ namespace {
 constexpr std::uint32_t kRegister = 1;        // FUSE_IO_URING_CMD_REGISTER
 constexpr std::uint32_t kCommitAndFetch = 2;  // FUSE_IO_URING_CMD_COMMIT_AND_FETCH
 constexpr unsigned kDefaultThreads = 3;       // per processor
-constexpr std::size_t kHeadroom =
-    4096;  // in front of a payload; headers go there, so that a WRITE is in one piece
-constexpr std::size_t kSmallPayload =
-    4096;  // copied, so that the payload's room is free for the reply
+// Before a payload, for the headers, so that a WRITE is contiguous.
+constexpr std::size_t kHeadroom = 4096;
+// Copied, so that the payload's memory is free for the reply.
+constexpr std::size_t kSmallPayload = 4096;
 
 // struct fuse_uring_req_header
 struct RingHeader {
@@ -56,7 +57,7 @@ struct RingCommand {
   std::uint8_t padding[6];
 };
 
-// "0-3,8": one more than the last; 1 if it can't be read.
+// The number of possible processors: one more than the last of "0-3,8"; 1 if it cannot be read.
 unsigned possible_processors() {
   std::ifstream file("/sys/devices/system/cpu/possible");
   std::string text;
@@ -75,21 +76,21 @@ class Entry final : public Route {
   }
 
   Status prepare() {
-    header_buffer_ = AlignedBuffer(kBlockSize);
-    payload_buffer_ = AlignedBuffer(kHeadroom + kMaxData);
-    small_ = AlignedBuffer(sizeof(RingHeader) + kSmallPayload);
+    header_buffer_ = device::AlignedBuffer(format::kBlockSize);
+    payload_buffer_ = device::AlignedBuffer(kHeadroom + kMaxData);
+    small_ = device::AlignedBuffer(sizeof(RingHeader) + kSmallPayload);
     std::memset(header_buffer_.data(), 0, header_buffer_.size());
-    // The thread that enables the ring is the one that may use it.
+    // Only the thread that enables the ring can use it.
     unsigned const flags = IORING_SETUP_SQE128 | IORING_SETUP_R_DISABLED;
     int result = io_uring_queue_init(
         2, &ring_, flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (result == -EINVAL) result = io_uring_queue_init(2, &ring_, flags);
-    if (result < 0) return Error{Errc::kIo, "cannot make an io_uring", -result, {}, kNoOffset};
+    if (result < 0) return Error::io("cannot create an io_uring", -result);
     made_ = true;
     return {};
   }
 
-  // The thread's life.
+  // The main function of the thread.
   void serve(Transport::Handler const& handler) {
     pin();
     // Not io_uring_enable_rings(): the library of liburing 2.3 does not export it.
@@ -104,12 +105,12 @@ class Entry final : public Route {
       if (io_uring_peek_cqe(&ring_, &cqe) != 0) continue;
       int const code = cqe->res;
       io_uring_cqe_seen(&ring_, cqe);
-      if (code == -EAGAIN || code == -EINTR) {  // not taken: offer the entry again
+      if (code == -EAGAIN || code == -EINTR) {  // not accepted: offer the entry again
         std::this_thread::yield();
         submit(kRegister);
         continue;
       }
-      if (code < 0) return;  // -ENOTCONN: unmounted; others: the kernel goes on with /dev/fuse
+      if (code < 0) return;  // -ENOTCONN: unmounted; others: the kernel uses /dev/fuse
       work(handler);
       submit(kCommitAndFetch);
     }
@@ -133,18 +134,18 @@ class Entry final : public Route {
  private:
   RingHeader& header() { return *reinterpret_cast<RingHeader*>(header_buffer_.data()); }
 
-  // A thread serves its processor's clients: woken there, it needs no interrupt of another one.
+  // Runs on the processor of its clients, so that waking it needs no inter-processor interrupt.
   void pin() const {
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(queue_, &set);
     pthread_setaffinity_np(pthread_self(), sizeof set,
-                           &set);  // refused (offline, not ours): then it is not pinned
+                           &set);  // fails if it is offline or not allowed: not pinned then
   }
 
   void submit(std::uint32_t operation) {
     io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
-    if (sqe == nullptr) std::abort();  // can't be: there are two, and one is in use at most
+    if (sqe == nullptr) std::abort();  // impossible: of two entries, at most one is in use
     std::memset(sqe, 0, 2 * sizeof *sqe);
     sqe->opcode = IORING_OP_URING_CMD;
     sqe->fd = fd_;
@@ -185,7 +186,7 @@ class Entry final : public Route {
     replied_ = false;
     handler();
     request = Request{};
-    if (!replied_) {  // every request of a ring wants a reply
+    if (!replied_) {  // every request of a ring must have a reply
       fuse_out_header out{sizeof(fuse_out_header), -EIO, unique};
       iovec const part{&out, sizeof out};
       reply(&part, 1);
@@ -197,7 +198,7 @@ class Entry final : public Route {
   io_uring ring_{};
   bool made_ = false;
   bool replied_ = false;
-  AlignedBuffer header_buffer_, payload_buffer_, small_;
+  device::AlignedBuffer header_buffer_, payload_buffer_, small_;
   iovec parts_[2]{};
 };
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the scripts share; sourced by bash.
+# shellcheck shell=bash
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 exec </dev/null # nothing here asks
 

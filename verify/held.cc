@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verify/held.h"
 
-#include "engine/store_impl.h"
+#include "engine/store.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 Result<HeldLayers> hold_layers(Store& store, std::span<LayerId const> ids) {
-  bool const writable = !store.impl().options.read_only;
+  bool const writable = !store.read_only();
   HeldLayers held;
-  // As a diff does it: the first checkpoint gives everything written until now a place, the second
-  // makes sure that what the records say behind the pin is on the device.
+  // As in a diff: the first checkpoint allocates everything written so far, the second makes sure
+  // that everything the pinned records refer to is on the device.
   if (writable) LCFS_TRY(store.checkpoint());
   held.pin = store.pin();
   for (LayerId const id : ids) {
@@ -24,4 +24,4 @@ Result<HeldLayers> hold_layers(Store& store, std::span<LayerId const> ids) {
   return held;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

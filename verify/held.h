@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layers as one checkpoint has them, kept readable on the device beneath a store that goes on.
+// Layers as of one checkpoint, kept readable on the device while the store stays in use.
 #pragma once
 
 #include <span>
@@ -7,14 +7,14 @@
 
 #include "engine/store.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 struct HeldLayers {
   CheckpointPin pin{};
-  std::vector<LayerInfo> layers{};  // in the order asked for, without those that are gone
-  SuperblockInfo superblock{};      // a bound for all that they reach
+  std::vector<LayerInfo> layers{};  // in the order of `ids`, without those that no longer exist
+  SuperblockInfo superblock{};      // generations and blocks of the layers lie within it
 };
-// Makes checkpoints.
+// Makes a checkpoint and pins it.
 Result<HeldLayers> hold_layers(Store& store, std::span<LayerId const> ids);
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

@@ -14,13 +14,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/diff_snapshot.h"
-#include "engine/store_impl.h"
-#include "engine/zero.h"
-#include "importer/sha256.h"
+#include "base/zero.h"
+#include "engine/snapshot.h"
+#include "oci/sha256.h"
 #include "verify/held.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 namespace {
 
@@ -44,7 +43,7 @@ Result<std::vector<Entry>> list(LayerSnapshot& layer) {
   };
   std::vector<Entry> out;
   std::vector<Frame> way;
-  std::unordered_map<Inode, std::size_t> linked;  // files with more names than one
+  std::unordered_map<Inode, std::size_t> linked;  // files with several names
   LCFS_TRY_ASSIGN(auto const root, layer.inode(layer.info().root_inode));
   out.push_back({"", layer.info().root_inode, root, kSame, {}});
   LCFS_TRY_ASSIGN(auto top, layer.entries(layer.info().root_inode));
@@ -67,28 +66,28 @@ Result<std::vector<Entry>> list(LayerSnapshot& layer) {
     out.push_back(e);
     if (!directory) continue;
     if (way.size() > layer.info().inodes)
-      return Error{Errc::kCorrupt, "directories lie inside themselves; run lcfs fsck"};
+      return Error::corrupt("a directory contains itself; run lcfs fsck");
     LCFS_TRY_ASSIGN(auto below, layer.entries(name.inode));
     way.push_back({std::move(e.path), std::move(below), 0});
   }
   return out;
 }
 
-void put(importer::Sha256& hash, std::uint64_t value, std::size_t bytes) {
+void put(oci::Sha256& hash, std::uint64_t value, std::size_t bytes) {
   std::array<std::byte, 8> raw{};
   for (std::size_t i = 0; i < bytes; ++i) raw[i] = static_cast<std::byte>(value >> (8 * i));
   hash.update(std::span(raw).first(bytes));
 }
 
-void put(importer::Sha256& hash, std::string_view text) {
+void put(oci::Sha256& hash, std::string_view text) {
   put(hash, text.size(), 4);
-  hash.update(as_bytes(text));
+  hash.update(std::as_bytes(std::span(text)));
 }
 
-// Over the blocks that are not zero, with their numbers: holes cost nothing and make no difference.
+// Hashes the blocks that are not zero, with their numbers: holes cost nothing and do not matter.
 Result<Digest> content_digest(LayerSnapshot& layer, Entry const& e, AlignedBuffer& buffer,
                               std::atomic<std::uint64_t>& read) {
-  importer::Sha256 hash;
+  oci::Sha256 hash;
   for (std::uint64_t at = 0; at < e.info.size;) {
     LCFS_TRY_ASSIGN(auto const data, layer.next_data(e.inode, at));
     if (data >= e.info.size) break;
@@ -99,7 +98,7 @@ Result<Digest> content_digest(LayerSnapshot& layer, Entry const& e, AlignedBuffe
     LCFS_TRY(layer.read(e.inode, at, buffer, whole));
     std::fill(buffer.span().begin() + static_cast<std::ptrdiff_t>(wanted),
               buffer.span().begin() + static_cast<std::ptrdiff_t>(whole),
-              std::byte{0});  // behind the end
+              std::byte{0});  // after the end
     for (std::size_t b = 0; b < whole; b += kBlockSize) {
       auto const block = buffer.span().subspan(b, kBlockSize);
       if (is_zero(block)) continue;
@@ -130,12 +129,12 @@ Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& en
   std::mutex mutex;  // guards `failed`
   std::optional<Error> failed;
   auto work = [&] {
-    LayerSnapshot layer(store.impl(), info);  // each thread its own
+    LayerSnapshot layer(store, info);  // each thread its own
     AlignedBuffer buffer(LayerSnapshot::kMaxRead);
     for (auto i = next++; i < files.size() && !over; i = next++) {
       if (options.stop != nullptr && *options.stop) {
         std::lock_guard const lock(mutex);
-        failed = Error{Errc::kInterrupted, "interrupted"};
+        failed = Error::interrupted();
         over = true;
         return;
       }
@@ -166,12 +165,12 @@ Status hash_contents(Store& store, LayerInfo const& info, std::vector<Entry>& en
 
 Result<Digest> compute_tree_digest(Store& store, LayerId id, TreeDigestOptions const& options) {
   LCFS_TRY_ASSIGN(auto const held, hold_layers(store, std::span(&id, 1)));
-  if (held.layers.empty()) return Error{Errc::kNotFound, fmt::format("no layer {}", id), ENOENT};
-  LayerSnapshot layer(store.impl(), held.layers.front());
+  if (held.layers.empty()) return Error::not_found(fmt::format("no layer {}", id));
+  LayerSnapshot layer(store, held.layers.front());
   LCFS_TRY_ASSIGN(auto entries, list(layer));
   LCFS_TRY(hash_contents(store, held.layers.front(), entries, options));
-  importer::Sha256 hash;
-  hash.update(as_bytes(kMagic));
+  oci::Sha256 hash;
+  hash.update(std::as_bytes(std::span(kMagic)));
   for (auto const& e : entries) {
     put(hash, e.path);
     put(hash, e.first == kSame ? std::string_view{} : std::string_view(entries[e.first].path));
@@ -205,9 +204,9 @@ Result<Digest> tree_digest(Store& store, LayerId id, TreeDigestOptions const& op
   if (known) return *known;
   LCFS_TRY_ASSIGN(auto const digest, compute_tree_digest(store, id, options));
   LCFS_TRY_ASSIGN(auto const info, store.layer_info(id));
-  if (info.state == LayerState::kFrozen && !store.impl().options.read_only)
+  if (info.state == LayerState::kFrozen && !store.read_only())
     LCFS_TRY(store.set_tree_digest(id, digest));
   return digest;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "engine/store_impl.h"
 #include "fsck/data_check.h"
 #include "fsck/paths.h"
 #include "fsck/tree_walk.h"
 #include "verify/held.h"
 #include "verify/tree_digest.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 namespace {
 
@@ -21,7 +20,7 @@ class Verifier {
  public:
   Verifier(Store& store, HeldLayers const& held, VerifyOptions const& options,
            std::function<void(Damage const&)> const& tell)
-      : device_(store.impl().device),
+      : device_(store.device()),
         options_(options),
         tell_(tell),
         source_(device_, held.superblock, 16u << 20, false),
@@ -44,7 +43,7 @@ class Verifier {
     std::uint64_t records = 0;
     while (auto const r = walk.next()) {
       if (options_.stop != nullptr && (++records & 1023) == 0 && *options_.stop)
-        return Error{Errc::kInterrupted, "interrupted"};
+        return Error::interrupted();
       if (r->key.kind != kExtent) continue;
       auto const extent = parse_extent(r->key, r->value, source_.total_blocks());
       if (!extent) {
@@ -55,7 +54,7 @@ class Verifier {
         damage(std::move(d));
         continue;
       }
-      // A child that rewrote a leaf has the same extents again.
+      // A child that rewrote a leaf repeats its extents.
       if (!extents_.insert(extent->block << 9 | extent->count).second) continue;
       layer_->data_blocks += extent->count;
       owners_.push_back({extent->block, extent->owner});
@@ -89,8 +88,9 @@ class Verifier {
     auto const it = std::upper_bound(owners_.begin(), owners_.end(),
                                      std::pair<std::uint64_t, LayerId>(b.block, ~0ull));
     if (it != owners_.begin()) d.owner = std::prev(it)->second;
-    d.text = b.unread ? fmt::format("data can't be read (error {})", b.sys)
-                      : fmt::format("data checksum {:#010x}, not {:#010x}", b.found, b.expected);
+    d.text = b.unread
+                 ? fmt::format("data cannot be read (error {})", b.sys)
+                 : fmt::format("data checksum {:#010x}, expected {:#010x}", b.found, b.expected);
     damage(std::move(d));
   }
 
@@ -100,9 +100,9 @@ class Verifier {
   fsck::NodeSource source_;
   fsck::DataCheck data_;
   VerifiedLayer* layer_ = nullptr;
-  std::unordered_set<std::uint64_t> nodes_, extents_;  // met already, in any layer
-  std::vector<std::pair<std::uint64_t, LayerId>>
-      owners_{};  // of this layer's extents, by first block
+  std::unordered_set<std::uint64_t> nodes_, extents_;  // already seen, in any layer
+  // Of this layer's extents, by first block.
+  std::vector<std::pair<std::uint64_t, LayerId>> owners_{};
 };
 
 Status check_diff_id(Store& store, VerifyOptions const& options, VerifiedLayer& layer,
@@ -130,7 +130,7 @@ Status check_digest(Store& store, VerifyOptions const& options, VerifiedLayer& l
                   compute_tree_digest(store, layer.info.id, {options.threads, options.stop, {}}));
   if (recorded) {
     layer.digest = *recorded == *layer.tree ? VerifiedLayer::kSame : VerifiedLayer::kDifferent;
-  } else if (!store.impl().options.read_only) {
+  } else if (!store.read_only()) {
     LCFS_TRY(store.set_tree_digest(layer.info.id, *layer.tree));
   }
   return {};
@@ -144,7 +144,7 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
   std::sort(ids.begin(), ids.end());  // parents first: they own what others share
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   LCFS_TRY_ASSIGN(auto const held, hold_layers(store, ids));
-  store.drop_caches();  // what is in memory says nothing of the device
+  store.drop_caches();  // cached nodes and data would hide damage on the device
   Verifier verifier(store, held, options, tell);
   std::vector<VerifiedLayer> out;
   for (auto const& info : held.layers) {
@@ -153,7 +153,7 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
     layer.info = info;
     LCFS_TRY(verifier.read(layer));
   }
-  // With damage about, a digest would only say so again.
+  // With damage, the digest would only differ as well.
   bool const sound =
       std::all_of(out.begin(), out.end(), [](auto const& l) { return l.damaged == 0; });
   std::uint64_t done = 0;
@@ -169,4 +169,4 @@ Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<Layer
   return out;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

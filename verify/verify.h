@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads all that layers are again: every node and every block of data against its checksum, and the
-// digest of the tree against the recorded one, the tar against its diff_id.  Works beneath a
-// running store, as of a checkpoint. What several layers share is read once; damage is told of the
-// first of them.  Time: one pass over the nodes of each layer, then one over its data in the order
-// of the device; the digests read the content once more each. Memory: 16 bytes for each node and
-// extent of all layers, and what DataCheck says.
+// Verifies layers: the checksum of every node and data block, the tree against its recorded digest,
+// and the tar against its diff_id.  Works on a store in use, as of a checkpoint.  Reads what
+// several layers share once, and reports its damage for the first of them.  Time: one pass over the
+// nodes of each layer, then one over its data in the order of the device; the digests read the
+// content once more each. Memory: 16 bytes for each node and extent of all layers, and that of
+// DataCheck.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,13 @@
 
 #include "engine/store.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 struct Damage {
-  LayerId layer = 0;              // in whose tree it was met
-  LayerId owner = 0;              // who owns the block; 0: not known
-  std::string path{};             // of the file; "" if it is none, or can't be found
-  std::uint64_t inode = 0;        // 0: a node, or the tar that the layer came as
+  LayerId layer = 0;              // in whose tree it was found
+  LayerId owner = 0;              // owner of the block; 0: unknown
+  std::string path{};             // of the file; "" if it is not a file or its path is unknown
+  std::uint64_t inode = 0;        // 0: a node, or the skeleton of the tar
   std::uint64_t file_offset = 0;  // of a block of data
   std::uint64_t device_offset = kNoOffset;
   std::uint32_t expected = 0;  // its checksum
@@ -33,7 +33,7 @@ struct Damage {
 struct VerifiedLayer {
   LayerInfo info{};
   std::uint64_t nodes = 0,
-                data_blocks = 0;  // read; what was read with a layer before it is not counted again
+                data_blocks = 0;  // read for this layer; shared ones count for the first layer only
   std::uint64_t damaged = 0;
   enum Check : std::uint8_t { kNotChecked, kSame, kDifferent } digest = kNotChecked, diff_id = kNotChecked;
   std::optional<Digest> tree{};  // if it was computed
@@ -41,20 +41,19 @@ struct VerifiedLayer {
 
 struct VerifyOptions {
   unsigned threads = 2;
-  // The digest of a frozen layer is computed and compared if one is recorded; with `record`,
-  // computed and recorded if not.
+  // A recorded digest of a frozen layer is compared with the computed one; with `record`, a missing
+  // one is computed and recorded.
   bool record = false;
-  std::atomic<bool> const* stop = nullptr;  // turns true: kInterrupted
+  std::atomic<bool> const* stop = nullptr;  // kInterrupted after it becomes true
   std::function<void(std::string_view layer, std::uint64_t done, std::uint64_t of)> progress{};
-  // Whether the layer's own changes still make the tar with its diff_id (exporter/diff_id.h);
-  // nothing: can't be told.
+  // Whether the layer still matches its diff_id (exporter/diff_id.h); nothing: unknown.
   std::function<Result<std::optional<bool>>(Store&, LayerInfo const&)> diff_id{};
 };
 
-// `ids` in any order; told in ascending order, without those that are removed before their turn
-// comes.  Damage is no error.
+// `ids` in any order; results are in ascending order, without layers that are removed meanwhile.
+// Damage is not an error.
 Result<std::vector<VerifiedLayer>> verify_layers(Store& store, std::vector<LayerId> ids,
                                                  VerifyOptions const& options,
                                                  std::function<void(Damage const&)> const& tell);
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

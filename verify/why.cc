@@ -7,11 +7,10 @@
 #include <set>
 #include <unordered_map>
 
-#include "engine/diff_snapshot.h"
-#include "engine/store_impl.h"
+#include "engine/snapshot.h"
 #include "verify/held.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 namespace {
 
@@ -51,9 +50,9 @@ bool same_runs(std::vector<FileRun> const& a, std::vector<FileRun> const& b) {
   });
 }
 
-// Other layers that reach a block of `version`: they inherit it, so they have the inode, with that
-// block at that place.
-Status find_sharers(StoreImpl& store, std::vector<LayerInfo> const& all,
+// Finds other layers that use a block of `version`: they inherit it, so they have the inode with
+// that block at the same offset.
+Status find_sharers(Store& store, std::vector<LayerInfo> const& all,
                     std::unordered_map<LayerId, LayerId> const& parents, FileVersion& version) {
   std::set<LayerId> owners;
   for (auto const& r : version.runs) owners.insert(r.owner);
@@ -102,20 +101,20 @@ Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std:
   for (LayerId at = layer; at != 0;) {
     auto const it = by_id.find(at);
     if (it == by_id.end() || chain.size() > held.layers.size())
-      return Error{Errc::kNotFound, "no such layer", ENOENT};
+      return Error::not_found("no such layer");
     chain.push_back(it->second);
     at = it->second->parent;
   }
   std::reverse(chain.begin(), chain.end());
 
-  LayerSnapshot top(store.impl(), *chain.back());
+  LayerSnapshot top(store, *chain.back());
   LCFS_TRY_ASSIGN(auto const path, top.real_path(named));
   std::vector<FileVersion> out;
   NodePtr before{};
   for (auto const* info : chain) {
     if (info->root == before) continue;  // it changed nothing at all
     before = info->root;
-    LayerSnapshot snapshot(store.impl(), *info);
+    LayerSnapshot snapshot(store, *info);
     FileVersion v;
     v.layer = *info;
     LCFS_TRY_ASSIGN(v.inode, snapshot.find(path));
@@ -141,9 +140,9 @@ Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std:
     out.push_back(std::move(v));
   }
   if (sharers) {
-    for (auto& v : out) LCFS_TRY(find_sharers(store.impl(), held.layers, parents, v));
+    for (auto& v : out) LCFS_TRY(find_sharers(store, held.layers, parents, v));
   }
   return out;
 }
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a file comes from: its versions along a layer's ancestry, and who owns and shares their
-// blocks.
+// Where a file comes from: its versions in a layer and its ancestors, and the layers that own and
+// share their blocks.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 
 #include "engine/store.h"
 
-namespace lcfs {
+namespace lcfs::verify {
 
 struct FileRun {
   std::uint64_t file_offset = 0, device_offset = 0, bytes = 0;
   LayerId owner = 0;
 };
 
-// What a layer did to a path.
+// The change that a layer made to a path.
 struct FileVersion {
   enum What : std::uint8_t {
     kAdded,
@@ -31,15 +31,15 @@ struct FileVersion {
   Inode inode = 0;  // 0: kRemoved
   InodeInfo info{};
   std::vector<FileRun> runs{};     // of a regular file
-  std::vector<LayerId> sharers{};  // other layers whose trees reach all of this content, or any
-                                   // block of it: ascending
+  std::vector<LayerId> sharers{};  // other layers whose trees use any block of this version,
+                                   // ascending
 };
 
-// Links among the directories of `path` are followed as the layer has them.  From the base up to
-// the layer; empty if no layer of them ever had the path.  The last one is what the layer has now.
-// Symlinks are not followed.  `sharers` looks at every layer above the owners: as long as reading a
-// few nodes of each takes.
+// Links among the directories of `path` are followed as the layer has them.  Ordered from the
+// base to the layer; empty if the path never existed.  The last one is the current version.  A
+// symlink as the last component is not followed.  `sharers` reads a few nodes of every layer based
+// on an owner.
 Result<std::vector<FileVersion>> file_versions(Store& store, LayerId layer, std::string_view path,
                                                bool sharers);
 
-}  // namespace lcfs
+}  // namespace lcfs::verify

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a store with many inodes in many layers, for bench/fsck/bench.
 //
-//   fsck_store STORE [--inodes N] [--layers N] [--seed N]     (1,000,000 inodes, 100 layers; STORE
-//   is made)
+//   fsck_store STORE [--inodes N] [--layers N] [--seed N]
+//       makes STORE; without options 1,000,000 inodes in 100 layers
 //
 // Layers are a chain, each a clone of the one before that adds its share of the inodes; the top
 // layer, "top", has them all.  A layer adds packages as distributions have them: usr/lib/NAME with

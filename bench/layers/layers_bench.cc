@@ -7,8 +7,8 @@
 // it.  Per operation: microseconds in all (median), thereof in its checkpoint, bytes written, and
 // device flushes.  Then the store is closed and opened; and fsck, without data, is timed.
 //
-//   layers_bench [--file PATH] [--layers N]     PATH: a store in a file, with real flushes; else in
-//   memory
+//   layers_bench [--file PATH] [--layers N]
+//       PATH: a store in a file, with real flushes; else in memory
 #include <fmt/format.h>
 #include <sys/stat.h>
 

@@ -339,7 +339,7 @@ class Export(mounting.Case):
         self.fails("export", "-o", self.out, "nobody", words=["nobody"])
         self.fails("export", "-o", self.path("no/where.tar"), "demo", words=["no/where.tar"])
         self.fails("export", "-o", self.dir, "--format", "docker", "demo", words=["docker-archive"])
-        self.fails("export", "-o", self.dir, "demo", words=["holds something already"])
+        self.fails("export", "-o", self.dir, "demo", words=["is not empty"])
         self.fails("export", "--format", "floppy", "demo", code=2)
         master, slave = os.openpty()
         try:

@@ -146,7 +146,7 @@ class Repair(support.Case):
         self.dd(block + 6)
         told = [line for line in self.lcfs("fsck", "-n", "--data", code=4).decode().splitlines() if line.startswith("error: data")]
         self.assertEqual(len(told), 2, told)
-        self.assertTrue(told[0].endswith("; so have the 2 blocks behind it"), told)
+        self.assertTrue(told[0].endswith("; the same applies to the next 2 blocks"), told)
         self.assertEqual(sum("finding" in line for line in map(json.loads, self.lcfs("fsck", "-n", "--data", "--json", code=4).splitlines())), 4)
         self.lcfs("fsck", "-y", "--heal-from", self.archive, code=1)
 

@@ -146,7 +146,7 @@ class Documents(BadCase):
                     continue  # these are not needed
                 with self.subTest(form=form, name=name):
                     word = "neither index.json nor manifest.json" if name == "index.json" else \
-                        "older than 1.10" if form == "dockerd" and name == "manifest.json" else \
+                        "before 1.10" if form == "dockerd" and name == "manifest.json" else \
                         "neither" if name == "manifest.json" else name
                     text = self.refused([m for m in members if m[0] != name], word)
                     if word == name:
@@ -163,7 +163,7 @@ class Documents(BadCase):
         manifest = h.json.loads(image.manifest())
         layer = h.sha256(LOWER)
         for change, word in [
-            ({"size": len(LOWER) + 1}, f"has {len(LOWER)} bytes, its descriptor says {len(LOWER) + 1}"),
+            ({"size": len(LOWER) + 1}, f"has {len(LOWER)} bytes, but its descriptor says {len(LOWER) + 1}"),
             ({"size": -1}, "$.layers[0].size"), ({"size": 1.5}, "$.layers[0].size"), ({"size": "12"}, "$.layers[0].size"),
             ({"size": 1 << 64}, "$.layers[0].size"), ({"size": (1 << 64) - 1}, "its descriptor says"), ({"size": None}, "$.layers[0].size"),
             ({"digest": "sha256:" + "0" * 64}, "0" * 64), ({"digest": "sha512:" + "0" * 128}, "sha512 is not supported"),
@@ -175,11 +175,11 @@ class Documents(BadCase):
                 changed = {**manifest, "layers": [{**manifest["layers"][0], **change}]}
                 self.refused_manifest(image, changed, word)
         for changed, word in [
-            ({**manifest, "layers": []}, "names 0 layers"), ({**manifest, "layers": manifest["layers"] * 2}, "names 2 layers"),
+            ({**manifest, "layers": []}, "lists 0 layers"), ({**manifest, "layers": manifest["layers"] * 2}, "lists 2 layers"),
             ({**manifest, "layers": {}}, "$.layers"), ({**manifest, "config": None}, "$.config"), ({}, "$.config"),
             ({**manifest, "config": {**manifest["config"], "size": 1}}, "its descriptor says 1"),
             ({**manifest, "config": {**manifest["config"], "mediaType": "application/vnd.oci.empty.v1+json"}}, "artifact"),
-            ({"schemaVersion": 1, "fsLayers": []}, "schema 1"), ([], "an object expected"),
+            ({"schemaVersion": 1, "fsLayers": []}, "schema 1"), ([], "must be an object"),
         ]:
             with self.subTest(changed):
                 self.refused_manifest(image, changed, word)
@@ -194,7 +194,7 @@ class Documents(BadCase):
         for diff_ids, word in [
             (["sha256:" + "0" * 64, "sha256:" + h.sha256(UPPER)], "diff_id is sha256:" + "0" * 64),
             (["sha256:" + h.sha256(UPPER), "sha256:" + h.sha256(LOWER)], "diff_id"),  # the wrong way round
-            (["sha256:" + h.sha256(LOWER)], "names 2 layers"), ([], "has 0 diff_ids"), (["x", "y"], "$.rootfs.diff_ids[0]"),
+            (["sha256:" + h.sha256(LOWER)], "lists 2 layers"), ([], "has 0 diff_ids"), (["x", "y"], "$.rootfs.diff_ids[0]"),
             ([1, 2], "$.rootfs.diff_ids[0]"), (None, "has 0 diff_ids"), ("text", "$.rootfs.diff_ids"),
         ]:
             config = h.as_json({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
@@ -210,18 +210,18 @@ class Documents(BadCase):
         for text, word in {
             b"": "not valid JSON", b"{": "not valid JSON", b"[{]": "not valid JSON", b"\xff\xfe": "", b"[1e999]": "not valid JSON",
             b'["\xff"]': "not valid JSON", b"[] x": "not valid JSON", b"nul": "", nested: "nested more than", b"[" * 100_000: "nested",
-            b'[{"Config":"x","unknown":' + nested + b"}]": "nested", b'[{"Config":1}]': "$[0].Config", b"[7]": "an object expected",
-            b'[{"Config":"x","Layers":7}]': "$[0].Layers", b'[{"Config":"x","RepoTags":[1]}]': "$[0].RepoTags", b"[]": "holds no image",
+            b'[{"Config":"x","unknown":' + nested + b"}]": "nested", b'[{"Config":1}]': "$[0].Config", b"[7]": "must be an object",
+            b'[{"Config":"x","Layers":7}]': "$[0].Layers", b'[{"Config":"x","RepoTags":[1]}]': "$[0].RepoTags", b"[]": "contains no image",
             b'[{"Config":"../../etc/passwd","Layers":[]}]': "etc/passwd", b'[{"Config":"a\\u0000b","Layers":[]}]': "not in the archive",
             b'{"schemaVersion":2}': "registry image", b"[" + b" " * (17 << 20) + b"]": "bytes",
             b"[" + b'{"Config":"x"},' * 10_000 + b'{"Config":"x"}]': "10001 entries",
         }.items():
             with self.subTest(text[:60]):
                 self.refused(self.replaced(members, "manifest.json", text), "" if word == "" else word,
-                             *([] if "not a docker" in word or word == "holds no image" else ["manifest.json"] if b"Config" not in text or
+                             *([] if "not a docker" in word or word == "contains no image" else ["manifest.json"] if b"Config" not in text or
                                word.startswith("$") or word in ("nested", "10001 entries") else []), fsck=False)
         members = h.oci_members(image)
-        for text, word in {b"{}": "$.manifests is missing", b'{"manifests":[]}': "holds no image", b'{"manifests":[{}]}': "$.manifests[0].digest",
+        for text, word in {b"{}": "$.manifests is missing", b'{"manifests":[]}': "contains no image", b'{"manifests":[{}]}': "$.manifests[0].digest",
                            b'{"manifests":' + nested + b"}": "nested", b'"text"'.ljust(600): ""}.items():
             with self.subTest(text[:60]):
                 self.refused(self.replaced(members, "index.json", text), word, fsck=False)
@@ -246,7 +246,7 @@ class Documents(BadCase):
             inner = h.as_json({"manifests": [h.descriptor(inner, media_type)]})
             media_type = h.INDEX
             blobs.append(inner)
-        self.refused(h.oci_members(image, index=inner, more=blobs[:-1]), "nested more than 8 deep")
+        self.refused(h.oci_members(image, index=inner, more=blobs[:-1]), "nested more than 8 levels deep")
         # each index names the next twice: 2^8 manifests, or a bound
         blobs, inner = [], image.manifest()
         media_type = h.MANIFEST
@@ -321,7 +321,7 @@ class Entries(BadCase):
                 self.refused_layer(tar(raw(body)), "pax record", fsck=False)
         self.refused_layer(tar(h.header(b"pax", b"x", 2 << 20) + bytes(2 << 20) + file("f")), "extended header of 2097152 bytes")
         self.refused_layer(tar(h.header(b"pax", b"x", h.base256(-5, 12)) + file("f")), "extended header")
-        self.refused_layer(tar(h.pax([(b"path", b"x")])), "ends behind an extended header")
+        self.refused_layer(tar(h.pax([(b"path", b"x")])), "ends after an extended header")
         self.refused_layer(h.pax([(b"path", b"x")]), "cut short")
         self.refused_layer(tar(h.header(b"m", b"M")), "another volume")
 
@@ -367,8 +367,8 @@ class Entries(BadCase):
             (sparse_1_0(b"1\n0\n2000\n", b"x" * 2000), "sparse map"), (sparse_1_0(b"1\n0\n5\n", b"x" * 6), "sparse map"),
             (sparse_1_0(b"9999999999\n", b""), "too many parts"), (sparse_1_0(b"-1\n", b""), "sparse map"), (sparse_1_0(b"1\n0\n", b""), "sparse map"),
             (sparse_1_0(b"x" * 600, b""), "sparse map"), (sparse_1_0(b"1\n4611686018427387904\n5\n", b"hello"), "sparse map"),
-            (sparse_1_0(b"1\n0\n5\n", b"hello", size=big), "too large"), (file("s", extra=[(b"GNU.sparse.map", b"1,2,3"), (b"GNU.sparse.size", b"9")]), "middle of a pair"),
-            (file("s", extra=[(b"GNU.sparse.numbytes", b"3")]), "without an offset"),
+            (sparse_1_0(b"1\n0\n5\n", b"hello", size=big), "too large"), (file("s", extra=[(b"GNU.sparse.map", b"1,2,3"), (b"GNU.sparse.size", b"9")]), "offset without a length"),
+            (file("s", extra=[(b"GNU.sparse.numbytes", b"3")]), "without a preceding offset"),
         ]:
             with self.subTest(word=word, bad=bad[-1024:-990]):
                 self.refused_layer(tar(bad), word, fsck=False)
@@ -395,7 +395,7 @@ class Entries(BadCase):
                 with self.subTest(at=at, of=len(whole)):
                     self.refused(h.oci_members(Image(layer, packed=[stored])), h.sha256(stored), fsck=False, pipe=False)
         for garbage in [b"x", b"\0" * 8 + b"x", h.zstd(b"")]:
-            self.refused(h.oci_members(Image(layer, packed=[h.gz(layer) + garbage])), "garbage behind the end of the gzip stream")
+            self.refused(h.oci_members(Image(layer, packed=[h.gz(layer) + garbage])), "trailing garbage after the gzip stream")
             self.refused(h.oci_members(Image(layer, packed=[h.zstd(layer) + garbage[:9]])), *(["garbage"] if garbage[0] != 0x28 else []))
 
     def test_entries_mutated_at_random(self):
@@ -438,7 +438,7 @@ class Bombs(BadCase):
             stored = pack(layer)
             self.assertLess(len(stored), big // 200)
             start = time.monotonic()
-            self.refused(h.oci_members(Image(layer, packed=[stored])), h.sha256(stored), "space")
+            self.refused(h.oci_members(Image(layer, packed=[stored])), h.sha256(stored), "store is full")
             self.assertLess(time.monotonic() - start, 60)
 
     def test_zeroes_without_end_take_no_space(self):
@@ -451,7 +451,7 @@ class Bombs(BadCase):
     def test_more_entries_than_the_store_can_hold(self):
         layer = b"".join(h.header(b"f%07d" % n) for n in range(150_000)) + bytes(1024)
         stored = h.gz(layer)
-        self.refused(h.oci_members(Image(layer, packed=[stored])), h.sha256(stored), "space")
+        self.refused(h.oci_members(Image(layer, packed=[stored])), h.sha256(stored), "store is full")
 
     def test_xattrs_that_fill_the_memory(self):
         records = [(b"SCHILY.xattr.user.%d" % n, b"v" * 60_000) for n in range(15)]
@@ -481,10 +481,10 @@ class NoArchive(BadCase):
     def test_what_is_no_archive(self):
         noise = random.Random(8).randbytes(100_000)
         for data, word in [
-            (b"", "is empty"), (b"x", "only 1 bytes"), (noise, "no tar"), (b"\x7fELF" + noise, "no tar"), (b"PK\3\4" + noise, "no tar"), (b"#!/bin/sh\n" * 100, "no tar"),
-            (h.gz(noise), "no tar"), (h.zstd(noise), "no tar"), (h.gz(b""), "empty"), (h.gz(h.gz(noise)), "no tar"), (b"\x1f\x8b" + noise, "gzip"),
+            (b"", "is empty"), (b"x", "only 1 bytes"), (noise, "not a tar file"), (b"\x7fELF" + noise, "not a tar file"), (b"PK\3\4" + noise, "not a tar file"), (b"#!/bin/sh\n" * 100, "not a tar file"),
+            (h.gz(noise), "not a tar file"), (h.zstd(noise), "not a tar file"), (h.gz(b""), "empty"), (h.gz(h.gz(noise)), "not a tar file"), (b"\x1f\x8b" + noise, "gzip"),
             (b"\x28\xb5\x2f\xfd" + noise, "zstd"), (LOWER, "neither"), (bytes(10240), "neither"), (bytes(512), "neither"), (tar(), "neither"),
-            (b"\0" * 700, "cut short"), (h.as_json({"schemaVersion": 2}).ljust(600), "no tar"),
+            (b"\0" * 700, "cut short"), (h.as_json({"schemaVersion": 2}).ljust(600), "not a tar file"),
         ]:
             with self.subTest(word=word, data=data[:12]):
                 self.refused(data, word)

@@ -160,7 +160,7 @@ class Full(Crash):
         text = done.stderr.decode()
         self.assertEqual(text.count("\n"), 1, text)
         self.assertIn(f"import: {path}: {h.sha256(layer)}", text)
-        self.assertIn("space", text)
+        self.assertIn("store is full", text)
         self.assertEqual(self.df(), before)
         small = h.write_tar(self.path("small.tar"), h.podman_members(Image(tar(file("s", b"small")), names=["small:latest"])))
         self.lcfs("import", "-q", small)
@@ -201,7 +201,7 @@ class Full(Crash):
             self.assertEqual(len(self.tree("upper:latest")), 1 + count // 2)
         else:
             self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
-            self.assertIn(b"space", done.stderr)
+            self.assertIn(b"store is full", done.stderr)
             self.assertEqual(self.df(), before)
         self.lcfs("image", "rm", "filler:latest")
         self.assertEqual(len(self.tree("base:latest")), 1 + count)

@@ -119,7 +119,7 @@ class ImportForms(support.Case):
     def test_a_store_made_by_import_is_sparse_and_private(self):
         done = self.run_lcfs("import", "--size", "1G", image("oci-gzip.tar"))
         self.assertEqual(done.returncode, 0)
-        self.assertIn(b"may grow to 1.0 GiB", done.stderr)
+        self.assertIn(b"can grow to 1.0 GiB", done.stderr)
         st = os.stat(self.store)
         self.assertEqual(st.st_size, 1 << 30)
         self.assertEqual(st.st_mode & 0o777, 0o600)

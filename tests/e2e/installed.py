@@ -66,7 +66,7 @@ class Installed(support.Case):
         # What such a user can't make is named, and the rest is there.
         done = as_nobody("extract", "-q", "demo", home + "/out")
         self.assertEqual(done.returncode, 1)
-        self.assertIn(b"lcfs: extract: /data/null: ", done.stderr)
+        self.assertIn(b"lcfs extract: /data/null: ", done.stderr)
         with open(home + "/out/etc/motd") as file:
             self.assertEqual(file.read(), "from layer 2\n")
         done = as_nobody("extract", "--rootless", "-q", "demo", home + "/out2")

@@ -35,7 +35,7 @@ class LowMemory(support.Case):
             if done.returncode == 0:
                 return failed
             self.assertEqual(done.returncode, code, (limit, args, text))
-            self.assertTrue(text.startswith("lcfs: "), (limit, text))
+            self.assertTrue(text.startswith("lcfs"), (limit, text))
             self.assertRegex(text, "memory", (limit, text))
             failed += 1
             self.lcfs("fsck", "-n", "--data", self.store)

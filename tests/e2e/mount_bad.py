@@ -144,7 +144,7 @@ class MountBad(mounting.Case):
         os.close(fd)
         with open(self.mnt + "/w/kept", "rb") as file:
             self.assertEqual(file.read(), b"kept" * 1000)
-        self.assertIn("lcfs:", self.said())
+        self.assertIn("lcfs", self.said())
         self.server.terminate()
         self.server.wait(timeout=60)
         self.server = None

@@ -252,7 +252,7 @@ class Modelled(mounting.Case):
         if done.returncode == 0:
             return True
         text = (done.stdout + done.stderr).decode(errors="replace")
-        self.assertTrue(any(t in text for t in ("full", "in use", "stands on it", "no kept checkpoint", "history")), (args, text))
+        self.assertTrue(any(t in text for t in ("full", "in use", "based on it", "no restore point", "history")), (args, text))
         self.refused += 1
         return False
 

@@ -52,7 +52,7 @@ class Mounted(support.Case):
             self.assertEqual(self.lcfs(*query), answer, query)
         self.assertTrue(self.df()[-1]["sum_ok"])
         self.lcfs("fsck", "-n", "--data")
-        self.fails("fsck", code=8, words=["mounted by pid", self.mnt])
+        self.fails("fsck", code=8, words=[f"mounted at {self.mnt} by pid"])
         self.fails("mkfs", "-f", self.store, words=["in use by pid"])
 
     def test_changes_are_seen_at_once(self):
@@ -137,8 +137,8 @@ class Mounted(support.Case):
         self.lcfs("umount", self.mnt)
         self.assertEqual(os.listdir(self.path("run")), [])
         self.assertEqual(len(self.lcfs("cat", "work", "/held")), 100_000)  # and nobody has the store
-        self.fails("umount", self.mnt, words=["no lcfs store is mounted there"])
-        self.fails("umount", self.store, words=["no mount"])
+        self.fails("umount", self.mnt, words=["no lcfs store is mounted here"])
+        self.fails("umount", self.store, words=["not mounted"])
         self.mount()
         self.lcfs("umount", self.store)
         self.assertFalse(os.path.ismount(self.mnt))
@@ -163,7 +163,7 @@ class Mounted(support.Case):
     def test_a_store_in_use_cannot_be_mounted(self):
         os.mkdir(self.path("other"))
         self.mount()
-        self.fails("mount", self.store, self.path("other"), words=[f"lcfs: mount: {self.store}: in use by pid"])
+        self.fails("mount", self.store, self.path("other"), words=[f"lcfs mount: {self.store}: in use by pid"])
 
     def test_a_store_is_one_whether_by_its_file_or_by_a_loop_device(self):
         loop = subprocess.run(["losetup", "-f", "--show", self.store], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -230,7 +230,7 @@ class Mounted(support.Case):
         with open(self.path("file"), "w") as file:
             file.write("mine")
         self.addCleanup(subprocess.run, ["umount", "-l", self.path("file")], stderr=subprocess.DEVNULL)
-        self.fails("mount", self.store, self.path("file"), words=["Not a directory"])
+        self.fails("mount", self.store, self.path("file"), words=["not a directory"])
         with open(self.path("file")) as file:
             self.assertEqual(file.read(), "mine")
 
@@ -291,7 +291,7 @@ class Mounted(support.Case):
         self.lcfs("mount", "-o", "remount,threads=3,no_verify,nosuid,no_writeback", self.store, self.mnt)
         self.assertIn("nosuid", self.options())
         for word, name in [("writeback", "writeback"), ("threads=4", "threads"), ("layer=work", "layer"), ("control=no", "control")]:
-            self.fails("mount", "-o", "remount,suid," + word, self.store, self.mnt, words=[f"mount option {name}: a remount can't change it"])
+            self.fails("mount", "-o", "remount,suid," + word, self.store, self.mnt, words=[f"a remount cannot change the mount option {name}"])
         self.assertIn("nosuid", self.options())
         self.lcfs("umount", self.mnt)
         self.mount("-o", "no_pseudo")  # then it does not tell what it was asked for, and fstab(5) says it again

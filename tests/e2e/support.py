@@ -54,7 +54,7 @@ class Case(unittest.TestCase):
         done = self.run_lcfs(*args, **how)
         text = done.stderr.decode("utf-8", "replace")
         self.assertEqual(done.returncode, code, (args, text))
-        self.assertTrue(text.startswith("lcfs: "), text)
+        self.assertRegex(text, "^lcfs( [a-z ]+)?: ")
         self.assertEqual(text.count("\n"), 1, text)
         for word in words:
             self.assertIn(word, text)

@@ -99,7 +99,7 @@ class Undo(mounting.Case):
         archive = support.image("docker.tar")
         piped = subprocess.run(f"cat {archive} | {support.LCFS} import --heal -", shell=True, env=self.environment(), stderr=subprocess.PIPE)
         self.assertEqual(piped.returncode, 1)
-        self.assertIn(b"file or directory", piped.stderr)
+        self.assertIn(b"save the archive to a file first", piped.stderr)
         report = json.loads(self.lcfs("import", "--heal", "--json", archive))
         self.assertEqual((report["damaged"], report["healed"]), (1, 1))
         self.lcfs("verify", "-q")

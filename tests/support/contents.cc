@@ -9,6 +9,7 @@
 
 #include "engine/store.h"
 #include "tests/support/test_store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "device/device.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -12,6 +12,7 @@
 
 #include "format/hash.h"
 #include "tests/support/raw_store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -8,6 +8,7 @@
 
 #include "device/checks.h"
 #include "format/layout.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 
@@ -79,14 +80,14 @@ std::optional<FaultyDevice::Plan> FaultyDevice::strike(std::optional<Plan>& plan
 
 std::optional<Error> FaultyDevice::refuse(unsigned kind, std::uint64_t offset) {
   if (auto const plan = strike(effect_plan_, effects_, kind))
-    return io_error(name(), offset, "refused", plan->sys);
+    return Error::io("refused", plan->sys).in(name()).at(offset);
   return std::nullopt;
 }
 
 Status FaultyDevice::read(std::uint64_t offset, std::span<std::byte> into) {
   if (auto const plan = strike(read_plan_, reads_, kAllEffects)) {
     std::fill(into.begin(), into.end(), std::byte{0xa5});
-    return io_error(name(), offset, "refused to read", plan->sys);
+    return Error::io("refused to read", plan->sys).in(name()).at(offset);
   }
   LCFS_TRY(below_.read(offset, into));
   std::lock_guard const lock(mutex_);
@@ -120,7 +121,7 @@ Status FaultyDevice::write(std::uint64_t offset, std::span<iovec const> parts) {
   auto const plan = strike(effect_plan_, effects_, kWrites);
   if (!plan) return below_.write(offset, parts);
   if (plan->torn_bytes) LCFS_TRY(write_head(offset, parts, *plan->torn_bytes));
-  return io_error(name(), offset, "refused to write", plan->sys);
+  return Error::io("refused to write", plan->sys).in(name()).at(offset);
 }
 
 Status FaultyDevice::flush() {

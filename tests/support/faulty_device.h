@@ -13,6 +13,7 @@
 #include <string>
 
 #include "device/device.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

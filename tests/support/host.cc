@@ -16,6 +16,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 namespace {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "tests/support/support.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

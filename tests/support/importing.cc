@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "tests/support/support.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

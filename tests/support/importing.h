@@ -8,6 +8,7 @@
 #include "engine/store.h"
 #include "importer/import.h"
 #include "tests/support/tar_builder.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -12,6 +12,8 @@
 #include <iterator>
 #include <span>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 namespace {

@@ -14,6 +14,7 @@
 
 #include "device/device.h"
 #include "format/layout.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

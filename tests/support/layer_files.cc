@@ -6,6 +6,7 @@
 
 #include "tests/support/support.h"
 #include "tests/support/test_store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

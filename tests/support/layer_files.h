@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

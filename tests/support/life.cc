@@ -12,11 +12,12 @@
 
 #include "engine/import.h"
 #include "engine/squash.h"
-#include "importer/sha256.h"
+#include "oci/sha256.h"
 #include "tests/support/importing.h"
 #include "tests/support/layer_files.h"
 #include "tests/support/support.h"
 #include "tests/support/test_store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {
@@ -180,8 +181,8 @@ class Living {
     NewImage image;
     image.config = "{\"n\":" + std::to_string(number) + "}";
     image.manifest = "{}";
-    image.config_digest = importer::sha256(image.config);
-    image.manifest_digest = importer::sha256(image.manifest);
+    image.config_digest = oci::sha256(image.config);
+    image.manifest_digest = oci::sha256(image.manifest);
     image.names = {"image:" + std::to_string(number)};
     image.top_layer = parent;
     image.layer_count = 2;
@@ -244,7 +245,7 @@ class Killed final : public SharedDevice {
       if (left_.compare_exchange_weak(left, left - 1)) return true;
     return false;
   }
-  static Status dead() { return Error{Errc::kIo, "killed", EIO}; }
+  static Status dead() { return Error::io("killed"); }
   std::atomic<std::size_t> left_;
 };
 
@@ -411,7 +412,7 @@ std::string Life::verdict(std::size_t n, std::unique_ptr<Device> cut) const {
   auto const [slot, generation] = *newer;
   auto const at = kSlotBlock[slot] * kBlockSize;
   must(disk->write(at, std::span<std::byte const>(zeroes.span())));
-  auto const wiped = fmt::format("at byte {:#x}: superblock slot {} was wiped\n", at, slot);
+  auto const wiped = fmt::format("offset {:#x}: superblock slot {} was wiped\n", at, slot);
   auto const older = judge(
       disk, 0,
       generation > 1 ? wiped : "");  // after the first checkpoint there could be no other slot yet

@@ -14,6 +14,7 @@
 
 #include "engine/store.h"
 #include "tests/support/recording_device.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fsck/repair.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -8,6 +8,7 @@
 #include "format/layout.h"
 #include "tests/support/layer_files.h"
 #include "tests/support/test_store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {
@@ -113,8 +114,8 @@ class Naive {
   // Gives what is equal at one path in both the same inode, if that leaves every inode with one
   // meaning.
   void renumber() {
-    std::set<std::string>
-        tops;  // at which another inode stands, below directories that are the same
+    // At which another inode stands, below directories that are the same.
+    std::set<std::string> tops;
     for (auto const& [path, i] : a_.paths) {
       if (path == "/" || !b_.paths.contains(path) || b_.paths.at(path) == i) continue;
       auto const slash = path.rfind('/');

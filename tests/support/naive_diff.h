@@ -11,6 +11,7 @@
 
 #include "engine/diff.h"
 #include "engine/layer.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

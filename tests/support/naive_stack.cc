@@ -8,6 +8,8 @@
 #include <functional>
 #include <utility>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 namespace {
 

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 struct NaiveFile {

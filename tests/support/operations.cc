@@ -9,6 +9,7 @@
 #include "engine/squash.h"
 #include "tests/support/importing.h"
 #include "tests/support/support.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {
@@ -101,7 +102,7 @@ constexpr Operation kOperations[] = {
     {"undo",
      [](Store& s) -> Status {
        auto const history = s.history();
-       return history.empty() ? Status{Error{Errc::kNotFound, "no history"}}
+       return history.empty() ? Status{Error::not_found("no history")}
                               : s.go_back(history.back().checkpoint.generation);
      }},
     {"bring back",

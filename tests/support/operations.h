@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

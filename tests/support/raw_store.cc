@@ -10,6 +10,7 @@
 
 #include "format/hash.h"
 #include "tests/support/support.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {

@@ -22,6 +22,7 @@
 #include "format/node.h"
 #include "format/records.h"
 #include "format/superblock.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "format/layout.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

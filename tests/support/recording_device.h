@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

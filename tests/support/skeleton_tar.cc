@@ -3,13 +3,14 @@
 
 #include <span>
 
-#include "engine/skeleton.h"
+#include "engine/import/skeleton_stream.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 
 Result<std::string> tar_from_skeleton(Store& store, LayerId id) {
   LCFS_TRY_ASSIGN(auto skeleton, Skeleton::open(store, id));
-  if (!skeleton) return Error{Errc::kNotFound, "no skeleton"};
+  if (!skeleton) return Error::not_found("no skeleton");
   LCFS_TRY_ASSIGN(auto const layer, store.layer(id));
   std::string tar;
   for (;;) {

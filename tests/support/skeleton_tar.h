@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

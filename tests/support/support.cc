@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 std::uint64_t number_from(char const* variable, std::uint64_t otherwise) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 inline std::span<std::byte const> bytes_of(std::string_view s) {

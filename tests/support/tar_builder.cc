@@ -11,7 +11,8 @@
 #include <fstream>
 
 #include "format/records.h"
-#include "importer/sha256.h"
+#include "oci/sha256.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 namespace {
@@ -166,7 +167,7 @@ std::string xz_magic() {
          std::string(600, 'x');
 }
 
-std::string sha256_hex(std::string_view bytes) { return digest_hex(importer::sha256(bytes)); }
+std::string sha256_hex(std::string_view bytes) { return digest_hex(oci::sha256(bytes)); }
 
 TestLayer plain_layer(std::string tar) { return {tar, tar}; }
 TestLayer gzip_layer(std::string tar) {

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/vocabulary.h"
+
 namespace lcfs::test {
 
 // One 512-byte header block, to be changed at will before text() adds the checksum.

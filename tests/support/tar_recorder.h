@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "importer/tar_reader.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

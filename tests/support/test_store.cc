@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "fsck/check.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 

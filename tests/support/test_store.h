@@ -8,6 +8,7 @@
 
 #include "device/device.h"
 #include "engine/store.h"
+#include "tests/support/vocabulary.h"
 
 namespace lcfs::test {
 
