@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stores of tests/data: fsck names the defect of each, and mends it; the engine reads the sound
-// one. Made anew, when the format has a new version, by: LCFS_KEEP_IMAGES=tests/data
-// BUILD/tests/fsck_test
+// The stores of tests/data: fsck names the defect of each, and repairs it; the engine reads the
+// sound one.  A new version of the format adds its own, with LCFS_KEEP_IMAGES=tests/data set: first
+// BUILD/tests/fsck_test, which writes the sound one, then BUILD/tests/fsck_rules_test.
 #include <doctest/doctest.h>
 
 #include <algorithm>
